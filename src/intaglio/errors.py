@@ -1,0 +1,47 @@
+"""The one family of errors that intaglio raises on purpose.
+
+Every message is one sentence that names the thing, the value, the limit and the way out.
+The command line alone turns them into exit codes; anything else that is raised is a bug.
+"""
+
+from __future__ import annotations
+
+
+class IntaglioError(Exception):
+    """Base of every deliberate refusal; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(IntaglioError):
+    """The request itself is malformed: a wrong option, path, key or file form."""
+
+    exit_code = 2
+
+
+class CaptureError(IntaglioError):
+    """The model cannot be turned into a static graph."""
+
+
+class UnsupportedError(IntaglioError):
+    """A node of the model has no exact integer form here."""
+
+
+class DesignError(IntaglioError):
+    """A design's parameters are illegal, or a workload does not fit on the design."""
+
+
+class CalibrationError(IntaglioError):
+    """Calibration data do not match the model's inputs."""
+
+
+class ArtifactError(IntaglioError):
+    """An artifact on disk is missing, corrupt or of another version."""
+
+
+class ToolError(IntaglioError):
+    """An outside tool or optional package is missing or failed."""
+
+
+class VerificationError(IntaglioError):
+    """Hardware and reference could not be compared, or the hardware stopped."""

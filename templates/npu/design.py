@@ -1,0 +1,142 @@
+"""`NpuDesign`: the parameters of one npu, legal by construction."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from intaglio.errors import DesignError, UsageError
+
+_SIZES = (4, 8, 16, 32, 64)
+_MAX_COLS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NpuDesign:
+    """One npu.  Buffers are in KiB, the clock in MHz, memory in bytes and cycles.
+
+    rows                     multipliers along the reduction (input channels)
+    cols                     multipliers along the outputs (output channels)
+    lanes                    elements of a word of the activation buffer; equal to `rows`
+    vector_lanes             elements the vector unit handles a cycle; equal to `lanes`
+    activation_bits          width of an activation in its container (narrower values fit in it)
+    weight_bits              width of a weight in its container (narrower values fit in it)
+    activation_buffer_kib    activation scratchpad
+    weight_buffer_kib        weight scratchpad (weights, requantisation records, tables)
+    accumulator_buffer_kib   accumulators, both halves
+    memory_bytes_per_cycle   width of the AXI4 port
+    memory_latency_cycles    cycles from a read request to its first beat (of the memory, not the npu)
+    clock_mhz                used to turn cycles into time
+
+    Raises DesignError with the field, its value and what is legal.
+    """
+
+    rows: int = 16
+    cols: int = 16
+    lanes: int = 16
+    vector_lanes: int = 16
+    activation_bits: int = 8
+    weight_bits: int = 8
+    activation_buffer_kib: int = 128
+    weight_buffer_kib: int = 64
+    accumulator_buffer_kib: int = 64
+    memory_bytes_per_cycle: int = 16
+    memory_latency_cycles: int = 40
+    clock_mhz: float = 200.0
+    name: str = "npu"
+
+    def __post_init__(self) -> None:
+        self._one_of("rows", _SIZES)
+        self._one_of("lanes", (self.rows,))
+        self._one_of("vector_lanes", (self.lanes,))
+        self._one_of("cols", tuple(c for c in _SIZES if self.lanes <= c <= _MAX_COLS))
+        self._one_of("activation_bits", (8,))
+        self._one_of("weight_bits", (8,))
+        self._one_of("memory_bytes_per_cycle", tuple(b for b in _SIZES if b <= self.lanes))
+        for key in ("activation_buffer_kib", "weight_buffer_kib", "accumulator_buffer_kib"):
+            self._one_of(key, tuple(1 << i for i in range(13)))
+        if not 1 <= self.memory_latency_cycles <= 4096:
+            self._refuse("memory_latency_cycles", "1 to 4096")
+        if not 1 <= self.clock_mhz <= 10_000:
+            self._refuse("clock_mhz", "1 to 10000")
+        if not 16 <= self.accumulator_words <= 1 << 15:
+            self._refuse("accumulator_buffer_kib", "16 to 32768 words of cols x 32 bits a half")
+
+    def _one_of(self, key: str, legal: tuple[int, ...]) -> None:
+        if getattr(self, key) not in legal:
+            self._refuse(key, " or ".join(map(str, legal)) if legal else "none with these lanes")
+
+    def _refuse(self, key: str, legal: str) -> None:
+        raise DesignError(f"design '{self.name}': {key} is {getattr(self, key)}, legal is {legal}")
+
+    @property
+    def groups(self) -> int:
+        """Words of `lanes` columns across the array."""
+        return self.cols // self.lanes
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word of the activation and weight buffers."""
+        return self.lanes
+
+    @property
+    def activation_words(self) -> int:
+        """Words of the activation buffer."""
+        return self.activation_buffer_kib * 1024 // self.word_bytes
+
+    @property
+    def weight_words(self) -> int:
+        """Words of the weight buffer (a tile takes rows * groups of them)."""
+        return self.weight_buffer_kib * 1024 // self.word_bytes
+
+    @property
+    def accumulator_words(self) -> int:
+        """Pixels of one accumulator half."""
+        return self.accumulator_buffer_kib * 1024 // (4 * self.cols) // 2
+
+    @property
+    def multipliers(self) -> int:
+        """Multiply-accumulates the array does in a cycle."""
+        return self.rows * self.cols
+
+    def to_dict(self) -> dict[str, int | float | str]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object], where: str = "design") -> NpuDesign:
+        """From plain values; `lanes` and `vector_lanes` follow `rows` when not given.
+
+        Raises UsageError on an unknown key (with the nearest known one) or a value of a wrong type.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for key, value in values.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+                raise UsageError(f"{where}: unknown key '{key}'; {hint}")
+            expected = {"name": str, "clock_mhz": (int, float)}.get(key, int)
+            if not isinstance(value, expected) or isinstance(value, bool):  # type: ignore[arg-type]
+                raise UsageError(f"{where}: {key} is {value!r}, expected a number")
+        merged = dict(values)
+        rows = merged.get("rows", cls().rows)
+        merged.setdefault("lanes", rows)
+        merged.setdefault("vector_lanes", merged["lanes"])
+        return cls(**merged)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_toml(cls, path: Path) -> NpuDesign:
+        """From a TOML file of the fields above; its stem is the default name.
+
+        Raises UsageError when the file is missing, not TOML, or has an unknown key.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UsageError(f"cannot read design file '{path}': {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"design file '{path}' is not TOML: {error}") from error
+        return cls.from_dict({"name": path.stem, **values}, where=str(path))
