@@ -300,6 +300,8 @@ def render_package() -> str:
     for prefix, fields in groups.items():
         lines.append("")
         for name, spec in fields.items():
-            lines.append(f"  localparam int {prefix}{name.upper()}_LSB = {32 * spec.word + spec.lsb};")
+            lines.append(
+                f"  localparam int {prefix}{name.upper()}_LSB = {32 * spec.word + spec.lsb};"
+            )
             lines.append(f"  localparam int {prefix}{name.upper()}_BITS = {spec.width};")
     return "\n".join([*lines, "endpackage", ""])

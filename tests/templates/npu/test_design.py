@@ -1,0 +1,82 @@
+"""`NpuDesign`: legality at construction, and designs as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from intaglio.errors import DesignError, UsageError
+from intaglio.templates.npu.design import NpuDesign
+
+
+def test_derived_sizes_of_the_default_design() -> None:
+    design = NpuDesign()
+    assert (design.groups, design.word_bytes, design.multipliers) == (1, 16, 256)
+    assert (design.activation_words, design.weight_words) == (8192, 4096)
+    assert design.accumulator_words == 512
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"rows": 12}, "rows is 12, legal is 4 or 8 or 16 or 32 or 64"),
+        ({"rows": 8, "lanes": 4}, "lanes is 4, legal is 8"),
+        ({"vector_lanes": 8}, "vector_lanes is 8, legal is 16"),
+        ({"cols": 8}, "cols is 8, legal is 16 or 32 or 64"),
+        ({"activation_bits": 4}, "activation_bits is 4, legal is 8"),
+        ({"memory_bytes_per_cycle": 32}, "memory_bytes_per_cycle is 32, legal is 4 or 8 or 16"),
+        ({"memory_latency_cycles": 0}, "memory_latency_cycles is 0, legal is 1 to 4096"),
+        ({"clock_mhz": 0}, "clock_mhz is 0, legal is 1 to 10000"),
+        (
+            {"accumulator_buffer_kib": 1},
+            "accumulator_buffer_kib is 1, legal is 16 to 32768 words of cols x 32 bits a half",
+        ),
+    ],
+)
+def test_an_illegal_value_is_refused(values: dict[str, int], sentence: str) -> None:
+    with pytest.raises(DesignError) as caught:
+        NpuDesign(**values)  # type: ignore[arg-type]
+    assert str(caught.value) == f"design 'npu': {sentence}"
+
+
+def test_lanes_follow_rows_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text("rows = 8\ncols = 32\nmemory_bytes_per_cycle = 8\n")
+    design = NpuDesign.from_toml(path)
+    assert (design.name, design.lanes, design.vector_lanes, design.groups) == ("small", 8, 8, 4)
+    assert NpuDesign.from_dict(design.to_dict()) == design
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("row = 8", "unknown key 'row'; did you mean 'rows'?"),
+        ("rows = 'eight'", "rows is 'eight', expected a number"),
+        ("rows = true", "rows is True, expected a number"),
+    ],
+)
+def test_a_wrong_design_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        NpuDesign.from_toml(path)
+    assert str(caught.value) == f"{path}: {sentence}"
+
+
+def test_a_key_like_nothing_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        NpuDesign.from_dict({"zzz": 1})
+    assert str(caught.value).startswith("design: unknown key 'zzz'; known are rows, cols, lanes")
+
+
+def test_a_missing_file_and_a_broken_file(tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    with pytest.raises(UsageError) as caught:
+        NpuDesign.from_toml(missing)
+    assert str(caught.value) == f"cannot read design file '{missing}': No such file or directory"
+    broken = tmp_path / "broken.toml"
+    broken.write_text("rows = = 4")
+    with pytest.raises(UsageError) as caught:
+        NpuDesign.from_toml(broken)
+    assert str(caught.value).startswith(f"design file '{broken}' is not TOML: ")
