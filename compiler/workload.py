@@ -304,7 +304,7 @@ class Workload:
         return tuple(self.tensors[name] for name in names)
 
     def graph(self) -> nx.DiGraph:
-        """The DAG: a node per operator (attribute `op`), an edge per tensor (attribute `tensor`)."""
+        """The DAG: a node per operator (its `op`), an edge per tensor (its `tensor`)."""
         graph = nx.DiGraph(name=self.name)
         producer = {op.output: op.name for op in self.ops}
         for op in self.ops:

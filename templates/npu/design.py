@@ -28,7 +28,7 @@ class NpuDesign:
     weight_buffer_kib        weight scratchpad (weights, requantisation records, tables)
     accumulator_buffer_kib   accumulators, both halves
     memory_bytes_per_cycle   width of the AXI4 port
-    memory_latency_cycles    cycles from a read request to its first beat (of the memory, not the npu)
+    memory_latency_cycles    cycles of the memory from a read request to its first beat
     clock_mhz                used to turn cycles into time
 
     Raises DesignError with the field, its value and what is legal.
