@@ -1,0 +1,1 @@
+"""What silicon offers: RTL, devices and the drivers of outside tools; knows no network."""

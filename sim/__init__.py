@@ -1,0 +1,1 @@
+"""What a schedule does: cycles, stalls, bytes, and the comparison with the RTL."""

@@ -1,0 +1,1 @@
+"""Engrave a PyTorch network into an accelerator."""

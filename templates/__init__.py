@@ -1,0 +1,1 @@
+"""Accelerator families: each maps a workload onto one design and emits it."""

@@ -1,0 +1,1 @@
+"""The npu: an instruction-driven tensor processor."""
