@@ -1,0 +1,334 @@
+"""The one integer meaning: what every reference, kernel, simulator and circuit must agree with.
+
+    y = clamp((acc * m + r * mr + b) >> s, lo, hi)
+
+per output channel: m unsigned 16 bits, 1 <= s <= 36, b signed 48 bits (the bias and the rounding
+half), mr signed 17 bits, arithmetic shift.  Rounding is half up everywhere: floor(v + 1/2).
+Integer arrays are numpy int64; channels lie on axis 1 of activations and axis 0 of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from intaglio.compiler.workload import ElementType
+from intaglio.errors import UnsupportedError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MULTIPLIER = ElementType(16, "unsigned")
+SHIFT = ElementType(6, "unsigned")
+BIAS = ElementType(48)
+RESIDUAL_MULTIPLIER = ElementType(17)
+MIN_SHIFT = 1
+MAX_SHIFT = 36
+ACCUMULATOR = ElementType(32)
+SUM_LIMIT = 1 << 47
+"""|acc * m| + |r * mr| + |b| stays below this, so the sum fits 48 bits in any order."""
+FEW = 1000
+"""Up to this many reachable accumulators, every one of them is rounded exactly."""
+TABLE_ENTRIES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Requantiser:
+    """The constants of one requantisation, each int64 of shape (K,)."""
+
+    multiplier: Ints
+    shift: Ints
+    bias: Ints
+    residual_multiplier: Ints | None = None
+
+
+def round_half_up(values: ArrayLike) -> Floats:
+    """floor(values + 1/2) in float64, for values of magnitude below 2^52."""
+    return np.asarray(np.floor(np.asarray(values, np.float64) + 0.5), np.float64)
+
+
+def requantise(
+    acc: Ints,
+    multiplier: Ints,
+    shift: Ints,
+    bias: Ints,
+    lo: int,
+    hi: int,
+    residual: Ints | None = None,
+    residual_multiplier: Ints | None = None,
+    table: Ints | None = None,
+) -> Ints:
+    """`clamp((acc*m + r*mr + b) >> s, lo, hi)`, then `table[y mod 256]`, channels on axis 1.
+
+    `acc` and `residual` are (N, K, ...); the other arrays are (K,), `table` is (256,).
+    """
+    along = (1, -1) + (1,) * (acc.ndim - 2)
+    total = acc.astype(np.int64) * np.reshape(multiplier, along).astype(np.int64)
+    if residual is not None and residual_multiplier is not None:
+        factor = np.reshape(residual_multiplier, along).astype(np.int64)
+        total += residual.astype(np.int64) * factor
+    total += np.reshape(bias, along).astype(np.int64)
+    total >>= np.reshape(shift, along).astype(np.int64)
+    clamped: Ints = np.clip(total, lo, hi)
+    return clamped if table is None else look_up(table, clamped)
+
+
+def look_up(table: Ints, values: Ints) -> Ints:
+    """`table[v mod 256]` for each value; `table` is (256,)."""
+    entries: Ints = np.asarray(table, np.int64)
+    return np.take(entries, values & (TABLE_ENTRIES - 1))
+
+
+def quantise(values: ArrayLike, scale: float, element: ElementType) -> Ints:
+    """Floats to integers at the border: clamp(floor(values / scale + 1/2)) to `element`."""
+    scaled = round_half_up(np.asarray(values, np.float64) / scale)
+    return np.clip(scaled, element.lo, element.hi).astype(np.int64)
+
+
+def dequantise(values: Ints, scale: float) -> Floats:
+    """Integers to floats at the border: scale * values."""
+    return np.asarray(values, np.float64) * scale
+
+
+def choose_multiplier(scale: ArrayLike) -> tuple[Ints, Ints]:
+    """(m, s) with m = round(scale * 2^s) < 2^16 and s the largest in 1..36 that allows it.
+
+    `scale` is non-negative, of any shape.  Raises UnsupportedError when a scale is 2^15 or more,
+    negative or not finite.
+    """
+    scales = np.asarray(scale, np.float64)
+    shift = _largest_shift(scales)
+    return round_half_up(np.ldexp(scales, shift)).astype(np.int64), shift
+
+
+def choose_shared_shift(scale: ArrayLike, other: ArrayLike) -> tuple[Ints, Ints, Ints]:
+    """(m, mr, s): two non-negative scales over one shift, the larger of them normalised.
+
+    Raises UnsupportedError as `choose_multiplier` does.
+    """
+    first, second = np.broadcast_arrays(
+        np.asarray(scale, np.float64), np.asarray(other, np.float64)
+    )
+    shift = np.minimum(_largest_shift(first), _largest_shift(second))
+    multiplier = round_half_up(np.ldexp(first, shift)).astype(np.int64)
+    return multiplier, round_half_up(np.ldexp(second, shift)).astype(np.int64), shift
+
+
+def snap_scale(scale: ArrayLike, other: float | None = None) -> Floats:
+    """`scale` raised to the nearest m / 2^s that the requantiser can hold.
+
+    With `other`, the scale of a residual, the shift is the one both share.  A layer whose weights
+    are quantised after snapping has no mismatch with its own fake-quantised form.
+    """
+    scales = np.asarray(scale, np.float64)
+    shift = _largest_shift(scales)
+    if other is not None:
+        shift = np.minimum(shift, _largest_shift(np.asarray(other, np.float64)))
+    raised = np.ceil(np.ldexp(scales, shift) * (1 - 1e-12))
+    over = raised > MULTIPLIER.hi
+    return np.asarray(np.ldexp(np.where(over, raised + raised % 2, raised), -shift), np.float64)
+
+
+def _largest_shift(scales: Floats) -> Ints:
+    """The largest s in 1..36 with round(scale * 2^s) < 2^16."""
+    if not np.all(np.isfinite(scales)) or np.any(scales < 0):
+        raise UnsupportedError(
+            "requantisation scale is negative or not finite; check the model's weights for NaN"
+        )
+    _, exponent = np.frexp(scales)
+    shift = np.where(scales == 0, MAX_SHIFT, np.minimum(16 - exponent.astype(np.int64), MAX_SHIFT))
+    over = round_half_up(np.ldexp(scales, shift)) > MULTIPLIER.hi
+    shift = shift - over
+    if np.any(shift < MIN_SHIFT):
+        raise UnsupportedError(
+            f"requantisation scale {float(scales.max()):g} is not below 32767.5, the largest a "
+            "16-bit multiplier holds; rescale the model's weights or inputs"
+        )
+    return np.asarray(shift, np.int64)
+
+
+def bias_constant(bias_over_scale: ArrayLike, shift: Ints) -> Ints:
+    """The bias and the rounding half: b = round(bias / output scale * 2^s) + 2^(s-1)."""
+    grid = round_half_up(np.ldexp(np.asarray(bias_over_scale, np.float64), shift))
+    limit = float(1 << 62)
+    return np.clip(grid, -limit, limit).astype(np.int64) + (np.int64(1) << (shift - 1))
+
+
+def choose_requantiser(
+    name: str,
+    scale: Floats,
+    bias: Floats,
+    accumulator_max: Ints,
+    residual_scale: float | None = None,
+    residual_max: int = 0,
+    subtract: bool = False,
+) -> Requantiser:
+    """Constants for y = acc * scale + bias +- r * residual_scale, in units of y, proven to fit.
+
+    `scale`, `bias` and `accumulator_max` (the largest |acc|) are (K,).  Takes the largest shift
+    for which the sum fits 48 bits.  Raises UnsupportedError, naming `name` and the channel.
+    """
+    other = np.full_like(scale, residual_scale if residual_scale is not None else 0.0)
+    _, _, shift = choose_shared_shift(scale, other)
+    while True:
+        chosen = _at_shift(scale, bias, other, shift)
+        reach = _largest_sum(chosen, accumulator_max, residual_max)
+        excess = (reach >= SUM_LIMIT) & (shift > MIN_SHIFT)
+        if not np.any(excess):
+            break
+        shift = shift - excess
+    prove_requantiser(name, chosen, accumulator_max, residual_max)
+    if residual_scale is None:
+        return Requantiser(chosen.multiplier, chosen.shift, chosen.bias)
+    factor = chosen.residual_multiplier
+    assert factor is not None
+    return Requantiser(
+        chosen.multiplier, chosen.shift, chosen.bias, -factor if subtract else factor
+    )
+
+
+def _at_shift(scale: Floats, bias: Floats, other: Floats, shift: Ints) -> Requantiser:
+    return Requantiser(
+        round_half_up(np.ldexp(scale, shift)).astype(np.int64),
+        shift,
+        bias_constant(bias, shift),
+        round_half_up(np.ldexp(other, shift)).astype(np.int64),
+    )
+
+
+def _largest_sum(chosen: Requantiser, accumulator_max: Ints, residual_max: int) -> Floats:
+    """|acc|max * m + |r|max * |mr| + |b| in float64: it may exceed 64 bits."""
+    total = accumulator_max.astype(np.float64) * chosen.multiplier
+    total = total + np.abs(chosen.bias.astype(np.float64))
+    if chosen.residual_multiplier is not None:
+        total = total + float(residual_max) * np.abs(chosen.residual_multiplier)
+    return np.asarray(total, np.float64)
+
+
+def prove_requantiser(
+    name: str, chosen: Requantiser, accumulator_max: Ints, residual_max: int = 0
+) -> None:
+    """Raise UnsupportedError unless |acc|max*m + |r|max*|mr| + |b| < 2^47 on every channel."""
+    reach = _largest_sum(chosen, accumulator_max, residual_max)
+    worst = int(np.argmax(reach))
+    if reach[worst] >= SUM_LIMIT:
+        raise UnsupportedError(
+            f"{name}: channel {worst} can reach {reach[worst]:.6g} before its shift, the limit is "
+            f"{SUM_LIMIT:.6g} (48 bits); check this channel's bias and weights, or calibrate with "
+            "data of the real range"
+        )
+
+
+def accumulator_bound(weight: NDArray[np.generic], lo: int, hi: int) -> Ints:
+    """Exact largest |sum of x * w| per output channel, for inputs x in lo..hi (0 among them).
+
+    `weight` is (K, ...) of integers; the result is (K,).
+    """
+    rows = np.asarray(weight, np.int64).reshape(weight.shape[0], -1)
+    positive = np.maximum(rows, 0).sum(axis=1)
+    negative = np.minimum(rows, 0).sum(axis=1)
+    highest = positive * hi + negative * lo
+    lowest = positive * lo + negative * hi
+    return np.asarray(np.maximum(highest, -lowest), np.int64)
+
+
+def prove_accumulator(name: str, bound: Ints) -> None:
+    """Raise UnsupportedError unless every |acc| is at most 2^31 - 1; `bound` is (K,)."""
+    worst = int(np.argmax(bound))
+    if bound[worst] > ACCUMULATOR.hi:
+        raise UnsupportedError(
+            f"{name}: channel {worst} can accumulate {int(bound[worst])}, 32 bits hold "
+            f"{ACCUMULATOR.hi}; use fewer weight or activation bits, or split the layer"
+        )
+
+
+def exact_constants(
+    accumulators: Ints, targets: Ints, scale: float, lo: int, hi: int
+) -> tuple[int, int, int] | None:
+    """(m, s, b) with clamp((acc*m + b) >> s) == target for every pair, or None.
+
+    `accumulators` and `targets` are (A,); targets are already clamped to lo..hi.  For a given m
+    and s each pair bounds b from both sides; any b inside all bounds will do.
+    """
+    _, top = choose_multiplier(scale)
+    for shift in range(int(top), max(int(top) - 2, 0), -1):
+        exact = float(np.ldexp(scale, shift))
+        for multiplier in sorted({int(np.floor(exact)), int(np.ceil(exact))}):
+            bias = _bias_between(accumulators, targets, multiplier, shift, lo, hi)
+            if multiplier <= MULTIPLIER.hi and bias is not None:
+                return multiplier, shift, bias
+    return None
+
+
+def _bias_between(
+    accumulators: Ints, targets: Ints, multiplier: int, shift: int, lo: int, hi: int
+) -> int | None:
+    """The middle of the interval of b that maps every accumulator to its target."""
+    offset = (targets << shift) - accumulators * multiplier
+    above = offset[targets > lo]
+    below = offset[targets < hi] + (1 << shift) - 1
+    widest = SUM_LIMIT >> 1
+    least = int(above.max()) if above.size else min(-widest, int(below.min(initial=0)))
+    most = int(below.min()) if below.size else max(widest, least)
+    return (least + most) // 2 if least <= most else None
+
+
+def exact_reciprocal(name: str, count: int, lo: int, hi: int) -> tuple[int, int, int]:
+    """(m, s, b) that divide every sum of `count` values in lo..hi by `count`, half up, exactly.
+
+    Raises UnsupportedError when no 16-bit multiplier does.
+    """
+    sums = np.arange(lo * count, hi * count + 1, dtype=np.int64)
+    targets = (2 * sums + count) // (2 * count)
+    found = exact_constants(sums, targets, 1.0 / count, lo, hi)
+    if found is None:
+        raise UnsupportedError(
+            f"{name}: an average over {count} values has no exact 16-bit reciprocal; pool in two "
+            "steps of smaller windows"
+        )
+    return found
+
+
+def exact_for_few(
+    chosen: Requantiser, scale: Floats, bias: Floats, accumulator_max: Ints, lo: int, hi: int
+) -> Requantiser:
+    """`chosen`, with every channel of few reachable accumulators rounded exactly.
+
+    The rule to meet is clamp(floor(acc * scale + bias + 1/2)) in float64, `bias` in units of the
+    output and `scale` snapped (a float64 product of any other scale may round a tie either way).
+    Channels that reach more than `FEW` accumulators, or for which no constants exist, keep theirs.
+    """
+    multiplier, shift, constant = chosen.multiplier.copy(), chosen.shift.copy(), chosen.bias.copy()
+    for channel in np.flatnonzero(2 * accumulator_max + 1 <= FEW):
+        reach = int(accumulator_max[channel])
+        accumulators = np.arange(-reach, reach + 1, dtype=np.int64)
+        ideal = round_half_up(accumulators * scale[channel] + bias[channel])
+        targets = np.clip(ideal, lo, hi).astype(np.int64)
+        now = (accumulators * multiplier[channel] + constant[channel]) >> shift[channel]
+        if np.array_equal(np.clip(now, lo, hi), targets):
+            continue
+        found = exact_constants(accumulators, targets, float(scale[channel]), lo, hi)
+        if found is not None:
+            multiplier[channel], shift[channel], constant[channel] = found
+    return Requantiser(multiplier, shift, constant, chosen.residual_multiplier)
+
+
+def unary_table(
+    function: Callable[[Floats], Floats],
+    input_scale: float,
+    input_element: ElementType,
+    output_scale: float,
+    output_element: ElementType,
+) -> Ints:
+    """The 256 entries of `function` at 8 bits or fewer, indexed by the input modulo 256.
+
+    Entry v mod 256 is quantise(function(v * input_scale)); entries no input reaches are 0.
+    """
+    values = np.arange(input_element.lo, input_element.hi + 1, dtype=np.int64)
+    table = np.zeros(TABLE_ENTRIES, np.int64)
+    outputs = function(dequantise(values, input_scale))
+    table[values & (TABLE_ENTRIES - 1)] = quantise(outputs, output_scale, output_element)
+    return table
