@@ -1,1 +1,80 @@
-"""Engrave a PyTorch network into an accelerator."""
+"""Engrave a PyTorch network into an accelerator.
+
+`check` says what of a model an accelerator can run, `compile` writes an artifact (exact integer
+workload, program, RTL), `simulate` counts its cycles, `verify` proves the RTL equal to the integer
+reference word for word, and `summarise` shows what came out.  Names load on first use, so importing
+`intaglio` is fast and brings neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from intaglio.api import check, compile, simulate, summarise, verify
+    from intaglio.compiler.workload import Workload
+    from intaglio.errors import (
+        ArtifactError,
+        CalibrationError,
+        CaptureError,
+        DesignError,
+        IntaglioError,
+        ToolError,
+        UnsupportedError,
+        UsageError,
+        VerificationError,
+    )
+    from intaglio.templates.artifact import Artifact
+    from intaglio.templates.npu.design import NpuDesign
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "intaglio.api": ("check", "compile", "simulate", "summarise", "verify"),
+    "intaglio.compiler.workload": ("Workload",),
+    "intaglio.errors": (
+        "ArtifactError",
+        "CalibrationError",
+        "CaptureError",
+        "DesignError",
+        "IntaglioError",
+        "ToolError",
+        "UnsupportedError",
+        "UsageError",
+        "VerificationError",
+    ),
+    "intaglio.templates.artifact": ("Artifact",),
+    "intaglio.templates.npu.design": ("NpuDesign",),
+}
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "CalibrationError",
+    "CaptureError",
+    "DesignError",
+    "IntaglioError",
+    "NpuDesign",
+    "ToolError",
+    "UnsupportedError",
+    "UsageError",
+    "VerificationError",
+    "Workload",
+    "check",
+    "compile",
+    "summarise",
+    "simulate",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'intaglio' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,194 @@
+"""The command line: what each verb accepts, and the one place that makes errors exit codes.
+
+Exit codes: 0 good, 1 refused or different, 2 wrong usage, 70 internal error, 130 interrupted.
+With `--json`, standard output holds one JSON object and nothing else, for errors too.  What a
+verb does is in `intaglio.verbs`, which is imported when one runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import intaglio
+from intaglio.errors import IntaglioError, UsageError
+
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="intaglio",
+    help="Engrave a PyTorch network into an accelerator.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="file.py:callable or package.module:callable, returning (module, example_inputs), "
+        "or a .pt2 archive",
+    ),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="an artifact that compile wrote")]
+Template = Annotated[str, typer.Option(help="accelerator family")]
+Design = Annotated[Path | None, typer.Option(help="design parameters, a TOML file")]
+Bits = Annotated[str, typer.Option(metavar="W,A", help="bits of weights and activations")]
+AllowHost = Annotated[bool, typer.Option("--allow-host", help="accept operators left to the host")]
+Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@app.callback(invoke_without_command=True)
+def front(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """Engrave a PyTorch network into an accelerator."""
+    if version:
+        typer.echo(f"intaglio {intaglio.__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def check(
+    model: Model,
+    template: Template = "npu",
+    design: Design = None,
+    bits: Bits = "8,8",
+    allow_host: AllowHost = False,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> int:
+    """List what an accelerator can run of a model."""
+    from intaglio import verbs
+
+    request = verbs.Request(model, template, design, bits, trust)
+    return verbs.show(verbs.check(request, allow_host=allow_host, quiet=as_json), as_json)
+
+
+@app.command()
+def compile(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where to write")],
+    template: Template = "npu",
+    design: Design = None,
+    bits: Bits = "8,8",
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
+    ] = None,
+    allow_host: AllowHost = False,
+    trust: Trust = False,
+    force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
+    as_json: Json = False,
+) -> int:
+    """Write an artifact: workload, program, RTL, images."""
+    from intaglio import verbs
+
+    request = verbs.Request(model, template, design, bits, trust)
+    outcome = verbs.compile(
+        request, output, calibration=calibration, force=force, allow_host=allow_host, quiet=as_json
+    )
+    return verbs.show(outcome, as_json)
+
+
+@app.command()
+def simulate(
+    folder: Folder,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write the busy intervals here, as JSON")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Count cycles, stalls and bytes of one inference."""
+    from intaglio import verbs
+
+    return verbs.show(verbs.simulate(folder, trace=trace, quiet=as_json), as_json)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    images: Annotated[int, typer.Option(min=1, help="how many inferences to compare")] = 1,
+    data: Annotated[
+        Path | None, typer.Option(metavar="X.npz", help="inputs to run, by input name")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the inputs drawn when there is no --data")] = 0,
+    as_json: Json = False,
+) -> int:
+    """Compare the RTL with the reference, word for word."""
+    from intaglio import verbs
+
+    outcome = verbs.verify(folder, images=images, data=data, seed=seed, quiet=as_json)
+    return verbs.show(outcome, as_json)
+
+
+@app.command()
+def report(folder: Folder, as_json: Json = False) -> int:
+    """Show an artifact, layer by layer."""
+    from intaglio import verbs
+
+    return verbs.show(verbs.report(folder, quiet=as_json), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Say what is installed and what is missing."""
+    from intaglio import verbs
+
+    return verbs.show(verbs.doctor(), as_json)
+
+
+@app.command()
+def demo(
+    network: Annotated[str, typer.Argument(help="lenet5 or resnet8")] = "lenet5",
+    images: Annotated[int, typer.Option(min=1, help="how many digits the RTL classifies")] = 32,
+    as_json: Json = False,
+) -> int:
+    """Take a network from real digits to proven RTL."""
+    from intaglio import verbs
+
+    return verbs.show(verbs.demo(network, images=images, quiet=as_json), as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv` by default) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    try:
+        code = app(words, prog_name="intaglio", standalone_mode=False)
+    except IntaglioError as error:
+        return _fail(type(error).__name__, str(error), error.exit_code, as_json)
+    except typer.TyperException as error:
+        return _fail("UsageError", error.format_message(), UsageError.exit_code, as_json)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        return _fail("InternalError", _internal(error), INTERNAL_ERROR, as_json)
+    if code == INTERRUPTED:
+        return _fail("Interrupted", "interrupted", INTERRUPTED, as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
+    """State one error, as text on standard error or as JSON on standard output."""
+    if as_json:
+        typer.echo(json.dumps({"error": {"kind": kind, "message": message}}))
+    else:
+        typer.echo(f"error: {message}", err=True)
+    return code
+
+
+def _internal(error: Exception) -> str:
+    """The sentence about an exception that nobody meant to raise."""
+    return f"this is a bug in intaglio: {type(error).__name__}: {error}"
