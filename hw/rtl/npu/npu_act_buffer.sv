@@ -1,0 +1,147 @@
+// Activation buffer: ActWords words of Lanes elements of 8 bits in two banks, even and odd words.
+//
+// Contract
+// - Port A belongs to the array: `a_en_i` reads Lanes consecutive elements from element address
+//   `a_addr_i`, aligned or not, wrapping at the end of the buffer; always accepted, `a_data_o` is
+//   valid exactly 2 cycles later.
+// - Port B of each bank takes one access a cycle, in this order of priority: vector write (vw, always
+//   accepted), vector read (vr), load write (lw), store read (sr).  Accesses to different banks do
+//   not disturb each other.  A ready is combinational from the valids and addresses of the clients of
+//   higher priority, never from its own valid.
+// - Data of a read follow exactly 2 cycles after its handshake, marked by its data_valid.
+// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a word
+//   written in the same cycle is undefined.
+
+module npu_act_buffer #(
+  parameter int Lanes = 16,
+  parameter int ActWords = 8192,
+  localparam int Width = 8 * Lanes,
+  localparam int ActAddr = $clog2(ActWords),
+  localparam int LaneBits = $clog2(Lanes)
+) (
+  input  logic                        clk_i,
+  input  logic                        rst_ni,
+  input  logic                        a_en_i,
+  input  logic [ActAddr+LaneBits-1:0] a_addr_i,
+  output logic [Width-1:0]            a_data_o,
+  input  logic                        vw_valid_i,
+  input  logic [ActAddr-1:0]          vw_addr_i,
+  input  logic [Width-1:0]            vw_data_i,
+  input  logic                        vr_valid_i,
+  output logic                        vr_ready_o,
+  input  logic [ActAddr-1:0]          vr_addr_i,
+  output logic [Width-1:0]            vr_data_o,
+  output logic                        vr_data_valid_o,
+  input  logic                        lw_valid_i,
+  output logic                        lw_ready_o,
+  input  logic [ActAddr-1:0]          lw_addr_i,
+  input  logic [Width-1:0]            lw_data_i,
+  input  logic                        sr_valid_i,
+  output logic                        sr_ready_o,
+  input  logic [ActAddr-1:0]          sr_addr_i,
+  output logic [Width-1:0]            sr_data_o,
+  output logic                        sr_data_valid_o
+);
+
+  localparam int RowBits = ActAddr - 1;
+
+  logic [2*Width-1:0] a_bank_data;
+  logic [2*Width-1:0] b_bank_data;
+
+  // Port A: the word of the first element and the word after it, then a byte shift across both.
+  logic [ActAddr-1:0]  a_word;
+  logic [RowBits-1:0]  a_even_row;
+  logic [LaneBits-1:0] a_offset_q;
+  logic                a_odd_q;
+  logic                a_en_q;
+  logic [2*Width-1:0]  a_pair;
+
+  assign a_word = a_addr_i[LaneBits +: ActAddr];
+  assign a_even_row = a_word[ActAddr-1:1] + RowBits'(a_word[0]);
+  assign a_pair = a_odd_q ? {a_bank_data[0 +: Width], a_bank_data[Width +: Width]} : a_bank_data;
+
+  always_ff @(posedge clk_i) begin
+    a_en_q <= a_en_i;
+    if (a_en_i) begin
+      a_offset_q <= a_addr_i[LaneBits-1:0];
+      a_odd_q <= a_word[0];
+    end
+    if (a_en_q) a_data_o <= Width'(a_pair >> {a_offset_q, 3'b000});
+  end
+
+  // Port B: fixed priority in each bank.
+  logic vr_go;
+  logic lw_go;
+  logic sr_go;
+
+  assign vr_ready_o = !(vw_valid_i && vw_addr_i[0] == vr_addr_i[0]);
+  assign lw_ready_o = !(vw_valid_i && vw_addr_i[0] == lw_addr_i[0]) &&
+                      !(vr_valid_i && vr_addr_i[0] == lw_addr_i[0]);
+  assign sr_ready_o = !(vw_valid_i && vw_addr_i[0] == sr_addr_i[0]) &&
+                      !(vr_valid_i && vr_addr_i[0] == sr_addr_i[0]) &&
+                      !(lw_valid_i && lw_addr_i[0] == sr_addr_i[0]);
+  assign vr_go = vr_valid_i && vr_ready_o;
+  assign lw_go = lw_valid_i && lw_ready_o;
+  assign sr_go = sr_valid_i && sr_ready_o;
+
+  for (genvar k = 0; k < 2; k++) begin : gen_bank
+    logic               vw_here;
+    logic               vr_here;
+    logic               lw_here;
+    logic               sr_here;
+    logic [RowBits-1:0] a_row;
+    logic [RowBits-1:0] row;
+
+    assign a_row = k == 0 ? a_even_row : a_word[ActAddr-1:1];
+    assign vw_here = vw_valid_i && vw_addr_i[0] == 1'(k);
+    assign vr_here = vr_go && vr_addr_i[0] == 1'(k);
+    assign lw_here = lw_go && lw_addr_i[0] == 1'(k);
+    assign sr_here = sr_go && sr_addr_i[0] == 1'(k);
+    assign row = vw_here ? vw_addr_i[ActAddr-1:1] :
+                 vr_here ? vr_addr_i[ActAddr-1:1] :
+                 lw_here ? lw_addr_i[ActAddr-1:1] : sr_addr_i[ActAddr-1:1];
+
+    ram_2p #(
+      .Width(Width),
+      .Depth(ActWords / 2)
+    ) u_ram (
+      .clk_i    (clk_i),
+      .a_en_i   (a_en_i),
+      .a_addr_i (a_row),
+      .a_data_o (a_bank_data[k*Width +: Width]),
+      .b_en_i   (vw_here || vr_here || lw_here || sr_here),
+      .b_write_i(vw_here || lw_here),
+      .b_addr_i (row),
+      .b_data_i (vw_here ? vw_data_i : lw_data_i),
+      .b_data_o (b_bank_data[k*Width +: Width])
+    );
+  end
+
+  // Port B data: the bank that was read, then an output register for each reader.
+  logic vr_go_q;
+  logic vr_odd_q;
+  logic sr_go_q;
+  logic sr_odd_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      vr_go_q <= 1'b0;
+      sr_go_q <= 1'b0;
+      vr_data_valid_o <= 1'b0;
+      sr_data_valid_o <= 1'b0;
+    end else begin
+      vr_go_q <= vr_go;
+      sr_go_q <= sr_go;
+      vr_data_valid_o <= vr_go_q;
+      sr_data_valid_o <= sr_go_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    vr_odd_q <= vr_addr_i[0];
+    sr_odd_q <= sr_addr_i[0];
+    if (vr_go_q) vr_data_o <= vr_odd_q ? b_bank_data[Width +: Width] : b_bank_data[0 +: Width];
+    if (sr_go_q) sr_data_o <= sr_odd_q ? b_bank_data[Width +: Width] : b_bank_data[0 +: Width];
+  end
+
+endmodule

@@ -1,0 +1,104 @@
+// Weight buffer: WeightWords words of Lanes bytes in Groups slices; word `a` is row `a / Groups` of
+// slice `a % Groups`.
+//
+// Contract
+// - Port A fills the array: `f_en_i` reads row `f_row_i` of every slice; always accepted, `f_data_o`
+//   (slice 0 in the low bits) is valid exactly 2 cycles later.
+// - Port B of each slice takes one access a cycle: the vector unit's read (vr, always accepted) before
+//   the load's write (lw).  `lw_ready_o` is combinational from the vector unit's valid and address.
+// - Data of a vector read follow exactly 2 cycles after its handshake, marked by its data_valid.
+// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a word
+//   written in the same cycle is undefined.
+
+module npu_weight_buffer #(
+  parameter int Lanes = 16,
+  parameter int Groups = 1,
+  parameter int WeightWords = 4096,
+  localparam int Width = 8 * Lanes,
+  localparam int WgtAddr = $clog2(WeightWords),
+  localparam int GroupBits = $clog2(Groups),
+  localparam int RowBits = WgtAddr - GroupBits
+) (
+  input  logic                    clk_i,
+  input  logic                    rst_ni,
+  input  logic                    f_en_i,
+  input  logic [RowBits-1:0]      f_row_i,
+  output logic [Groups*Width-1:0] f_data_o,
+  input  logic                    vr_valid_i,
+  output logic                    vr_ready_o,
+  input  logic [WgtAddr-1:0]      vr_addr_i,
+  output logic [Width-1:0]        vr_data_o,
+  output logic                    vr_data_valid_o,
+  input  logic                    lw_valid_i,
+  output logic                    lw_ready_o,
+  input  logic [WgtAddr-1:0]      lw_addr_i,
+  input  logic [Width-1:0]        lw_data_i
+);
+
+  localparam logic [WgtAddr-1:0] SliceMask = WgtAddr'(Groups - 1);
+
+  logic [WgtAddr-1:0]      vr_slice;
+  logic [WgtAddr-1:0]      lw_slice;
+  logic [WgtAddr-1:0]      vr_slice_q;
+  logic                    vr_go_q;
+  logic                    f_en_q;
+  logic [Groups*Width-1:0] f_slice_data;
+  logic [Groups*Width-1:0] b_slice_data;
+  logic [Groups-1:0]       vr_here_q;
+
+  assign vr_slice = vr_addr_i & SliceMask;
+  assign lw_slice = lw_addr_i & SliceMask;
+  assign vr_ready_o = 1'b1;
+  assign lw_ready_o = !(vr_valid_i && vr_slice == lw_slice);
+
+  for (genvar g = 0; g < Groups; g++) begin : gen_slice
+    logic vr_here;
+    logic lw_here;
+
+    assign vr_here = vr_valid_i && vr_slice == WgtAddr'(g);
+    assign lw_here = lw_valid_i && lw_ready_o && lw_slice == WgtAddr'(g);
+    assign vr_here_q[g] = vr_slice_q == WgtAddr'(g);
+
+    ram_2p #(
+      .Width(Width),
+      .Depth(WeightWords / Groups)
+    ) u_ram (
+      .clk_i    (clk_i),
+      .a_en_i   (f_en_i),
+      .a_addr_i (f_row_i),
+      .a_data_o (f_slice_data[g*Width +: Width]),
+      .b_en_i   (vr_here || lw_here),
+      .b_write_i(lw_here),
+      .b_addr_i (vr_here ? vr_addr_i[WgtAddr-1:GroupBits] : lw_addr_i[WgtAddr-1:GroupBits]),
+      .b_data_i (lw_data_i),
+      .b_data_o (b_slice_data[g*Width +: Width])
+    );
+  end
+
+  logic [Width-1:0] vr_data_d;
+
+  always_comb begin
+    vr_data_d = '0;
+    for (int g = 0; g < Groups; g++) begin
+      if (vr_here_q[g]) vr_data_d = vr_data_d | b_slice_data[g*Width +: Width];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      vr_go_q <= 1'b0;
+      vr_data_valid_o <= 1'b0;
+    end else begin
+      vr_go_q <= vr_valid_i;
+      vr_data_valid_o <= vr_go_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    f_en_q <= f_en_i;
+    vr_slice_q <= vr_slice;
+    if (f_en_q) f_data_o <= f_slice_data;
+    if (vr_go_q) vr_data_o <= vr_data_d;
+  end
+
+endmodule
