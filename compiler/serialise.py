@@ -1,0 +1,233 @@
+"""A workload on disk and on paper: JSON for structure, safetensors for numbers, text for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from intaglio.compiler.workload import (
+    Concat,
+    Conv2d,
+    ElementType,
+    Eltwise,
+    MatMul,
+    Op,
+    Pool,
+    Requantise,
+    Rescale,
+    Reshape,
+    Source,
+    Tensor,
+    Workload,
+    epilogues,
+    inputs,
+)
+from intaglio.errors import ArtifactError, IntaglioError
+
+SCHEMA = 1
+STRUCTURE_FILE = "workload.json"
+NUMBERS_FILE = "workload.safetensors"
+OP_KINDS: Mapping[str, Callable[..., Op]] = {
+    kind.__name__: kind for kind in (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
+}
+
+T = TypeVar("T")
+
+
+def save_workload(workload: Workload, folder: Path) -> tuple[Path, Path]:
+    """Write `workload.json` and `workload.safetensors` into `folder`; returns their paths.
+
+    The JSON text holds the SHA-256 of the numbers.
+    """
+    numbers = save_tensors(
+        {name: np.ascontiguousarray(a) for name, a in workload.constants.items()}
+    )
+    structure = {
+        "schema": SCHEMA,
+        "numbers": {"file": NUMBERS_FILE, "sha256": hashlib.sha256(numbers).hexdigest()},
+        "workload": to_dict(workload),
+    }
+    paths = folder / STRUCTURE_FILE, folder / NUMBERS_FILE
+    paths[1].write_bytes(numbers)
+    paths[0].write_text(json.dumps(structure, indent=1) + "\n", encoding="utf-8")
+    return paths
+
+
+def load_workload(folder: Path) -> Workload:
+    """Read what `save_workload` wrote.
+
+    Raises ArtifactError when a file is missing, corrupt, of another schema, or when the numbers
+    do not match their hash.
+    """
+    path = folder / STRUCTURE_FILE
+    try:
+        structure = json.loads(_read(path))
+        schema = structure["schema"]
+        expected = structure["numbers"]["sha256"]
+        described = structure["workload"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(_corrupt(path, error)) from error
+    if schema != SCHEMA:
+        raise ArtifactError(
+            f"{path}: schema {schema} is not {SCHEMA}, the one this version reads; compile the "
+            "model again"
+        )
+    numbers = _read(folder / NUMBERS_FILE)
+    if hashlib.sha256(numbers).hexdigest() != expected:
+        raise ArtifactError(
+            f"{folder / NUMBERS_FILE}: its SHA-256 is not the one {STRUCTURE_FILE} names; compile "
+            "the model again"
+        )
+    try:
+        return from_dict(described, load_tensors(numbers))
+    except (ValueError, KeyError, TypeError, SafetensorError, IntaglioError) as error:
+        raise ArtifactError(_corrupt(path, error)) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror}); compile the model again"
+        ) from error
+
+
+def _corrupt(path: Path, error: Exception) -> str:
+    return f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
+
+
+def to_dict(workload: Workload) -> dict[str, Any]:
+    """The structure of `workload`, without its numbers, as JSON values."""
+    return {
+        "name": workload.name,
+        "inputs": list(workload.inputs),
+        "outputs": list(workload.outputs),
+        "tensors": [dataclasses.asdict(tensor) for tensor in workload.tensors.values()],
+        "ops": [{"op": type(op).__name__, **dataclasses.asdict(op)} for op in workload.ops],
+    }
+
+
+def from_dict(described: dict[str, Any], constants: Mapping[str, NDArray[Any]]) -> Workload:
+    """The workload that `to_dict` described; ValueError, KeyError or TypeError when it is not."""
+    tensors = [_tensor(entry) for entry in described["tensors"]]
+    return Workload(
+        described["name"],
+        tuple(described["inputs"]),
+        tuple(described["outputs"]),
+        tuple(_op(entry) for entry in described["ops"]),
+        {tensor.name: tensor for tensor in tensors},
+        {name: constants[name] for name in sorted(constants)},
+    )
+
+
+def _tensor(entry: dict[str, Any]) -> Tensor:
+    return _record(Tensor, entry, element=lambda e: _record(ElementType, e))
+
+
+def _op(entry: dict[str, Any]) -> Op:
+    rest = {key: value for key, value in entry.items() if key != "op"}
+    return _record(
+        OP_KINDS[entry["op"]],
+        rest,
+        source=lambda e: _record(Source, e),
+        epilogue=_optional(_epilogue),
+        epilogues=lambda several: tuple(_epilogue(e) for e in several),
+    )
+
+
+def _epilogue(entry: dict[str, Any]) -> Requantise:
+    return _record(Requantise, entry)
+
+
+def _optional(read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    return lambda entry: None if entry is None else read(entry)
+
+
+def _record(kind: Callable[..., T], entry: dict[str, Any], **readers: Callable[[Any], object]) -> T:
+    """`kind` from its fields; lists become tuples, and `readers` make the nested records."""
+    values = {}
+    for key, value in entry.items():
+        if key in readers:
+            values[key] = readers[key](value)
+        else:
+            values[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def describe(workload: Workload) -> str:
+    """`workload` as text: one line for each operator, with shapes, types and constants' ranges."""
+    lines = [f"workload {workload.name}"]
+    lines += [f"  input  {_typed(workload.tensor(name))}" for name in workload.inputs]
+    lines += [f"  {_describe_op(workload, op)}" for op in workload.ops]
+    lines += [f"  output {_typed(workload.tensor(name))}" for name in workload.outputs]
+    return "\n".join(lines) + "\n"
+
+
+def _typed(tensor: Tensor) -> str:
+    size = "x".join(str(extent) for extent in tensor.shape)
+    return f"{tensor.name}: {size} {tensor.element} scale {tensor.scale:.6g}"
+
+
+def _describe_op(workload: Workload, op: Op) -> str:
+    parts = [f"{_typed(workload.tensor(op.output))} = {_verb(op)}({', '.join(inputs(op))})"]
+    parts += _attributes(workload, op)
+    parts += [_describe_epilogue(workload, epilogue) for epilogue in epilogues(op)]
+    return " ".join(parts)
+
+
+def _verb(op: Op) -> str:
+    match op:
+        case Pool() | Eltwise():
+            return f"{op.kind}_pool" if isinstance(op, Pool) else op.kind
+        case _:
+            return type(op).__name__.lower()
+
+
+def _attributes(workload: Workload, op: Op) -> list[str]:
+    match op:
+        case Conv2d():
+            weight = workload.tensor(op.weight)
+            words = [f"weight {'x'.join(map(str, weight.shape))} {weight.element}"]
+            words += [f"stride {_pair(op.stride)}"] if op.stride != (1, 1) else []
+            words += [f"padding {_pair(op.padding)}"] if any(op.padding) else []
+            words += [f"dilation {_pair(op.dilation)}"] if op.dilation != (1, 1) else []
+            return words + ([f"groups {op.groups}"] if op.groups != 1 else [])
+        case MatMul():
+            weight = workload.tensor(op.weight)
+            return [f"weight {'x'.join(map(str, weight.shape))} {weight.element}"]
+        case Pool():
+            words = [f"kernel {_pair(op.kernel)}", f"stride {_pair(op.stride)}"]
+            return words + ([f"padding {_pair(op.padding)}"] if any(op.padding) else [])
+        case Eltwise() | Rescale() | Concat() | Reshape():
+            return []
+
+
+def _pair(values: tuple[int, ...]) -> str:
+    return ",".join(str(value) for value in values)
+
+
+def _describe_epilogue(workload: Workload, epilogue: Requantise) -> str:
+    def span(label: str, name: str | None) -> list[str]:
+        if name is None:
+            return []
+        array = workload.constants.get(name)
+        if array is None:
+            return [f"{label} ?"]
+        least, most = int(array.min()), int(array.max())
+        return [f"{label} {least}" if least == most else f"{label} {least}..{most}"]
+
+    words = span("m", epilogue.multiplier) + span("s", epilogue.shift)
+    words += span("b", epilogue.bias) + span("mr", epilogue.residual_multiplier)
+    words += [f"to {epilogue.lo}..{epilogue.hi}"] + (["table"] if epilogue.table else [])
+    return f"[{' '.join(words)}]"

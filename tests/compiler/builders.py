@@ -1,0 +1,225 @@
+"""Workloads with seeded random constants, built operator by operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler.numerics import (
+    BIAS,
+    MULTIPLIER,
+    RESIDUAL_MULTIPLIER,
+    SHIFT,
+    exact_reciprocal,
+)
+from intaglio.compiler.workload import (
+    Concat,
+    Conv2d,
+    ElementType,
+    Eltwise,
+    MatMul,
+    Op,
+    Padding,
+    Pool,
+    Requantise,
+    Rescale,
+    Reshape,
+    Shape,
+    Tensor,
+    Workload,
+)
+
+I8 = ElementType(8)
+U8 = ElementType(8, "unsigned")
+
+
+@dataclass
+class Builder:
+    """Collects tensors, constants and operators; every constant is drawn from `seed`."""
+
+    seed: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, NDArray[np.integer]] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+
+    def tensor(self, name: str, shape: Shape, element: ElementType = I8) -> str:
+        self.tensors[name] = Tensor(name, shape, element, 0.05)
+        return name
+
+    def constant(self, name: str, array: NDArray[np.integer], element: ElementType) -> str:
+        self.tensors[name] = Tensor(name, array.shape, element)
+        self.constants[name] = array
+        return name
+
+    def epilogue(
+        self,
+        name: str,
+        channels: int,
+        element: ElementType,
+        gain: float,
+        residual: str | None = None,
+        table: bool = False,
+        sign: int = 1,
+    ) -> Requantise:
+        """Random constants that scale accumulators by about `gain`."""
+        shift = self.random.integers(16, 20, channels)
+        factor = self.random.uniform(0.5, 1.0, channels) * gain * 2.0**shift
+        multiplier = np.minimum(factor.astype(np.int64), 65535)
+        bias = self.random.integers(-8, 8, channels) << shift
+        other = self.random.integers(1, 65536, channels) * sign
+        entries = self.random.integers(element.lo, element.hi + 1, 256)
+        return Requantise(
+            self.constant(f"{name}.multiplier", multiplier, MULTIPLIER),
+            self.constant(f"{name}.shift", shift, SHIFT),
+            self.constant(f"{name}.bias", bias + (1 << (shift - 1)), BIAS),
+            element.lo,
+            element.hi,
+            residual,
+            None
+            if residual is None
+            else self.constant(f"{name}.residual_multiplier", other, RESIDUAL_MULTIPLIER),
+            self.constant(f"{name}.table", entries, element) if table else None,
+        )
+
+    def conv(
+        self,
+        name: str,
+        source: str,
+        outputs: int,
+        kernel: tuple[int, int] = (3, 3),
+        stride: tuple[int, int] = (1, 1),
+        padding: Padding = (0, 0, 0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        element: ElementType = I8,
+        residual: str | None = None,
+        table: bool = False,
+    ) -> str:
+        n, c, y, x = self.tensors[source].shape
+        weight = self.random.integers(-128, 128, (outputs, c // groups, *kernel), np.int8)
+        oy = (y + padding[0] + padding[1] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+        ox = (x + padding[2] + padding[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+        gain = 0.7 / np.sqrt(weight[0].size) / 64
+        self.ops.append(
+            Conv2d(
+                name,
+                source,
+                self.constant(f"{name}.weight", weight, I8),
+                self.tensor(f"{name}.out", (n, outputs, oy, ox), element),
+                stride,
+                padding,
+                dilation,
+                groups,
+                self.epilogue(name, outputs, element, gain, residual, table),
+            )
+        )
+        return f"{name}.out"
+
+    def matmul(self, name: str, source: str, outputs: int, element: ElementType = I8) -> str:
+        n, k = self.tensors[source].shape
+        weight = self.random.integers(-128, 128, (outputs, k), np.int8)
+        self.ops.append(
+            MatMul(
+                name,
+                source,
+                self.constant(f"{name}.weight", weight, I8),
+                self.tensor(f"{name}.out", (n, outputs), element),
+                self.epilogue(name, outputs, element, 0.7 / np.sqrt(k) / 64),
+            )
+        )
+        return f"{name}.out"
+
+    def pool(
+        self,
+        name: str,
+        source: str,
+        kind: Literal["max", "average"],
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: Padding = (0, 0, 0, 0),
+    ) -> str:
+        n, c, y, x = self.tensors[source].shape
+        element = self.tensors[source].element
+        oy = (y + padding[0] + padding[1] - kernel[0]) // stride[0] + 1
+        ox = (x + padding[2] + padding[3] - kernel[1]) // stride[1] + 1
+        epilogue = None
+        if kind == "average":
+            m, s, b = exact_reciprocal(name, kernel[0] * kernel[1], element.lo, element.hi)
+            epilogue = Requantise(
+                self.constant(f"{name}.multiplier", np.full(c, m), MULTIPLIER),
+                self.constant(f"{name}.shift", np.full(c, s), SHIFT),
+                self.constant(f"{name}.bias", np.full(c, b), BIAS),
+                element.lo,
+                element.hi,
+            )
+        output = self.tensor(f"{name}.out", (n, c, oy, ox), element)
+        self.ops.append(Pool(name, kind, source, output, kernel, stride, padding, epilogue))
+        return output
+
+    def eltwise(self, name: str, kind: Literal["add", "sub"], first: str, second: str) -> str:
+        shape = self.tensors[first].shape
+        sign = 1 if kind == "add" else -1
+        epilogue = self.epilogue(name, shape[1], I8, 0.5, second, sign=sign)
+        self.ops.append(Eltwise(name, kind, first, self.tensor(f"{name}.out", shape), epilogue))
+        return f"{name}.out"
+
+    def rescale(self, name: str, source: str, element: ElementType = U8, table: bool = True) -> str:
+        shape = self.tensors[source].shape
+        epilogue = self.epilogue(name, shape[1], element, 1.0, table=table)
+        self.ops.append(Rescale(name, source, self.tensor(f"{name}.out", shape, element), epilogue))
+        return f"{name}.out"
+
+    def concat(self, name: str, *sources: str) -> str:
+        shapes = [self.tensors[source].shape for source in sources]
+        epilogues = tuple(
+            self.epilogue(f"{name}.{i}", shape[1], I8, 0.8) for i, shape in enumerate(shapes)
+        )
+        n, _, *rest = shapes[0]
+        output = self.tensor(f"{name}.out", (n, sum(shape[1] for shape in shapes), *rest))
+        self.ops.append(Concat(name, sources, output, epilogues))
+        return output
+
+    def reshape(self, name: str, source: str, shape: Shape) -> str:
+        output = self.tensor(f"{name}.out", shape, self.tensors[source].element)
+        self.ops.append(Reshape(name, source, output))
+        return output
+
+    def build(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Workload:
+        return Workload("built", inputs, outputs, tuple(self.ops), self.tensors, self.constants)
+
+
+def every_operator(seed: int = 0) -> Workload:
+    """A small network that holds each operator at least once."""
+    b = Builder(seed)
+    x = b.tensor("x", (1, 4, 9, 8))
+    stem = b.conv("stem", x, 8, stride=(2, 1), padding=(1, 0, 2, 1), element=U8)
+    wide = b.conv("depthwise", stem, 8, padding=(2, 2, 2, 2), dilation=(2, 2), groups=8)
+    mixed = b.conv("grouped", wide, 8, padding=(1, 1, 1, 1), groups=2, residual=stem, table=True)
+    added = b.eltwise("add", "add", mixed, wide)
+    taken = b.eltwise("sub", "sub", added, mixed)
+    joined = b.concat("concat", taken, stem)
+    most = b.pool("max", joined, "max", (3, 3), (2, 2), (1, 0, 1, 1))
+    curve = b.rescale("curve", most)
+    mean = b.pool("average", curve, "average", (2, 3), (1, 1))
+    shape = b.tensors[mean].shape
+    flat = b.reshape("flatten", mean, (1, int(np.prod(shape[1:]))))
+    return b.build((x,), (b.matmul("head", flat, 5), b.rescale("tail", added, I8, table=False)))
+
+
+def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str, NDArray[np.int64]]:
+    """Seeded integers over the whole range of every input."""
+    random = np.random.default_rng(seed)
+    return {
+        name: random.integers(
+            workload.tensor(name).element.lo,
+            workload.tensor(name).element.hi + 1,
+            (images, *workload.tensor(name).shape[1:]),
+        )
+        for name in workload.inputs
+    }
