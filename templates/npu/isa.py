@@ -284,6 +284,7 @@ def render_package() -> str:
         "// Instruction set of the npu: opcodes and bit positions of the fields of an instruction.",
         "// Rendered from templates/npu/isa.py; edit that file, not this one.",
         "",
+        "/* verilator lint_off UNUSEDPARAM */",
         "package npu_isa_pkg;",
         f"  localparam int ISA_VERSION = {ISA_VERSION};",
         f"  localparam int INSTRUCTION_BITS = {32 * INSTRUCTION_WORDS};",
@@ -304,4 +305,4 @@ def render_package() -> str:
                 f"  localparam int {prefix}{name.upper()}_LSB = {32 * spec.word + spec.lsb};"
             )
             lines.append(f"  localparam int {prefix}{name.upper()}_BITS = {spec.width};")
-    return "\n".join([*lines, "endpackage", ""])
+    return "\n".join([*lines, "endpackage", "/* verilator lint_on UNUSEDPARAM */", ""])

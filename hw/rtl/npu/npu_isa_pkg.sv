@@ -1,6 +1,7 @@
 // Instruction set of the npu: opcodes and bit positions of the fields of an instruction.
 // Rendered from templates/npu/isa.py; edit that file, not this one.
 
+/* verilator lint_off UNUSEDPARAM */
 package npu_isa_pkg;
   localparam int ISA_VERSION = 1;
   localparam int INSTRUCTION_BITS = 512;
@@ -152,3 +153,4 @@ package npu_isa_pkg;
   localparam int VECTOR_HI_LSB = 464;
   localparam int VECTOR_HI_BITS = 16;
 endpackage
+/* verilator lint_on UNUSEDPARAM */
