@@ -56,4 +56,234 @@ module npu_compute #(
   output logic [Cols*32-1:0]      acc_sums_o
 );
 
+  localparam int InsideLimit = 4;
+  // Cycles from reading a vector: to its arrival, to the start of its accumulation, and to the write.
+  localparam int ReadCycles = 2;
+  localparam int AccCycles = LaneBits + 2;
+  localparam int WriteCycles = AccCycles + 3;
+
+  // Fill: the tile that is brought in, and what its instruction says about the stream.
+  logic                   fill_busy_q;
+  logic                   fill_done_q;
+  logic                   fill_accumulate_q;
+  logic                   fill_signed_q;
+  logic [LaneBits-1:0]    fill_row_q;
+  logic [ElementBits-1:0] tile_base_q;
+  logic [ElementBits-1:0] fy_base_q;
+  logic [ElementBits-1:0] block_base_q;
+  logic [ElementBits-1:0] block_stride_q;
+  logic [ElementBits-1:0] fy_stride_q;
+  logic [ElementBits-1:0] fx_stride_q;
+  logic [ElementBits-1:0] fill_y_stride_q;
+  logic [ElementBits-1:0] fill_x_stride_q;
+  logic [AccAddr-1:0]     fill_acc_q;
+  logic [11:0]            blocks_left_q;
+  logic [9:0]             fy_left_q;
+  logic [9:0]             fx_left_q;
+  logic [9:0]             fy_reload_q;
+  logic [9:0]             fx_reload_q;
+  logic [15:0]            fill_y_reload_q;
+  logic [15:0]            fill_x_reload_q;
+
+  // Stream: the tile that multiplies, and the pixel whose vector is read.
+  logic                   stream_busy_q;
+  logic                   stream_first_q;
+  logic                   stream_last_tile_q;
+  logic                   stream_overwrite_q;
+  logic                   stream_signed_q;
+  logic [ElementBits-1:0] pixel_q;
+  logic [ElementBits-1:0] line_q;
+  logic [ElementBits-1:0] y_stride_q;
+  logic [ElementBits-1:0] x_stride_q;
+  logic [AccAddr-1:0]     acc_q;
+  logic [15:0]            y_left_q;
+  logic [15:0]            x_left_q;
+  logic [15:0]            x_reload_q;
+
+  logic accept;
+  logic take;
+  logic tile_ready;
+  logic tile_last;
+  logic pixel_last;
+  logic fx_last;
+  logic fy_last;
+  logic x_last;
+
+  logic [ElementBits-1:0] next_tile;
+  logic [ElementBits-1:0] next_pixel;
+
+  assign accept = instr_valid_i && instr_ready_o;
+  assign fx_last = fx_left_q == '0;
+  assign fy_last = fy_left_q == '0;
+  assign x_last = x_left_q == '0;
+  assign tile_last = fx_last && fy_last && blocks_left_q == '0;
+  assign pixel_last = x_last && y_left_q == '0;
+  assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == '1);
+  assign take = tile_ready && (!stream_busy_q || pixel_last);
+
+  assign f_en_o = fill_busy_q && !fill_done_q;
+  assign a_en_o = stream_busy_q;
+  assign a_addr_o = pixel_q;
+
+  assign next_tile = (!fx_last ? tile_base_q : !fy_last ? fy_base_q : block_base_q) +
+                     (!fx_last ? fx_stride_q : !fy_last ? fy_stride_q : block_stride_q);
+  assign next_pixel = (x_last ? line_q : pixel_q) + (x_last ? y_stride_q : x_stride_q);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      fill_busy_q <= 1'b0;
+      fill_done_q <= 1'b0;
+      stream_busy_q <= 1'b0;
+    end else begin
+      if (accept) fill_busy_q <= 1'b1;
+      else if (take && tile_last) fill_busy_q <= 1'b0;
+      fill_done_q <= tile_ready && !take;
+      stream_busy_q <= take || (stream_busy_q && !pixel_last);
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (accept) begin
+      fill_row_q <= '0;
+      f_row_o <= instr_i[npu_isa_pkg::COMPUTE_WEIGHT_ADDRESS_LSB + GroupBits +: RowBits];
+      tile_base_q <= instr_i[npu_isa_pkg::COMPUTE_ACT_ADDRESS_LSB +: ElementBits];
+      fy_base_q <= instr_i[npu_isa_pkg::COMPUTE_ACT_ADDRESS_LSB +: ElementBits];
+      block_base_q <= instr_i[npu_isa_pkg::COMPUTE_ACT_ADDRESS_LSB +: ElementBits];
+      block_stride_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCK_STRIDE_LSB +: ElementBits];
+      fy_stride_q <= instr_i[npu_isa_pkg::COMPUTE_FY_STRIDE_LSB +: ElementBits];
+      fx_stride_q <= instr_i[npu_isa_pkg::COMPUTE_FX_STRIDE_LSB +: ElementBits];
+      fill_y_stride_q <= instr_i[npu_isa_pkg::COMPUTE_Y_STRIDE_LSB +: ElementBits];
+      fill_x_stride_q <= instr_i[npu_isa_pkg::COMPUTE_X_STRIDE_LSB +: ElementBits];
+      fill_acc_q <= instr_i[npu_isa_pkg::COMPUTE_ACC_ADDRESS_LSB +: AccAddr];
+      fill_accumulate_q <= instr_i[npu_isa_pkg::COMPUTE_ACCUMULATE_LSB];
+      fill_signed_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_SIGNED_LSB];
+      blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
+      fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
+      fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
+      fy_reload_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
+      fx_reload_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
+      fill_y_reload_q <= instr_i[npu_isa_pkg::COMPUTE_Y_LSB +: 16] - 16'd1;
+      fill_x_reload_q <= instr_i[npu_isa_pkg::COMPUTE_X_LSB +: 16] - 16'd1;
+    end else begin
+      if (f_en_o) begin
+        fill_row_q <= fill_row_q + LaneBits'(1);
+        f_row_o <= f_row_o + RowBits'(1);
+      end
+      if (take) begin
+        fill_accumulate_q <= 1'b1;
+        tile_base_q <= next_tile;
+        if (fx_last) fy_base_q <= next_tile;
+        if (fx_last && fy_last) block_base_q <= next_tile;
+        fx_left_q <= fx_last ? fx_reload_q : fx_left_q - 10'd1;
+        if (fx_last) fy_left_q <= fy_last ? fy_reload_q : fy_left_q - 10'd1;
+        if (fx_last && fy_last) blocks_left_q <= blocks_left_q - 12'd1;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (take) begin
+      stream_first_q <= 1'b1;
+      stream_last_tile_q <= tile_last;
+      stream_overwrite_q <= !fill_accumulate_q;
+      stream_signed_q <= fill_signed_q;
+      pixel_q <= tile_base_q;
+      line_q <= tile_base_q;
+      y_stride_q <= fill_y_stride_q;
+      x_stride_q <= fill_x_stride_q;
+      acc_q <= fill_acc_q;
+      y_left_q <= fill_y_reload_q;
+      x_left_q <= fill_x_reload_q;
+      x_reload_q <= fill_x_reload_q;
+    end else if (stream_busy_q) begin
+      stream_first_q <= 1'b0;
+      pixel_q <= next_pixel;
+      if (x_last) line_q <= next_pixel;
+      acc_q <= acc_q + AccAddr'(1);
+      x_left_q <= x_last ? x_reload_q : x_left_q - 16'd1;
+      if (x_last) y_left_q <= y_left_q - 16'd1;
+    end
+  end
+
+  // What travels beside a vector: bit k of a shift register is one, k + 1 cycles after its read.
+  logic [AccCycles-1:0]   valid_q;
+  logic [WriteCycles-1:0] last_q;
+  logic                   f_valid_q1;
+  logic                   f_valid_q2;
+  logic                   vector_first;
+  logic                   vector_signed;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      valid_q <= '0;
+      last_q <= '0;
+      f_valid_q1 <= 1'b0;
+      f_valid_q2 <= 1'b0;
+    end else begin
+      valid_q <= {valid_q[AccCycles-2:0], stream_busy_q};
+      last_q <= {last_q[WriteCycles-2:0], stream_busy_q && pixel_last && stream_last_tile_q};
+      f_valid_q1 <= f_en_o;
+      f_valid_q2 <= f_valid_q1;
+    end
+  end
+
+  delay_line #(
+    .Width (2),
+    .Cycles(ReadCycles)
+  ) u_vector_flags (
+    .clk_i (clk_i),
+    .data_i({stream_first_q, stream_signed_q}),
+    .data_o({vector_first, vector_signed})
+  );
+
+  delay_line #(
+    .Width (AccAddr + 1),
+    .Cycles(AccCycles)
+  ) u_acc_address (
+    .clk_i (clk_i),
+    .data_i({stream_overwrite_q, acc_q}),
+    .data_o({acc_overwrite_o, acc_addr_o})
+  );
+
+  assign acc_valid_o = valid_q[AccCycles-1];
+
+  npu_array #(
+    .Lanes (Lanes),
+    .Groups(Groups)
+  ) u_array (
+    .clk_i          (clk_i),
+    .fill_valid_i   (f_valid_q2),
+    .fill_i         (f_data_i),
+    .vector_valid_i (valid_q[ReadCycles-1]),
+    .vector_signed_i(vector_signed),
+    .vector_swap_i  (vector_first),
+    .vector_i       (a_data_i),
+    .sums_o         (acc_sums_o)
+  );
+
+  // Instructions inside, and among them those whose sums are all written.
+  logic [2:0] inside_q;
+  logic [2:0] finished_q;
+  logic       retire;
+
+  assign retire = retire_valid_o && retire_ready_i;
+  assign instr_ready_o = !fill_busy_q && inside_q != 3'(InsideLimit);
+  assign retire_valid_o = finished_q != '0;
+  assign busy_o = inside_q != '0;
+  assign stall_o = fill_busy_q && !stream_busy_q;
+  assign progress_o = f_en_o || a_en_o;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      inside_q <= '0;
+      finished_q <= '0;
+    end else begin
+      inside_q <= inside_q + 3'(accept) - 3'(retire);
+      finished_q <= finished_q + 3'(last_q[WriteCycles-1]) - 3'(retire);
+    end
+  end
+
+  logic unused_instr;
+  assign unused_instr = ^instr_i;
+
 endmodule

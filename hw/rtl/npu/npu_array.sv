@@ -1,0 +1,57 @@
+// The multiplier array: Lanes rows by Cols = Groups * Lanes columns, weight stationary.
+//
+// Contract
+// - `fill_valid_i`: `fill_i` is the next row of the tile to come, column c in byte c.
+// - `vector_valid_i`: `vector_i` holds Lanes activations of 8 bits, signed when `vector_signed_i`.  With
+//   `vector_swap_i` the tile to come, filled in earlier cycles, applies from this vector on; the fill of
+//   the next tile may begin in the same cycle.
+// - `sums_o`, Cols sums of 32 bits, follow their vector by exactly 2 + log2(Lanes) cycles.
+
+module npu_array #(
+  parameter int Lanes = 16,
+  parameter int Groups = 1,
+  localparam int Cols = Groups * Lanes
+) (
+  input  logic               clk_i,
+  input  logic               fill_valid_i,
+  input  logic [8*Cols-1:0]  fill_i,
+  input  logic               vector_valid_i,
+  input  logic               vector_signed_i,
+  input  logic               vector_swap_i,
+  input  logic [8*Lanes-1:0] vector_i,
+  output logic [32*Cols-1:0] sums_o
+);
+
+  localparam int SumBits = 17 + $clog2(Lanes);
+
+  logic               operand_valid_q;
+  logic [9*Lanes-1:0] operands_q;
+
+  always_ff @(posedge clk_i) begin
+    operand_valid_q <= vector_valid_i;
+    if (vector_valid_i) begin
+      for (int i = 0; i < Lanes; i++) begin
+        operands_q[9*i +: 9] <= {vector_signed_i & vector_i[8*i+7], vector_i[8*i +: 8]};
+      end
+    end
+  end
+
+  for (genvar c = 0; c < Cols; c++) begin : gen_column
+    logic [SumBits-1:0] sum;
+
+    npu_dot #(
+      .Lanes(Lanes)
+    ) u_dot (
+      .clk_i          (clk_i),
+      .fill_valid_i   (fill_valid_i),
+      .fill_i         (fill_i[8*c +: 8]),
+      .swap_i         (vector_valid_i && vector_swap_i),
+      .operand_valid_i(operand_valid_q),
+      .operands_i     (operands_q),
+      .sum_o          (sum)
+    );
+
+    assign sums_o[32*c +: 32] = {{(32 - SumBits){sum[SumBits-1]}}, sum};
+  end
+
+endmodule

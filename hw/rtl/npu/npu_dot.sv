@@ -1,0 +1,69 @@
+// One column of the multiplier array: Lanes products of an activation and a weight, and their sum.
+//
+// Weights are double-buffered: bytes shift into the shadow weights, row 0 first, while the active ones
+// multiply; a swap makes the shadow weights active.
+//
+// Contract
+// - `fill_valid_i`: `fill_i` is the weight of the next row.  After Lanes of them the shadow holds a
+//   column, which `swap_i` takes in a later cycle; the next fill may begin in the cycle of the swap.
+// - `operand_valid_i`: `operands_i` holds Lanes signed numbers of 9 bits, multiplied by the weights that
+//   were active since the cycle before or earlier.
+// - `sum_o` follows its operands by exactly 1 + log2(Lanes) cycles and holds until the next one.
+
+module npu_dot #(
+  parameter int Lanes = 16,
+  localparam int LaneBits = $clog2(Lanes),
+  localparam int SumBits = 17 + LaneBits
+) (
+  input  logic               clk_i,
+  input  logic               fill_valid_i,
+  input  logic [7:0]         fill_i,
+  input  logic               swap_i,
+  input  logic               operand_valid_i,
+  input  logic [9*Lanes-1:0] operands_i,
+  output logic [SumBits-1:0] sum_o
+);
+
+  logic [8*Lanes-1:0] shadow_q;
+  logic [8*Lanes-1:0] active_q;
+  logic [LaneBits-1:0] valid_q;
+
+  always_ff @(posedge clk_i) begin
+    if (fill_valid_i) shadow_q <= {fill_i, shadow_q[8*Lanes-1:8]};
+    if (swap_i) active_q <= shadow_q;
+    valid_q <= {valid_q[LaneBits-2:0], operand_valid_i};
+  end
+
+  // The nodes of the adder tree in heap order: node i adds nodes 2i and 2i+1, the products are nodes
+  // Lanes to 2*Lanes-1, and node 1 is the sum.  Node i stands at position i - 1 of the bus.
+  logic [(2*Lanes-1)*SumBits-1:0] nodes;
+
+  for (genvar i = 0; i < Lanes; i++) begin : gen_product
+    logic signed [16:0] product_q;
+
+    always_ff @(posedge clk_i) begin
+      if (operand_valid_i) begin
+        product_q <= $signed(operands_i[9*i +: 9]) * $signed(active_q[8*i +: 8]);
+      end
+    end
+
+    assign nodes[(Lanes + i - 1) * SumBits +: SumBits] = {{LaneBits{product_q[16]}}, product_q};
+  end
+
+  for (genvar i = 1; i < Lanes; i++) begin : gen_sum
+    localparam int Stage = LaneBits - $clog2(i + 1);
+
+    logic [SumBits-1:0] sum_q;
+
+    always_ff @(posedge clk_i) begin
+      if (valid_q[Stage]) begin
+        sum_q <= nodes[(2 * i - 1) * SumBits +: SumBits] + nodes[2 * i * SumBits +: SumBits];
+      end
+    end
+
+    assign nodes[(i - 1) * SumBits +: SumBits] = sum_q;
+  end
+
+  assign sum_o = nodes[0 +: SumBits];
+
+endmodule
