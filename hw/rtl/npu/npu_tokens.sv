@@ -1,0 +1,37 @@
+// Dependency tokens: one counter of 8 bits for every ordered pair of units.
+//
+// Bit `4*u + v` of `pop_i`: unit u takes a token of unit v this cycle; of `push_i`: unit u gives one to unit
+// v.  `available_o[4*u + v]` is high while unit v has left a token for unit u, `full_o[4*u + v]` while the
+// counter that unit u pushes to unit v is full.  A unit has no counter with itself: that pair is always
+// available and never full.
+
+module npu_tokens (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+
+  input  logic [15:0] pop_i,
+  input  logic [15:0] push_i,
+  output logic [15:0] available_o,
+  output logic [15:0] full_o
+);
+  for (genvar f = 0; f < 4; f++) begin : gen_from
+    for (genvar t = 0; t < 4; t++) begin : gen_to
+      if (f == t) begin : gen_self
+        logic unused_self;
+        assign unused_self = pop_i[4*t + f] ^ push_i[4*f + t];
+        assign available_o[4*t + f] = 1'b1;
+        assign full_o[4*f + t] = 1'b0;
+      end else begin : gen_pair
+        logic [7:0] count_q;
+
+        assign available_o[4*t + f] = count_q != '0;
+        assign full_o[4*f + t] = count_q == '1;
+
+        always_ff @(posedge clk_i) begin
+          if (!rst_ni) count_q <= '0;
+          else count_q <= count_q + 8'(push_i[4*f + t]) - 8'(pop_i[4*t + f]);
+        end
+      end
+    end
+  end
+endmodule
