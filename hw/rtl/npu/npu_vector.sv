@@ -1,4 +1,20 @@
-// Vector unit: DRAIN, WINDOW_MAC, WINDOW_SUM and WINDOW_MAX, one at a time.
+// Vector unit: executes DRAIN, WINDOW_MAC, WINDOW_SUM and WINDOW_MAX, one instruction at a time.
+//
+// An instruction first reads its constants from the weight buffer, a word a cycle (taps for
+// WINDOW_MAC, then the table when enabled, then 12 words of records), then issues the reads of its
+// outputs, one a cycle, and writes every output 12 cycles after its last read was issued.
+//
+// Contract
+// - `instr_i` is an instruction of this unit whose counts y and x (and window_y and window_x, unless it
+//   is a DRAIN) are at least 1; a WINDOW_MAC has at most 64 taps.
+// - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual), the
+//   window being 1 for DRAIN, which reads its residual in the same cycle, and window_y * window_x else.
+//   After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by every cycle in
+//   which `vr_ready_i` held one up, the last word is written in cycle S + N + 12, and `retire_valid_o`
+//   rises in cycle S + N + 13; `instr_ready_o` is high again in the cycle after the retirement.
+// - Weight reads are always accepted.  Data of weight, activation and accumulator reads follow exactly 2
+//   cycles after their handshake.  A word is written in the cycle of `vw_valid_o`.
+// - `stall_o`: an activation read waits for its port.
 
 module npu_vector #(
   parameter int Lanes = 16,
@@ -23,7 +39,6 @@ module npu_vector #(
   output logic               stall_o,
   output logic               progress_o,
   output logic               w_valid_o,
-  input  logic               w_ready_i,
   output logic [WgtAddr-1:0] w_addr_o,
   input  logic [Width-1:0]   w_data_i,
   input  logic               w_data_valid_i,
@@ -39,5 +54,273 @@ module npu_vector #(
   output logic [ActAddr-1:0] vw_addr_o,
   output logic [Width-1:0]   vw_data_o
 );
+
+  localparam int LaneBits = $clog2(Lanes);
+  localparam int TableBits = 8 - LaneBits;
+  localparam int TableWords = 256 / Lanes;
+  localparam int GroupBits = Groups > 1 ? $clog2(Groups) : 1;
+  localparam int ReadCycles = 2;
+  localparam int WriteCycles = 12;
+
+  localparam logic [2:0] StIdle = 3'd0;
+  localparam logic [2:0] StTaps = 3'd1;
+  localparam logic [2:0] StTable = 3'd2;
+  localparam logic [2:0] StRecords = 3'd3;
+  localparam logic [2:0] StIssue = 3'd4;
+  localparam logic [2:0] StFinish = 3'd5;
+  localparam logic [2:0] StRetire = 3'd6;
+
+  logic [2:0] state_q;
+  logic [2:0] state_d;
+
+  // The instruction's mode, held while it is inside.
+  logic                 drain_q;
+  logic                 mac_q;
+  logic                 max_q;
+  logic                 signed_q;
+  logic                 residual_q;
+  logic                 residual_signed_q;
+  logic                 table_q;
+  logic [GroupBits-1:0] group_q;
+  logic [15:0]          lo_q;
+  logic [15:0]          hi_q;
+  logic [6:0]           taps_q;
+  logic [WgtAddr-1:0]   table_addr_q;
+  logic [WgtAddr-1:0]   record_addr_q;
+
+  logic       accept;
+  logic [7:0] opcode;
+  logic       is_mac;
+  logic       has_table;
+
+  assign accept = instr_valid_i && instr_ready_o;
+  assign opcode = instr_i[npu_isa_pkg::OPCODE_LSB +: 8];
+  assign is_mac = opcode == npu_isa_pkg::OP_WINDOW_MAC;
+  assign has_table = instr_i[npu_isa_pkg::VECTOR_TABLE_LSB];
+
+  always_ff @(posedge clk_i) begin
+    if (accept) begin
+      drain_q <= opcode == npu_isa_pkg::OP_DRAIN;
+      mac_q <= is_mac;
+      max_q <= opcode == npu_isa_pkg::OP_WINDOW_MAX;
+      signed_q <= instr_i[npu_isa_pkg::VECTOR_INPUT_SIGNED_LSB];
+      residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
+      residual_signed_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_SIGNED_LSB];
+      table_q <= has_table;
+      group_q <= instr_i[npu_isa_pkg::VECTOR_GROUP_LSB +: GroupBits];
+      lo_q <= instr_i[npu_isa_pkg::VECTOR_LO_LSB +: 16];
+      hi_q <= instr_i[npu_isa_pkg::VECTOR_HI_LSB +: 16];
+      taps_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 7] *
+                instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 7];
+      table_addr_q <= instr_i[npu_isa_pkg::VECTOR_TABLE_ADDRESS_LSB +: WgtAddr];
+      record_addr_q <= instr_i[npu_isa_pkg::VECTOR_RECORD_ADDRESS_LSB +: WgtAddr];
+    end
+  end
+
+  // Phases of an instruction.  setup_index_q counts the words of the constants that are being read.
+  logic [6:0] setup_index_q;
+  logic [6:0] setup_words;
+  logic       at_taps;
+  logic       at_table;
+  logic       setup;
+  logic       setup_last;
+  logic       step;
+  logic       issue_last;
+  logic       emit;
+  logic       last;
+  logic       act_valid;
+  logic       write_last;
+
+  assign at_taps = state_q == StTaps;
+  assign at_table = state_q == StTable;
+  assign setup = at_taps || at_table || state_q == StRecords;
+  assign setup_words = at_taps ? taps_q :
+                       at_table ? 7'(TableWords) : 7'(npu_isa_pkg::RECORD_WORDS);
+  assign setup_last = setup_index_q + 7'd1 == setup_words;
+  assign step = state_q == StIssue && (!act_valid || vr_ready_i);
+  assign issue_last = step && emit && last;
+
+  always_comb begin
+    state_d = state_q;
+    case (state_q)
+      StIdle: begin
+        if (accept) state_d = is_mac ? StTaps : has_table ? StTable : StRecords;
+      end
+      StTaps: if (setup_last) state_d = table_q ? StTable : StRecords;
+      StTable: if (setup_last) state_d = StRecords;
+      StRecords: if (setup_last) state_d = StIssue;
+      StIssue: if (issue_last) state_d = StFinish;
+      StFinish: if (write_last) state_d = StRetire;
+      StRetire: if (retire_ready_i) state_d = StIdle;
+      default: state_d = StIdle;
+    endcase
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) state_q <= StIdle;
+    else state_q <= state_d;
+  end
+
+  always_ff @(posedge clk_i) begin
+    setup_index_q <= accept || setup_last ? '0 : setup_index_q + 7'd1;
+    if (accept) begin
+      w_addr_o <= is_mac ? instr_i[npu_isa_pkg::VECTOR_TAP_ADDRESS_LSB +: WgtAddr] :
+                  has_table ? instr_i[npu_isa_pkg::VECTOR_TABLE_ADDRESS_LSB +: WgtAddr] :
+                              instr_i[npu_isa_pkg::VECTOR_RECORD_ADDRESS_LSB +: WgtAddr];
+    end else if (setup_last) begin
+      w_addr_o <= at_taps && table_q ? table_addr_q : record_addr_q;
+    end else begin
+      w_addr_o <= w_addr_o + WgtAddr'(1);
+    end
+  end
+
+  assign w_valid_o = setup;
+  assign instr_ready_o = state_q == StIdle;
+  assign retire_valid_o = state_q == StRetire;
+  assign busy_o = state_q != StIdle;
+  assign stall_o = vr_valid_o && !vr_ready_i;
+  assign progress_o = setup || step || vw_valid_o;
+
+  // Constants arrive: taps into their RAM, table words and record bytes into the lanes.
+  logic       to_taps;
+  logic       to_table;
+  logic [5:0] setup_index;
+  logic       record_valid;
+  logic       table_valid;
+
+  delay_line #(
+    .Width (8),
+    .Cycles(ReadCycles)
+  ) u_setup (
+    .clk_i (clk_i),
+    .data_i({at_taps, at_table, setup_index_q[5:0]}),
+    .data_o({to_taps, to_table, setup_index})
+  );
+
+  assign table_valid = w_data_valid_i && to_table;
+  assign record_valid = w_data_valid_i && !to_taps && !to_table;
+
+  // Reads of the outputs.
+  logic               tap;
+  logic               first;
+  logic [5:0]         tap_index;
+  logic [ActAddr-1:0] out_addr;
+
+  npu_window #(
+    .ActWords(ActWords),
+    .AccWords(AccWords)
+  ) u_window (
+    .clk_i      (clk_i),
+    .start_i    (accept),
+    .instr_i    (instr_i),
+    .step_i     (step),
+    .act_valid_o(act_valid),
+    .act_addr_o (vr_addr_o),
+    .acc_addr_o (acc_addr_o),
+    .out_addr_o (out_addr),
+    .tap_o      (tap),
+    .tap_index_o(tap_index),
+    .first_o    (first),
+    .emit_o     (emit),
+    .last_o     (last)
+  );
+
+  assign vr_valid_o = state_q == StIssue && act_valid;
+  assign acc_en_o = step && drain_q;
+
+  // What travels beside a read: bit k of a shift register is one, k + 1 cycles after its issue.
+  logic [ReadCycles:0]    gather_q;
+  logic [ReadCycles:0]    first_q;
+  logic [WriteCycles-1:0] emit_q;
+  logic [WriteCycles-1:0] last_q;
+  logic [5:0]             tap_index_q;
+  logic [Width-1:0]       tap_word;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      gather_q <= '0;
+      emit_q <= '0;
+      last_q <= '0;
+    end else begin
+      gather_q <= {gather_q[ReadCycles-1:0], step && (tap || drain_q)};
+      emit_q <= {emit_q[WriteCycles-2:0], step && emit};
+      last_q <= {last_q[WriteCycles-2:0], issue_last};
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    first_q <= {first_q[ReadCycles-1:0], first};
+    tap_index_q <= tap_index;
+  end
+
+  assign write_last = last_q[WriteCycles-1];
+
+  ram_1r1w #(
+    .Width(Width),
+    .Depth(npu_isa_pkg::MAX_TAPS)
+  ) u_taps (
+    .clk_i       (clk_i),
+    .read_en_i   (gather_q[0] && mac_q),
+    .read_addr_i (tap_index_q),
+    .read_data_o (tap_word),
+    .write_en_i  (w_data_valid_i && to_taps),
+    .write_addr_i(setup_index),
+    .write_data_i(w_data_i)
+  );
+
+  // The accumulators' columns of the instruction's group.
+  logic [32*Lanes-1:0] sums_q;
+
+  always_ff @(posedge clk_i) begin
+    if (gather_q[ReadCycles-1] && drain_q) begin
+      for (int g = 0; g < Groups; g++) begin
+        if (group_q == GroupBits'(g)) sums_q <= acc_data_i[g*32*Lanes +: 32*Lanes];
+      end
+    end
+  end
+
+  for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+    npu_lane #(
+      .Lanes(Lanes)
+    ) u_lane (
+      .clk_i            (clk_i),
+      .record_valid_i   (record_valid),
+      .record_i         (w_data_i[8*l +: 8]),
+      .table_valid_i    (table_valid),
+      .table_row_i      (setup_index[TableBits-1:0]),
+      .table_i          (w_data_i),
+      .drain_i          (drain_q),
+      .mac_i            (mac_q),
+      .max_i            (max_q),
+      .signed_i         (signed_q),
+      .residual_i       (residual_q),
+      .residual_signed_i(residual_signed_q),
+      .use_table_i      (table_q),
+      .lo_i             (lo_q),
+      .hi_i             (hi_q),
+      .read_valid_i     (vr_data_valid_i),
+      .read_i           (vr_data_i[8*l +: 8]),
+      .tap_i            (tap_word[8*l +: 8]),
+      .gather_valid_i   (gather_q[ReadCycles]),
+      .gather_first_i   (first_q[ReadCycles]),
+      .drain_sum_i      (sums_q[32*l +: 32]),
+      .stage_valid_i    (emit_q[WriteCycles-2:3]),
+      .result_o         (vw_data_o[8*l +: 8])
+    );
+  end
+
+  delay_line #(
+    .Width (ActAddr),
+    .Cycles(WriteCycles)
+  ) u_out_address (
+    .clk_i (clk_i),
+    .data_i(out_addr),
+    .data_o(vw_addr_o)
+  );
+
+  assign vw_valid_o = emit_q[WriteCycles-1];
+
+  logic unused_instr;
+  assign unused_instr = ^instr_i;
 
 endmodule

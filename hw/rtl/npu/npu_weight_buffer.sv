@@ -75,15 +75,6 @@ module npu_weight_buffer #(
     );
   end
 
-  logic [Width-1:0] vr_data_d;
-
-  always_comb begin
-    vr_data_d = '0;
-    for (int g = 0; g < Groups; g++) begin
-      if (vr_here_q[g]) vr_data_d = vr_data_d | b_slice_data[g*Width +: Width];
-    end
-  end
-
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       vr_go_q <= 1'b0;
@@ -98,7 +89,9 @@ module npu_weight_buffer #(
     f_en_q <= f_en_i;
     vr_slice_q <= vr_slice;
     if (f_en_q) f_data_o <= f_slice_data;
-    if (vr_go_q) vr_data_o <= vr_data_d;
+    for (int g = 0; g < Groups; g++) begin
+      if (vr_go_q && vr_here_q[g]) vr_data_o <= b_slice_data[g*Width +: Width];
+    end
   end
 
 endmodule

@@ -1,0 +1,148 @@
+// Address generator of the vector unit: walks the outputs of an instruction and, within one, the
+// elements of its window and then its residual.
+//
+// Contract
+// - `start_i` loads `instr_i`; from the next cycle the outputs describe the first read.  `step_i` moves
+//   on to the next; the instruction is through with the step in which `emit_o` and `last_o` are high.
+// - `act_valid_o`: the activation word at `act_addr_o` has to be read, for a window's element when
+//   `tap_o` (number `tap_index_o`, the window's first when `first_o`), else as the residual.
+// - `acc_addr_o` is the accumulator word of the output, `out_addr_o` the word to be written.
+// - `emit_o`: this step completes an output; `last_o`: that output is the instruction's last.
+
+module npu_window #(
+  parameter int ActWords = 8192,
+  parameter int AccWords = 512,
+  localparam int ActAddr = $clog2(ActWords),
+  localparam int AccAddr = $clog2(2 * AccWords)
+) (
+  input  logic               clk_i,
+  input  logic               start_i,
+  input  logic [511:0]       instr_i,
+  input  logic               step_i,
+  output logic               act_valid_o,
+  output logic [ActAddr-1:0] act_addr_o,
+  output logic [AccAddr-1:0] acc_addr_o,
+  output logic [ActAddr-1:0] out_addr_o,
+  output logic               tap_o,
+  output logic [5:0]         tap_index_o,
+  output logic               first_o,
+  output logic               emit_o,
+  output logic               last_o
+);
+
+  logic drain;
+  logic drain_q;
+  logic residual_q;
+  logic at_residual_q;
+
+  logic [15:0] y_left_q;
+  logic [15:0] x_left_q;
+  logic [15:0] x_reload_q;
+  logic [7:0]  wy_left_q;
+  logic [7:0]  wx_left_q;
+  logic [7:0]  wy_reload_q;
+  logic [7:0]  wx_reload_q;
+  logic        x_last;
+  logic        wx_last;
+  logic        window_last;
+
+  logic [ActAddr-1:0] element_q;
+  logic [ActAddr-1:0] wy_base_q;
+  logic [ActAddr-1:0] x_base_q;
+  logic [ActAddr-1:0] y_base_q;
+  logic [ActAddr-1:0] wx_stride_q;
+  logic [ActAddr-1:0] wy_stride_q;
+  logic [ActAddr-1:0] x_stride_q;
+  logic [ActAddr-1:0] y_stride_q;
+  logic [ActAddr-1:0] base;
+  logic [ActAddr-1:0] stride;
+  logic [ActAddr-1:0] next_element;
+
+  logic [ActAddr-1:0] residual_addr_q;
+  logic [ActAddr-1:0] residual_line_q;
+  logic [ActAddr-1:0] residual_stride_q;
+  logic [ActAddr-1:0] next_residual;
+  logic [ActAddr-1:0] out_line_q;
+  logic [ActAddr-1:0] out_stride_q;
+  logic [ActAddr-1:0] next_out;
+
+  assign drain = instr_i[npu_isa_pkg::OPCODE_LSB +: 8] == npu_isa_pkg::OP_DRAIN;
+  assign x_last = x_left_q == '0;
+  assign wx_last = wx_left_q == '0;
+  assign window_last = wx_last && wy_left_q == '0;
+
+  assign tap_o = !drain_q && !at_residual_q;
+  assign emit_o = drain_q || at_residual_q || (window_last && !residual_q);
+  assign last_o = x_last && y_left_q == '0;
+  assign act_valid_o = !drain_q || residual_q;
+  assign act_addr_o = tap_o ? element_q : residual_addr_q;
+
+  assign base = !wx_last ? element_q : !window_last ? wy_base_q : !x_last ? x_base_q : y_base_q;
+  assign stride = !wx_last ? wx_stride_q : !window_last ? wy_stride_q :
+                  !x_last ? x_stride_q : y_stride_q;
+  assign next_element = base + stride;
+  assign next_residual = x_last ? residual_line_q + residual_stride_q
+                                : residual_addr_q + ActAddr'(1);
+  assign next_out = x_last ? out_line_q + out_stride_q : out_addr_o + ActAddr'(1);
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      drain_q <= drain;
+      residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
+      y_left_q <= instr_i[npu_isa_pkg::VECTOR_Y_LSB +: 16] - 16'd1;
+      x_left_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
+      x_reload_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
+      acc_addr_o <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: AccAddr];
+      residual_addr_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_ADDRESS_LSB +: ActAddr];
+      residual_line_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_ADDRESS_LSB +: ActAddr];
+      residual_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_RESIDUAL_ROW_STRIDE_LSB +: 16]);
+      out_addr_o <= instr_i[npu_isa_pkg::VECTOR_OUTPUT_ADDRESS_LSB +: ActAddr];
+      out_line_q <= instr_i[npu_isa_pkg::VECTOR_OUTPUT_ADDRESS_LSB +: ActAddr];
+      out_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_OUTPUT_ROW_STRIDE_LSB +: 16]);
+    end else if (step_i && emit_o) begin
+      x_left_q <= x_last ? x_reload_q : x_left_q - 16'd1;
+      if (x_last) y_left_q <= y_left_q - 16'd1;
+      acc_addr_o <= acc_addr_o + AccAddr'(1);
+      residual_addr_q <= next_residual;
+      if (x_last) residual_line_q <= next_residual;
+      out_addr_o <= next_out;
+      if (x_last) out_line_q <= next_out;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      at_residual_q <= 1'b0;
+      first_o <= 1'b1;
+      tap_index_o <= '0;
+      wy_left_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] - 8'd1;
+      wx_left_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8] - 8'd1;
+      wy_reload_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] - 8'd1;
+      wx_reload_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8] - 8'd1;
+      element_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
+      wy_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
+      x_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
+      y_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
+      wx_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_WINDOW_X_STRIDE_LSB +: 16]);
+      wy_stride_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_STRIDE_LSB +: ActAddr];
+      x_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_SOURCE_X_STRIDE_LSB +: 16]);
+      y_stride_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_Y_STRIDE_LSB +: ActAddr];
+    end else if (step_i) begin
+      at_residual_q <= tap_o && window_last && residual_q;
+      if (tap_o) begin
+        first_o <= window_last;
+        tap_index_o <= window_last ? '0 : tap_index_o + 6'd1;
+        wx_left_q <= wx_last ? wx_reload_q : wx_left_q - 8'd1;
+        if (wx_last) wy_left_q <= window_last ? wy_reload_q : wy_left_q - 8'd1;
+        element_q <= next_element;
+        if (wx_last) wy_base_q <= next_element;
+        if (window_last) x_base_q <= next_element;
+        if (window_last && x_last) y_base_q <= next_element;
+      end
+    end
+  end
+
+  logic unused_instr;
+  assign unused_instr = ^instr_i;
+
+endmodule
