@@ -10,11 +10,12 @@
 // - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual), the
 //   window being 1 for DRAIN, which reads its residual in the same cycle, and window_y * window_x else.
 //   After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by every cycle in
-//   which `vr_ready_i` held one up, the last word is written in cycle S + N + 12, and `retire_valid_o`
-//   rises in cycle S + N + 13; `instr_ready_o` is high again in the cycle after the retirement.
-// - Weight reads are always accepted.  Data of weight, activation and accumulator reads follow exactly 2
-//   cycles after their handshake.  A word is written in the cycle of `vw_valid_o`.
-// - `stall_o`: an activation read waits for its port.
+//   which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in cycle S + N + 12, and
+//   `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again in the cycle after the
+//   retirement.
+// - Data of weight, activation and accumulator reads follow exactly 2 cycles after their handshake.  A
+//   word is written in the cycle of `vw_valid_o`.
+// - `stall_o`: a read waits for its port.
 
 module npu_vector #(
   parameter int Lanes = 16,
@@ -38,10 +39,11 @@ module npu_vector #(
   output logic               busy_o,
   output logic               stall_o,
   output logic               progress_o,
-  output logic               w_valid_o,
-  output logic [WgtAddr-1:0] w_addr_o,
-  input  logic [Width-1:0]   w_data_i,
-  input  logic               w_data_valid_i,
+  output logic               wr_valid_o,
+  input  logic               wr_ready_i,
+  output logic [WgtAddr-1:0] wr_addr_o,
+  input  logic [Width-1:0]   wr_data_i,
+  input  logic               wr_data_valid_i,
   output logic               acc_en_o,
   output logic [AccAddr-1:0] acc_addr_o,
   input  logic [Cols*32-1:0] acc_data_i,
@@ -123,6 +125,7 @@ module npu_vector #(
   logic       at_taps;
   logic       at_table;
   logic       setup;
+  logic       setup_step;
   logic       setup_last;
   logic       step;
   logic       issue_last;
@@ -136,7 +139,8 @@ module npu_vector #(
   assign setup = at_taps || at_table || state_q == StRecords;
   assign setup_words = at_taps ? taps_q :
                        at_table ? 7'(TableWords) : 7'(npu_isa_pkg::RECORD_WORDS);
-  assign setup_last = setup_index_q + 7'd1 == setup_words;
+  assign setup_step = setup && wr_ready_i;
+  assign setup_last = setup_step && setup_index_q + 7'd1 == setup_words;
   assign step = state_q == StIssue && (!act_valid || vr_ready_i);
   assign issue_last = step && emit && last;
 
@@ -162,24 +166,25 @@ module npu_vector #(
   end
 
   always_ff @(posedge clk_i) begin
-    setup_index_q <= accept || setup_last ? '0 : setup_index_q + 7'd1;
+    if (accept || setup_last) setup_index_q <= '0;
+    else if (setup_step) setup_index_q <= setup_index_q + 7'd1;
     if (accept) begin
-      w_addr_o <= is_mac ? instr_i[npu_isa_pkg::VECTOR_TAP_ADDRESS_LSB +: WgtAddr] :
+      wr_addr_o <= is_mac ? instr_i[npu_isa_pkg::VECTOR_TAP_ADDRESS_LSB +: WgtAddr] :
                   has_table ? instr_i[npu_isa_pkg::VECTOR_TABLE_ADDRESS_LSB +: WgtAddr] :
                               instr_i[npu_isa_pkg::VECTOR_RECORD_ADDRESS_LSB +: WgtAddr];
     end else if (setup_last) begin
-      w_addr_o <= at_taps && table_q ? table_addr_q : record_addr_q;
-    end else begin
-      w_addr_o <= w_addr_o + WgtAddr'(1);
+      wr_addr_o <= at_taps && table_q ? table_addr_q : record_addr_q;
+    end else if (setup_step) begin
+      wr_addr_o <= wr_addr_o + WgtAddr'(1);
     end
   end
 
-  assign w_valid_o = setup;
+  assign wr_valid_o = setup;
   assign instr_ready_o = state_q == StIdle;
   assign retire_valid_o = state_q == StRetire;
   assign busy_o = state_q != StIdle;
-  assign stall_o = vr_valid_o && !vr_ready_i;
-  assign progress_o = setup || step || vw_valid_o;
+  assign stall_o = (wr_valid_o && !wr_ready_i) || (vr_valid_o && !vr_ready_i);
+  assign progress_o = setup_step || step || vw_valid_o;
 
   // Constants arrive: taps into their RAM, table words and record bytes into the lanes.
   logic       to_taps;
@@ -197,8 +202,8 @@ module npu_vector #(
     .data_o({to_taps, to_table, setup_index})
   );
 
-  assign table_valid = w_data_valid_i && to_table;
-  assign record_valid = w_data_valid_i && !to_taps && !to_table;
+  assign table_valid = wr_data_valid_i && to_table;
+  assign record_valid = wr_data_valid_i && !to_taps && !to_table;
 
   // Reads of the outputs.
   logic               tap;
@@ -263,9 +268,9 @@ module npu_vector #(
     .read_en_i   (gather_q[0] && mac_q),
     .read_addr_i (tap_index_q),
     .read_data_o (tap_word),
-    .write_en_i  (w_data_valid_i && to_taps),
+    .write_en_i  (wr_data_valid_i && to_taps),
     .write_addr_i(setup_index),
-    .write_data_i(w_data_i)
+    .write_data_i(wr_data_i)
   );
 
   // The accumulators' columns of the instruction's group.
@@ -285,10 +290,10 @@ module npu_vector #(
     ) u_lane (
       .clk_i            (clk_i),
       .record_valid_i   (record_valid),
-      .record_i         (w_data_i[8*l +: 8]),
+      .record_i         (wr_data_i[8*l +: 8]),
       .table_valid_i    (table_valid),
       .table_row_i      (setup_index[TableBits-1:0]),
-      .table_i          (w_data_i),
+      .table_i          (wr_data_i),
       .drain_i          (drain_q),
       .mac_i            (mac_q),
       .max_i            (max_q),
