@@ -1,9 +1,10 @@
 // Cuts runs of consecutive beats into AXI4 INCR bursts.
 //
-// A run starts at byte address `run_addr_i` (a multiple of `BeatBytes`) and has `run_beats_i` beats, at
-// least one.  Its bursts have at most 256 beats and never cross a 4 KiB boundary.  The first one is valid
-// one cycle after the run was taken; bursts of one run, and the next run's, follow without a gap.
-// `burst_last_o` marks the last burst of a run that was taken with `run_last_i`.
+// A run starts at byte address `run_addr_i` (a multiple of `BeatBytes`) and has `run_beats_i`
+// beats, at least one.  Its bursts have at most 256 beats and never cross a 4 KiB boundary.  The
+// first one is valid one cycle after the run was taken; bursts of one run, and the next run's,
+// follow without a gap. `burst_last_o` marks the last burst of a run that was taken with
+// `run_last_i`.
 
 module axi_burst_split #(
   parameter int AddrBits  = 40,

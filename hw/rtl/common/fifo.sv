@@ -1,7 +1,7 @@
 // First-in first-out queue on a RAM with a registered read.
 //
-// Holds `Depth` entries (a power of two) in the RAM and one more in the output register.  An entry is
-// readable two cycles after it was written at the earliest; both sides move one entry a cycle.
+// Holds `Depth` entries (a power of two) in the RAM and one more in the output register.  An entry
+// is readable two cycles after it was written at the earliest; both sides move one entry a cycle.
 // `ready_o` depends on the fill level alone.
 
 module fifo #(

@@ -1,7 +1,7 @@
 // Splits a wide beat into `InBits / OutBits` narrow ones, lowest bits first.
 //
-// The first narrow beat is valid one cycle after the wide one was taken; narrow beats leave without a
-// gap as long as wide ones come.  With equal widths the stream passes straight through.
+// The first narrow beat is valid one cycle after the wide one was taken; narrow beats leave without
+// a gap as long as wide ones come.  With equal widths the stream passes straight through.
 
 module stream_narrow #(
   parameter int InBits  = 128,

@@ -1,7 +1,7 @@
 // Joins `OutBits / InBits` narrow beats into one wide one; the first beat becomes the lowest bits.
 //
-// The wide beat is valid one cycle after its last narrow one; narrow beats are taken without a gap as
-// long as wide ones leave.  With equal widths the stream passes straight through.
+// The wide beat is valid one cycle after its last narrow one; narrow beats are taken without a gap
+// as long as wide ones leave.  With equal widths the stream passes straight through.
 
 module stream_widen #(
   parameter int InBits  = 32,

@@ -1,9 +1,9 @@
 // Walks the memory side of a LOAD or STORE and emits its runs of consecutive beats.
 //
-// A run is one row of `words` words, or with `contiguous` all rows of a plane (at most 2^24 - 1 words).
-// `box_valid_i` takes an instruction; its first run is valid two cycles later, then one a cycle.  A box
-// without planes, rows or words has no runs.  `run_last_o` marks the last run of the box.  Byte addresses
-// are `base_i` plus the instruction's, and must be multiples of `MemBytes`.
+// A run is one row of `words` words, or with `contiguous` all rows of a plane (at most 2^24 - 1
+// words). `box_valid_i` takes an instruction; its first run is valid two cycles later, then one a
+// cycle.  A box without planes, rows or words has no runs.  `run_last_o` marks the last run of the
+// box.  Byte addresses are `base_i` plus the instruction's, and must be multiples of `MemBytes`.
 
 module npu_box_runs #(
   parameter int Lanes    = 16,

@@ -1,8 +1,8 @@
 // Walks the buffer side of a LOAD or STORE, one word a step, padding included.
 //
-// A box is taken by `box_valid_i`; its first step is valid a cycle later, then one a cycle, and the next
-// box follows without a gap.  `step_inside_o` is low on padding, `step_last_o` high on the last word.  A box
-// without a word gives one step with `step_present_o` low and `step_last_o` high.
+// A box is taken by `box_valid_i`; its first step is valid a cycle later, then one a cycle, and the
+// next box follows without a gap.  `step_inside_o` is low on padding, `step_last_o` high on the
+// last word.  A box without a word gives one step with `step_present_o` low and `step_last_o` high.
 
 module npu_box_words #(
   localparam int AddrBits = 24

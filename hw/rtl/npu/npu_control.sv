@@ -1,17 +1,18 @@
 // Control registers on AXI4-Lite, the life of a run, counters and watchdog.
 //
-// Registers are those of docs/npu.md.  WSTRB is honoured; a write to an address that holds no writable
-// register, and a read of one that holds none, are answered with SLVERR (reads give 0).  One write and one
-// read are handled at a time.  A start is ignored while STATUS is busy or in error; PROGRAM, COUNT and BASE
-// must not change while it is busy.
+// Registers are those of docs/npu.md.  WSTRB is honoured; a write to an address that holds no
+// writable register, and a read of one that holds none, are answered with SLVERR (reads give 0).
+// One write and one read are handled at a time.  A start is ignored while STATUS is busy or in
+// error; PROGRAM, COUNT and BASE must not change while it is busy.
 //
-// A start resets the units and clears counters and tokens, then pulses `start_o`.  The run is done when
-// `count_o` instructions have retired.  On an error `halt_o` stays high until a soft reset.  A soft reset holds
-// `unit_rst_no` low and `flush_o` high, and STATUS busy, until `memory_idle_i` says that no AXI transaction is
-// outstanding.
+// A start resets the units and clears counters and tokens, then pulses `start_o`.  The run is done
+// when `count_o` instructions have retired.  On an error `halt_o` stays high until a soft reset.  A
+// soft reset holds `unit_rst_no` low and `flush_o` high, and STATUS busy, until `memory_idle_i`
+// says that no AXI transaction is outstanding.
 //
-// Counters of a unit: cycles with an instruction inside (busy); cycles in which the unit is empty and its next
-// instruction waits for a token; cycles stalled on a port or memory; instructions retired.
+// Counters of a unit: cycles with an instruction inside (busy); cycles in which the unit is empty
+// and its next instruction waits for a token; cycles stalled on a port or memory; instructions
+// retired.
 
 module npu_control #(
   parameter int Cols     = 16,

@@ -1,10 +1,11 @@
 // Reads the program and deals its instructions, in order, to the queues of the four units.
 //
-// `start_i` is a pulse: `count_i` instructions from byte address `addr_i`.  Memory is asked for runs of up
-// to 8 instructions while the prefetch buffer (16 instructions) has room for a whole run, so the data it
-// asked for is always taken.  One instruction leaves every `INSTRUCTION_BYTES / MemBytes` cycles at most,
-// and waits while its unit's queue is full.  `illegal_o` is high, and nothing more leaves, while the next
-// instruction has an unknown opcode, another ISA version, or a token for its own unit.
+// `start_i` is a pulse: `count_i` instructions from byte address `addr_i`.  Memory is asked for
+// runs of up to 8 instructions while the prefetch buffer (16 instructions) has room for a whole
+// run, so the data it asked for is always taken.  One instruction leaves every `INSTRUCTION_BYTES /
+// MemBytes` cycles at most, and waits while its unit's queue is full.  `illegal_o` is high, and
+// nothing more leaves, while the next instruction has an unknown opcode, another ISA version, or a
+// token for its own unit.
 
 module npu_fetch #(
   parameter int MemBytes = 16,

@@ -1,10 +1,11 @@
 // The queue of one unit: holds its instructions, takes their tokens, and retires them in order.
 //
-// The head goes to the unit once a token of every unit it pops is there; all are taken at that handshake.
-// SYNC instructions are executed here, in order with the unit's own.  An instruction retires, pushing its
-// tokens in the same cycle, once no counter it pushes is full and, if it is marked, `mark_ready_i` is high.
-// An instruction can be issued two cycles after it entered the queue at the earliest.  While `halt_i` is
-// high nothing is issued.  Up to 9 instructions may be between issue and retirement.
+// The head goes to the unit once a token of every unit it pops is there; all are taken at that
+// handshake. SYNC instructions are executed here, in order with the unit's own.  An instruction
+// retires, pushing its tokens in the same cycle, once no counter it pushes is full and, if it is
+// marked, `mark_ready_i` is high. An instruction can be issued two cycles after it entered the
+// queue at the earliest.  While `halt_i` is high nothing is issued.  Up to 9 instructions may be
+// between issue and retirement.
 
 module npu_issue #(
   parameter int QueueDepth = 16,

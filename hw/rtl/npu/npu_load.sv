@@ -1,10 +1,11 @@
 // Executes LOAD: moves boxes from memory into the activation or the weight buffer, with padding.
 //
-// Requests run ahead of data: an instruction is taken while the one before still waits for data (up to 6
-// are inside), so the requests of the next ones are out early.  Data arrive in the order of the requests in
-// beats of `MemBytes`, pass a queue of `DataDepth` beats, and are joined into words; one word a cycle is
-// written, fill words without waiting for memory.  An instruction retires when its last word is written:
-// four cycles after the last beat arrived, five when a word has several beats.
+// Requests run ahead of data: an instruction is taken while the one before still waits for data (up
+// to 6 are inside), so the requests of the next ones are out early.  Data arrive in the order of
+// the requests in beats of `MemBytes`, pass a queue of `DataDepth` beats, and are joined into
+// words; one word a cycle is written, fill words without waiting for memory.  An instruction
+// retires when its last word is written: four cycles after the last beat arrived, five when a word
+// has several beats.
 //
 // Issue to first run: two cycles.  Rows that are in memory must be whole words; see `npu_box_runs`.
 

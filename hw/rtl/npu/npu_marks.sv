@@ -1,7 +1,7 @@
 // Merges the layer marks of the four units into one stream of pulses, at most one a cycle.
 //
-// The lowest unit wins; a marked instruction of another unit retires in a later cycle.  The pulse comes one
-// cycle after the retirement.
+// The lowest unit wins; a marked instruction of another unit retires in a later cycle.  The pulse
+// comes one cycle after the retirement.
 
 module npu_marks (
   input  logic        clk_i,

@@ -1,13 +1,14 @@
 // Reads memory for two clients, instruction fetch and load, over one AXI4 read channel.
 //
-// A client asks for a run of consecutive beats; runs are cut into bursts and a burst of fetch goes before one
-// of load.  Data return in the order of the bursts (one ID).  At most 16 bursts are outstanding, and a burst
-// of load is sent only while fewer than `ReadAhead` beats of load are, which bounds how long a fetch waits.
-// A burst is on the AR channel two cycles after its run was taken at the earliest, then one a cycle.
+// A client asks for a run of consecutive beats; runs are cut into bursts and a burst of fetch goes
+// before one of load.  Data return in the order of the bursts (one ID).  At most 16 bursts are
+// outstanding, and a burst of load is sent only while fewer than `ReadAhead` beats of load are,
+// which bounds how long a fetch waits. A burst is on the AR channel two cycles after its run was
+// taken at the earliest, then one a cycle.
 //
-// `rst_ni` belongs to AXI; `unit_rst_ni` (soft reset) forgets the runs that are not yet on the AXI channel.
-// While `flush_i` is high no new burst is sent and arriving data are dropped; `idle_o` is high when nothing
-// is outstanding.  `error_o` pulses on a response other than OKAY.
+// `rst_ni` belongs to AXI; `unit_rst_ni` (soft reset) forgets the runs that are not yet on the AXI
+// channel. While `flush_i` is high no new burst is sent and arriving data are dropped; `idle_o` is
+// high when nothing is outstanding.  `error_o` pulses on a response other than OKAY.
 
 module npu_reader #(
   parameter int MemBytes  = 16,

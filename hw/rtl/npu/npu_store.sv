@@ -1,12 +1,13 @@
 // Executes STORE: moves boxes from the activation buffer to memory.
 //
-// Reads of the buffer, bursts and acknowledgements are decoupled: the next instruction is taken once the
-// runs and reads of the one before are out, and up to 8 may wait for memory.  An instruction retires, in
-// order, when memory has acknowledged its last burst.  An empty box retires once nothing is before it.
+// Reads of the buffer, bursts and acknowledgements are decoupled: the next instruction is taken
+// once the runs and reads of the one before are out, and up to 8 may wait for memory.  An
+// instruction retires, in order, when memory has acknowledged its last burst.  An empty box retires
+// once nothing is before it.
 //
-// Issue to first run and to first buffer read: two and one cycles; a buffer word, read two cycles after its
-// request was accepted, is on the W channel at the earliest 5 cycles after it (6 when a word has several
-// beats).
+// Issue to first run and to first buffer read: two and one cycles; a buffer word, read two cycles
+// after its request was accepted, is on the W channel at the earliest 5 cycles after it (6 when a
+// word has several beats).
 
 module npu_store #(
   parameter int Lanes    = 16,
@@ -103,7 +104,8 @@ module npu_store #(
     .step_last_o    (unused_last)
   );
 
-  // `held_q` counts words asked of the buffer that have not left the data queue: each has its place there.
+  // `held_q` counts words asked of the buffer that have not left the data queue: each has its place
+  // there.
   logic [HeldBits-1:0] held_q;
   logic asked, word_valid, word_ready, unused_data_ready;
   logic [WordBits-1:0] word;
@@ -136,7 +138,8 @@ module npu_store #(
     .data_o  (data_o)
   );
 
-  // `inside_q` counts instructions taken and not retired, `finished_q` those of them all acknowledged.
+  // `inside_q` counts instructions taken and not retired, `finished_q` those of them all
+  // acknowledged.
   assign empty_done     = empty_q && inside_q == 4'd1;
   assign retire_valid_o = finished_q != '0 || empty_done;
   assign retire         = retire_valid_o && retire_ready_i;

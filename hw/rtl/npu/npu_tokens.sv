@@ -1,9 +1,9 @@
 // Dependency tokens: one counter of 8 bits for every ordered pair of units.
 //
-// Bit `4*u + v` of `pop_i`: unit u takes a token of unit v this cycle; of `push_i`: unit u gives one to unit
-// v.  `available_o[4*u + v]` is high while unit v has left a token for unit u, `full_o[4*u + v]` while the
-// counter that unit u pushes to unit v is full.  A unit has no counter with itself: that pair is always
-// available and never full.
+// Bit `4*u + v` of `pop_i`: unit u takes a token of unit v this cycle; of `push_i`: unit u gives
+// one to unit v.  `available_o[4*u + v]` is high while unit v has left a token for unit u,
+// `full_o[4*u + v]` while the counter that unit u pushes to unit v is full.  A unit has no counter
+// with itself: that pair is always available and never full.
 
 module npu_tokens (
   input  logic        clk_i,

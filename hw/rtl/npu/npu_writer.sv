@@ -1,13 +1,15 @@
 // Writes runs of consecutive beats over one AXI4 write channel.
 //
-// A run is cut into bursts; W beats are taken from the data stream in the same order, one a cycle, and do
-// not wait for their address to be accepted.  `done_o` pulses when memory has acknowledged the last burst of
-// a run that was taken with `run_last_i`.  At most 16 bursts are outstanding.  The first burst is on the AW
-// channel two cycles after its run was taken, its first beat on the W channel five cycles after.
+// A run is cut into bursts; W beats are taken from the data stream in the same order, one a cycle,
+// and do not wait for their address to be accepted.  `done_o` pulses when memory has acknowledged
+// the last burst of a run that was taken with `run_last_i`.  At most 16 bursts are outstanding.
+// The first burst is on the AW channel two cycles after its run was taken, its first beat on the W
+// channel five cycles after.
 //
-// `rst_ni` belongs to AXI; `unit_rst_ni` (soft reset) forgets the runs that are not yet on the AXI channel.
-// While `flush_i` is high no new burst is sent and begun bursts are completed with empty strobes; `idle_o`
-// is high when nothing is outstanding.  `error_o` pulses on a response other than OKAY.
+// `rst_ni` belongs to AXI; `unit_rst_ni` (soft reset) forgets the runs that are not yet on the AXI
+// channel. While `flush_i` is high no new burst is sent and begun bursts are completed with empty
+// strobes; `idle_o` is high when nothing is outstanding.  `error_o` pulses on a response other than
+// OKAY.
 
 module npu_writer #(
   parameter int MemBytes = 16,
