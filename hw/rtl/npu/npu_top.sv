@@ -368,7 +368,7 @@ module npu_top #(
     .sr_data_valid_o (sr_data_valid)
   );
 
-  logic fill_en, wr_valid, unused_wr_ready, wr_data_valid, ww_valid, ww_ready;
+  logic fill_en, wr_valid, wr_ready, wr_data_valid, ww_valid, ww_ready;
   logic [RowAddrBits-1:0] fill_row;
   logic [Groups*WordBits-1:0] fill_data;
   logic [WgtAddrBits-1:0] wr_addr, ww_addr;
@@ -381,7 +381,7 @@ module npu_top #(
     .f_row_i         (fill_row),
     .f_data_o        (fill_data),
     .vr_valid_i      (wr_valid),
-    .vr_ready_o      (unused_wr_ready),
+    .vr_ready_o      (wr_ready),
     .vr_addr_i       (wr_addr),
     .vr_data_o       (wr_data),
     .vr_data_valid_o (wr_data_valid),
@@ -480,10 +480,11 @@ module npu_top #(
     .busy_o          (busy[Vector]),
     .stall_o         (stall[Vector]),
     .progress_o      (unit_progress[Vector]),
-    .w_valid_o       (wr_valid),
-    .w_addr_o        (wr_addr),
-    .w_data_i        (wr_data),
-    .w_data_valid_i  (wr_data_valid),
+    .wr_valid_o      (wr_valid),
+    .wr_ready_i      (wr_ready),
+    .wr_addr_o       (wr_addr),
+    .wr_data_i       (wr_data),
+    .wr_data_valid_i (wr_data_valid),
     .acc_en_o        (acc_en),
     .acc_addr_o      (acc_read_addr),
     .acc_data_i      (acc_data),
