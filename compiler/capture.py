@@ -1,0 +1,150 @@
+"""A torch module and example inputs to a static FX graph, by torch.export."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.decomp_utils import CustomDecompTable
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from intaglio.compiler.graph import deepest_line, mark_origins, quiet, user_line
+from intaglio.errors import CaptureError
+
+KEPT_WHOLE = frozenset(
+    {
+        "adaptive_avg_pool2d",
+        "avg_pool2d",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose2d",
+        "gelu",
+        "group_norm",
+        "gru",
+        "hardsigmoid",
+        "hardswish",
+        "layer_norm",
+        "linear",
+        "lstm",
+        "matmul",
+        "max_pool2d",
+        "pad",
+        "prelu",
+        "rms_norm",
+        "scaled_dot_product_attention",
+        "silu",
+        "softmax",
+    }
+)
+"""Operators that torch.export would decompose further than an accelerator wants them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A static graph of ATen calls, and the names of its inputs in call order."""
+
+    module: GraphModule
+    inputs: tuple[str, ...]
+
+
+def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ...]) -> Captured:
+    """The FX graph that `model` runs on `example_inputs` (batch 1, float32).
+
+    Parameters are `get_attr` nodes and in-place operations are gone.  Raises CaptureError, quoting
+    the user's line, when the model is not a static graph.
+    """
+    program = model if isinstance(model, ExportedProgram) else _export(model, example_inputs)
+    with quiet():
+        module = program.run_decompositions(_decompositions()).module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    _check_inputs(module)
+    _check_static(module)
+    mark_origins(module)
+    names = tuple(node.name for node in module.graph.find_nodes(op="placeholder"))
+    return Captured(module, names)
+
+
+def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    if model.training:
+        raise CaptureError(
+            f"{type(model).__name__} is in training mode; call its eval() before capturing it"
+        )
+    try:
+        with quiet():
+            return torch.export.export(model, example_inputs, strict=False)
+    except GuardOnDataDependentSymNode as error:
+        raise CaptureError(
+            f"a branch or a size depends on data at {_failing_line(error)}; replace the branch by "
+            "arithmetic such as torch.where, or move it out of the model"
+        ) from error
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CaptureError(
+            f"torch.export cannot follow {_failing_line(error)} ({reason}); write this line with "
+            "PyTorch operations on tensors of fixed shape"
+        ) from error
+
+
+def _failing_line(error: BaseException) -> str:
+    """The user's line in a traceback; frames of this file do not count."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    return deepest_line("".join(traceback.format_list(frames))) or "the call of the model"
+
+
+def _decompositions() -> CustomDecompTable:
+    table = torch.export.default_decompositions()
+    for operator in list(table):
+        if str(operator).split(".")[1] in KEPT_WHOLE:
+            del table[operator]
+    return table
+
+
+def _check_inputs(module: GraphModule) -> None:
+    placeholders = module.graph.find_nodes(op="placeholder")
+    for node in placeholders:
+        value = node.meta.get("val")
+        if not isinstance(value, Tensor):
+            raise CaptureError(
+                f"input '{node.name}' is {type(value).__name__}, not a tensor; make it a constant "
+                "of the model"
+            )
+        _check_shape(node)
+        if value.dtype != torch.float32:
+            raise CaptureError(
+                f"input '{node.name}' holds {value.dtype}; give a float32 tensor (integer inputs "
+                "such as token ids have no accelerator form yet)"
+            )
+        if value.dim() < 2 or value.shape[0] != 1:
+            raise CaptureError(
+                f"input '{node.name}' has shape {tuple(value.shape)}; give example inputs of batch "
+                "1, as in (1, channels, height, width) (calibration data may hold many images)"
+            )
+        if not node.users:
+            raise CaptureError(f"input '{node.name}' is never used; remove it from forward()")
+
+
+def _check_static(module: GraphModule) -> None:
+    for node in module.graph.nodes:
+        if isinstance(node.meta.get("val"), Tensor):
+            _check_shape(node)
+
+
+def _check_shape(node: Node) -> None:
+    extents = tuple(node.meta["val"].shape)
+    if all(isinstance(extent, int) for extent in extents):
+        return
+    printed = f"({', '.join(str(extent) for extent in extents)})"
+    if node.op == "placeholder":
+        raise CaptureError(
+            f"input '{node.name}' has the dynamic shape {printed}; export the model with fixed "
+            "shapes"
+        )
+    raise CaptureError(
+        f"'{node.name}' has the shape {printed}, which depends on data, at {user_line(node)}; keep "
+        "every shape fixed, or move this line out of the model"
+    )

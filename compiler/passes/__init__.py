@@ -1,0 +1,15 @@
+"""Graph rewrites, grouping and quantisation: mechanism only, each pass a frozen dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch.fx import GraphModule
+
+from intaglio.compiler.passes.canonicalize import Canonicalize
+from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
+
+Pass = Callable[[GraphModule], GraphModule]
+
+PASSES: tuple[Pass, ...] = (Canonicalize(), FoldBatchNorm())
+"""What every captured graph goes through, in this order, before it is grouped and quantised."""

@@ -1,0 +1,175 @@
+"""One spelling for each operation: what PyTorch writes in many ways, later passes see in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch.fx import GraphModule, Node
+
+from intaglio.compiler.graph import (
+    argument,
+    insert_call,
+    merge_origins,
+    replace,
+    shape,
+    single_user,
+)
+
+aten = torch.ops.aten
+
+IDENTITIES = frozenset(
+    {
+        aten.alias.default,
+        aten.clone.default,
+        aten.contiguous.default,
+        aten.detach.default,
+        aten.dropout.default,
+        aten.lift_fresh_copy.default,
+    }
+)
+RESHAPES = frozenset(
+    {
+        aten._unsafe_view.default,
+        aten.expand.default,
+        aten.flatten.using_ints,
+        aten.reshape.default,
+        aten.squeeze.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.unsqueeze.default,
+        aten.view.default,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Canonicalize:
+    """Rewrite synonyms in place, without changing any value.
+
+    dropout(x), clone(x), a view to the same shape   ->  x
+    flatten, reshape, squeeze, unsqueeze, view(view) ->  view(x, fixed shape)
+    adaptive_avg_pool2d(x, k), mean(x, (2, 3))       ->  avg_pool2d(x, window) [-> view]
+    conv2d(x, padding="same")                        ->  [constant_pad_nd ->] conv2d(x, numbers)
+    pad(x, mode="constant")                          ->  constant_pad_nd(x)
+    relu(max_pool2d(x))                              ->  max_pool2d(relu(x))
+    """
+
+    def __call__(self, module: GraphModule) -> GraphModule:
+        """Rewrite `module` and return it."""
+        for node in list(module.graph.nodes):
+            if node.op == "call_function":
+                _rewrite(node)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        return module
+
+
+def _rewrite(node: Node) -> None:
+    if node.target in IDENTITIES:
+        _remove(node)
+    elif node.target in RESHAPES:
+        _reshape(node)
+    elif rule := RULES.get(node.target):
+        rule(node)
+
+
+def _source(node: Node) -> Node:
+    return cast(Node, node.args[0])
+
+
+def _remove(node: Node) -> None:
+    replace(node, _source(node))
+
+
+def _reshape(node: Node) -> None:
+    source = _source(node)
+    size = shape(node)
+    if node.target is aten.expand.default and size != shape(source):
+        return
+    if source.target is aten.view.default and single_user(source) is node:
+        merge_origins(node, source)
+        node.replace_input_with(source, _source(source))
+        node.graph.erase_node(source)
+    if size == shape(_source(node)):
+        _remove(node)
+        return
+    node.target = aten.view.default
+    node.args = (_source(node), list(size))
+    node.kwargs = {}
+
+
+def _adaptive_average(node: Node) -> None:
+    before, after = shape(_source(node)), shape(node)
+    if before == after:
+        _remove(node)
+        return
+    window = [before[-2] // after[-2], before[-1] // after[-1]]
+    whole = all(b % a == 0 for b, a in zip(before[-2:], after[-2:], strict=True))
+    if len(before) == 4 and whole:
+        args = (_source(node), window, window)
+        replace(node, insert_call(node, aten.avg_pool2d.default, args, node, after))
+
+
+def _mean(node: Node) -> None:
+    before = shape(_source(node))
+    axes = cast("list[int]", argument(node, 1, "dim", []))
+    if len(before) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return
+    window = list(before[2:])
+    size = (*before[:2], 1, 1)
+    args = (_source(node), window, window)
+    pool = insert_call(node, aten.avg_pool2d.default, args, node, size)
+    if shape(node) != size:
+        pool = insert_call(node, aten.view.default, (pool, list(shape(node))), node, shape(node))
+    replace(node, pool)
+
+
+def _named_padding(node: Node) -> None:
+    """Write 'same' (an odd pixel goes to the bottom and right) and 'valid' as numbers."""
+    source, weight = _source(node), cast(Node, node.args[1])
+    stride = argument(node, 3, "stride", [1, 1])
+    dilation = cast("list[int]", argument(node, 5, "dilation", [1, 1]))
+    total = [0, 0]
+    if argument(node, 4, "padding", "valid") == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, shape(weight)[2:], strict=True)]
+    padding = [pixels // 2 for pixels in total]
+    odd = [pixels % 2 for pixels in total]
+    if any(odd):
+        n, c, y, x = shape(source)
+        size = (n, c, y + odd[0], x + odd[1])
+        borders = [0, odd[1], 0, odd[0]]
+        source = insert_call(node, aten.constant_pad_nd.default, (source, borders, 0.0), node, size)
+    groups = argument(node, 6, "groups", 1)
+    args = (source, weight, argument(node, 2, "bias"), stride, padding, dilation, groups)
+    replace(node, insert_call(node, aten.conv2d.default, args, node, shape(node)))
+
+
+def _constant_padding(node: Node) -> None:
+    if argument(node, 2, "mode", "constant") == "constant":
+        value = argument(node, 3, "value") or 0.0
+        args = (_source(node), node.args[1], value)
+        replace(node, insert_call(node, aten.constant_pad_nd.default, args, node, shape(node)))
+
+
+def _relu_after_pool(node: Node) -> None:
+    pool = _source(node)
+    if pool.target is not aten.max_pool2d.default or single_user(pool) is not node:
+        return
+    source = _source(pool)
+    relu = insert_call(pool, node.target, (source, *node.args[1:]), node, shape(source))
+    pool.replace_input_with(source, relu)
+    node.replace_all_uses_with(pool)
+    node.graph.erase_node(node)
+
+
+RULES: dict[object, Callable[[Node], None]] = {
+    aten.adaptive_avg_pool2d.default: _adaptive_average,
+    aten.conv2d.padding: _named_padding,
+    aten.hardtanh.default: _relu_after_pool,
+    aten.mean.dim: _mean,
+    aten.pad.default: _constant_padding,
+    aten.relu.default: _relu_after_pool,
+}

@@ -1,0 +1,248 @@
+"""Which nodes become one operator: a layer with the addition and the clamp that follow it.
+
+`Fuse` reads a canonical graph and changes nothing.  Its `Plan` is what the quantizer annotates,
+what `lower` emits and what `check` reports, so the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch.fx import GraphModule, Node
+
+from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
+from intaglio.compiler.passes.refusals import Refusal, refuse_unknown
+from intaglio.compiler.workload import Padding, Source
+
+aten = torch.ops.aten
+
+Kind = Literal[
+    "conv",
+    "linear",
+    "max_pool",
+    "average_pool",
+    "add",
+    "sub",
+    "clamp",
+    "unary",
+    "concat",
+    "reshape",
+]
+UNARY = frozenset(
+    {
+        aten.gelu.default,
+        aten.hardsigmoid.default,
+        aten.hardswish.default,
+        aten.sigmoid.default,
+        aten.silu.default,
+        aten.tanh.default,
+    }
+)
+CLAMPS = frozenset(
+    {aten.relu.default, aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default}
+)
+ADDITIONS: dict[object, Literal["add", "sub"]] = {aten.add.Tensor: "add", aten.sub.Tensor: "sub"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes that one operator computes; only the value of `output` is quantised.
+
+    `anchor` is the node that names the operation, `inputs` and `residual` are the nodes whose
+    values it reads.  `padding` stands ahead of the anchor's own; `clamp` bounds the real result.
+    """
+
+    kind: Kind
+    name: str
+    anchor: str
+    output: str
+    inputs: tuple[str, ...]
+    source: Source
+    residual: str | None = None
+    padding: Padding = (0, 0, 0, 0)
+    clamp: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every operator of a graph in execution order, and every node that has no integer form."""
+
+    groups: tuple[Group, ...]
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fuse:
+    """Group the calls of a canonical graph.
+
+    conv -> add(., r) -> relu   becomes one convolution with a residual and a clamp
+    constant_pad_nd -> conv     becomes one convolution with that padding
+    add(a, b) -> relu           becomes one addition with a clamp
+    """
+
+    def __call__(self, module: GraphModule) -> Plan:
+        """The plan of `module`, which is left as it is."""
+        grouping = _Grouping()
+        for node in module.graph.nodes:
+            if node.op == "call_function" and node.name not in grouping.claimed:
+                grouping.visit(node)
+        position = {node.name: index for index, node in enumerate(module.graph.nodes)}
+        groups = sorted(grouping.groups, key=lambda group: position[group.output])
+        taken = {node.name for node in module.graph.find_nodes(op="placeholder")}
+        return Plan(tuple(_with_unique_names(groups, taken)), tuple(grouping.refusals))
+
+
+def _with_unique_names(groups: list[Group], taken: set[str]) -> list[Group]:
+    """Number the groups that would share a name: pool, pool_2, pool_3."""
+    named = []
+    for group in groups:
+        name, count = group.name, 1
+        while name in taken:
+            count += 1
+            name = f"{group.name}_{count}"
+        taken.add(name)
+        named.append(replace(group, name=name))
+    return named
+
+
+class _Grouping:
+    """The groups made so far, and the nodes they took."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.refusals: list[Refusal] = []
+        self.claimed: set[str] = set()
+
+    def visit(self, node: Node) -> None:
+        """Make the group that starts at `node`, or refuse the node."""
+        if node.target is aten.constant_pad_nd.default and refuse_unknown(node) is None:
+            return
+        kind = KINDS.get(node.target)
+        refusal = refuse_unknown(node)
+        if refusal is not None or kind is None:
+            assert refusal is not None
+            self.refusals.append(refusal)
+            return
+        FOLLOWERS[kind](self, node, kind)
+
+    def layer(self, node: Node, kind: Kind) -> None:
+        """A convolution or product, its padding, one addition and one clamp."""
+        members = [node]
+        source, padding = cast(Node, node.args[0]), (0, 0, 0, 0)
+        if source.target is aten.constant_pad_nd.default:
+            left, right, top, bottom = (*cast("list[int]", source.args[1]), 0, 0)[:4]
+            padding = (top, bottom, left, right)
+            members.insert(0, source)
+            source = cast(Node, source.args[0])
+        residual = self._residual(node)
+        addition = single_user(node)
+        if residual is not None and addition is not None:
+            members.append(addition)
+        clamp = self._clamp(members)
+        self._add(kind, node, members, (source,), residual, padding, clamp)
+
+    def addition(self, node: Node, kind: Kind) -> None:
+        """An addition or subtraction of two activations, and one clamp."""
+        members = [node]
+        clamp = self._clamp(members)
+        first, second = (cast(Node, arg) for arg in node.args[:2])
+        self._add(kind, node, members, (first,), second, clamp=clamp)
+
+    def clamp(self, node: Node, kind: Kind) -> None:
+        """A clamp that follows no layer."""
+        self._add(kind, node, [node], (cast(Node, node.args[0]),), clamp=clamp_bounds(node))
+
+    def concat(self, node: Node, kind: Kind) -> None:
+        """A concatenation of channels."""
+        self._add(kind, node, [node], tuple(cast("list[Node]", node.args[0])))
+
+    def alone(self, node: Node, kind: Kind) -> None:
+        """A node that is an operator by itself."""
+        self._add(kind, node, [node], (cast(Node, node.args[0]),))
+
+    def _residual(self, node: Node) -> Node | None:
+        """The other operand of the addition that follows `node`, when it can be fused."""
+        addition = single_user(node)
+        if addition is None or addition.target not in ADDITIONS or refuse_unknown(addition):
+            return None
+        if addition.name in self.claimed:
+            return None
+        first, second = (cast(Node, arg) for arg in addition.args[:2])
+        if ADDITIONS[addition.target] == "sub":
+            return second if first is node else None
+        return second if first is node else first
+
+    def _clamp(self, members: list[Node]) -> tuple[float, float] | None:
+        """The bounds of the clamp after the last member, which joins them."""
+        follower = single_user(members[-1])
+        if follower is None or follower.target not in CLAMPS or refuse_unknown(follower):
+            return None
+        members.append(follower)
+        return clamp_bounds(follower)
+
+    def _add(
+        self,
+        kind: Kind,
+        anchor: Node,
+        members: list[Node],
+        inputs: tuple[Node, ...],
+        residual: Node | None = None,
+        padding: Padding = (0, 0, 0, 0),
+        clamp: tuple[float, float] | None = None,
+    ) -> None:
+        self.claimed.update(member.name for member in members)
+        names = tuple(dict.fromkeys(name for member in members for name in origins(member)))
+        self.groups.append(
+            Group(
+                kind,
+                module_path(anchor),
+                anchor.name,
+                members[-1].name,
+                tuple(node.name for node in inputs),
+                Source(names, user_line(anchor)),
+                residual.name if residual is not None else None,
+                padding,
+                clamp,
+            )
+        )
+
+
+def clamp_bounds(node: Node) -> tuple[float, float]:
+    """The bounds (lo, hi) of a ReLU, hardtanh or clamp; infinite where it has none."""
+    if node.target is aten.relu.default:
+        return 0.0, float("inf")
+    hardtanh = node.target is aten.hardtanh.default
+    lo = argument(node, 1, "min_val" if hardtanh else "min", -1.0 if hardtanh else None)
+    hi = argument(node, 2, "max_val" if hardtanh else "max", 1.0 if hardtanh else None)
+    return (
+        float("-inf") if lo is None else float(cast(float, lo)),
+        float("inf") if hi is None else float(cast(float, hi)),
+    )
+
+
+KINDS: dict[object, Kind] = {
+    aten.conv2d.default: "conv",
+    aten.linear.default: "linear",
+    aten.max_pool2d.default: "max_pool",
+    aten.avg_pool2d.default: "average_pool",
+    aten.cat.default: "concat",
+    aten.view.default: "reshape",
+    **ADDITIONS,
+    **dict.fromkeys(CLAMPS, "clamp"),
+    **dict.fromkeys(UNARY, "unary"),
+}
+FOLLOWERS: dict[Kind, Callable[[_Grouping, Node, Kind], None]] = {
+    "conv": _Grouping.layer,
+    "linear": _Grouping.layer,
+    "add": _Grouping.addition,
+    "sub": _Grouping.addition,
+    "clamp": _Grouping.clamp,
+    "concat": _Grouping.concat,
+    "max_pool": _Grouping.alone,
+    "average_pool": _Grouping.alone,
+    "unary": _Grouping.alone,
+    "reshape": _Grouping.alone,
+}

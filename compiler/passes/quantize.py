@@ -1,0 +1,104 @@
+"""Mechanism of quantisation: observe, choose scales the hardware holds exactly, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from intaglio.compiler.graph import quiet
+from intaglio.compiler.numerics import snap_scale
+from intaglio.compiler.passes.fuse import Group, Plan
+from intaglio.compiler.passes.quantizer import (
+    GroupQuantizer,
+    PerChannelWeightObserver,
+    RangeObserver,
+)
+from intaglio.compiler.precision import Precision
+
+with quiet():
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+Observer = TypeVar("Observer", RangeObserver, PerChannelWeightObserver)
+QUANTISE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+DEQUANTISE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """Quantise a grouped graph with PT2E.
+
+    x -> conv(., w) -> relu ->   becomes
+    x -> quantise -> dequantise -> conv(., dequantise(w int8)) -> relu -> quantise -> dequantise ->
+
+    Weight scales are raised to the nearest value for which input scale * weight scale / output
+    scale is a multiplier over a power of two, so the graph and its integer form do not differ.
+    """
+
+    plan: Plan
+    precision: Precision = field(default_factory=Precision)
+
+    def __call__(
+        self,
+        module: GraphModule,
+        batches: Iterable[tuple[Tensor, ...]],
+        observed: Callable[[int], None] = lambda done: None,
+    ) -> GraphModule:
+        """The quantised form of `module`, which is changed, calibrated on `batches`.
+
+        Each batch holds one image for each input; `observed` is told how many were seen.
+        """
+        with quiet():
+            prepared = prepare_pt2e(module, GroupQuantizer(self.plan, self.precision))
+            with torch.no_grad():
+                for done, batch in enumerate(batches, start=1):
+                    prepared(*batch)
+                    observed(done)
+            for group in self.plan.groups:
+                if group.kind in ("conv", "linear"):
+                    _snap(prepared, group)
+            converted: GraphModule = convert_pt2e(prepared)
+        _round_half_up(converted)
+        return converted
+
+
+def _snap(prepared: GraphModule, group: Group) -> None:
+    """Raise the weight scales of one layer to scales that the requantiser holds exactly."""
+    nodes = {node.name: node for node in prepared.graph.nodes}
+    weight_node = cast(Node, nodes[group.anchor].args[1])
+    weight = prepared.get_submodule(str(weight_node.target))
+    assert isinstance(weight, PerChannelWeightObserver)
+    output = _scale(prepared, nodes[group.output])
+    ratio = _scale(prepared, nodes[group.inputs[0]]) / output
+    residual = group.residual and _scale(prepared, nodes[group.residual]) / output
+    snapped = snap_scale(weight.scale.numpy() * ratio, residual or None)
+    weight.scale = torch.from_numpy(snapped / ratio)
+
+
+def _scale(prepared: GraphModule, node: Node) -> float:
+    """The scale that the observer of a node's value chose."""
+    for user in node.users:
+        if user.op == "call_module":
+            observer = prepared.get_submodule(str(user.target))
+            if isinstance(observer, RangeObserver):
+                return observer.scale
+    raise AssertionError(f"the value of {node.name} is not observed")
+
+
+def quantise_half_up(
+    values: Tensor, scale: float, zero_point: int, lo: int, hi: int, dtype: torch.dtype
+) -> Tensor:
+    """PT2E's quantize_per_tensor with ties rounded up, as the hardware does; zero point 0."""
+    steps = torch.floor(values.double() / scale + 0.5)
+    return (steps + zero_point).clamp(lo, hi).to(dtype)
+
+
+def _round_half_up(module: GraphModule) -> None:
+    for node in module.graph.find_nodes(op="call_function", target=QUANTISE):
+        node.target = quantise_half_up
+    module.recompile()

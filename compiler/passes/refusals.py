@@ -1,0 +1,210 @@
+"""Why a node has no exact integer form, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch.fx import Node
+
+from intaglio.compiler.graph import argument, module_path, origins, shape, user_line
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A node that cannot be mapped: the captured nodes behind it, the reason and the way out."""
+
+    name: str
+    nodes: tuple[str, ...]
+    line: str
+    reason: str
+    way_out: str
+
+    def __str__(self) -> str:
+        place = f" ({self.line})" if self.line else ""
+        return f"{self.name}{place}: {self.reason}; {self.way_out}"
+
+
+Complaint = tuple[str, str]
+"""A reason and a way out."""
+
+
+def refuse_unknown(node: Node) -> Refusal | None:
+    """Why `node` has no integer form; None when it has one."""
+    check = CHECKS.get(node.target)
+    complaint = _unknown(node) if check is None else check(node)
+    if complaint is None:
+        return None
+    return Refusal(module_path(node), origins(node), user_line(node), *complaint)
+
+
+def _unknown(node: Node) -> Complaint:
+    operation = str(node.target).removeprefix("aten.").split(".")[0]
+    return (f"{operation} has no integer form", WAYS_OUT.get(operation, DEFAULT_WAY_OUT))
+
+
+DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
+WAYS_OUT = {
+    "_native_batch_norm_legit": "give the batch normalisation running statistics",
+    "_softmax": "return the scores and apply softmax to the outputs",
+    "conv1d": "write it as a Conv2d with a kernel of height 1",
+    "conv_transpose2d": "upsample outside the model, or use a convolution",
+    "div": "fold the divisor into the layer before",
+    "mul": "fold a constant factor into the layer before; products of activations are not mapped",
+    "permute": "keep the channels-first layout throughout",
+    "softmax": "return the scores and apply softmax to the outputs",
+    "transpose": "keep the channels-first layout throughout",
+}
+
+
+def _values(node: Node, index: int, name: str, default: int) -> list[int]:
+    """An integer list argument of two entries, however it was written."""
+    value = argument(node, index, name, [])
+    entries = [value] if isinstance(value, int) else list(cast("list[int]", value))
+    entries = entries or [default]
+    return entries * 2 if len(entries) == 1 else entries
+
+
+def _image(node: Node) -> Complaint | None:
+    size = shape(cast(Node, node.args[0]))
+    if len(size) == 4:
+        return None
+    return (
+        f"its input has shape {size}, (1, channels, height, width) is needed",
+        "reshape it to four dimensions",
+    )
+
+
+def _constants(node: Node) -> Complaint | None:
+    computed = [a for a in node.args[1:3] if isinstance(a, Node) and a.op != "get_attr"]
+    if not computed:
+        return None
+    return f"its weight is computed by '{computed[0].name}'", "make the weight a parameter"
+
+
+def _conv(node: Node) -> Complaint | None:
+    return _image(node) or _constants(node)
+
+
+def _linear(node: Node) -> Complaint | None:
+    size = shape(cast(Node, node.args[0]))
+    if len(size) != 2:
+        return (
+            f"its input has shape {size}, (1, features) is needed",
+            "flatten it, or use a Conv2d with a 1x1 kernel on channels-first maps",
+        )
+    return _constants(node)
+
+
+def _max_pool(node: Node) -> Complaint | None:
+    if _values(node, 4, "dilation", 1) != [1, 1]:
+        return "dilated max pooling is not mapped", "use a max pool of dilation 1"
+    return _image(node)
+
+
+def _average_pool(node: Node) -> Complaint | None:
+    if argument(node, 6, "divisor_override") is not None:
+        return "divisor_override is not mapped", "leave it out and scale the next layer's weights"
+    padded = any(_values(node, 3, "padding", 0))
+    if padded and not argument(node, 5, "count_include_pad", True):
+        return (
+            "its divisor varies with the position (count_include_pad=False)",
+            "set count_include_pad=True or padding=0",
+        )
+    if argument(node, 4, "ceil_mode", False) and _partial_windows(node):
+        return (
+            "its divisor varies with the position (ceil_mode with partial windows)",
+            "set ceil_mode=False or pad the input to whole windows",
+        )
+    return _image(node)
+
+
+def _partial_windows(node: Node) -> bool:
+    kernel = _values(node, 1, "kernel_size", 1)
+    stride = _values(node, 2, "stride", 0)
+    stride = stride if all(stride) else kernel
+    padding = _values(node, 3, "padding", 0)
+    before, after = shape(cast(Node, node.args[0]))[2:], shape(node)[2:]
+    return any(
+        (after[i] - 1) * stride[i] + kernel[i] > before[i] + 2 * padding[i] for i in range(2)
+    )
+
+
+def _addition(node: Node) -> Complaint | None:
+    first, second = node.args[:2]
+    if not isinstance(first, Node) or not isinstance(second, Node):
+        return "it adds a number to an activation", "fold the number into the bias of a layer"
+    if "get_attr" in (first.op, second.op):
+        return "it adds a constant to an activation", "fold the constant into the bias of a layer"
+    if shape(first) != shape(second):
+        return (
+            f"its operands have shapes {shape(first)} and {shape(second)}",
+            "give both operands the same shape",
+        )
+    if argument(node, 2, "alpha", 1) != 1:
+        return "its second operand is scaled (alpha)", "scale the weights of the layer before"
+    return _rank(node)
+
+
+def _rank(node: Node) -> Complaint | None:
+    size = shape(node)
+    if len(size) in (2, 4) and size[0] == 1:
+        return None
+    return (
+        f"its result has shape {size}, (1, channels, height, width) or (1, features) is needed",
+        "keep the batch of 1 in front and two or four dimensions",
+    )
+
+
+def _concat(node: Node) -> Complaint | None:
+    axis = cast(int, argument(node, 1, "dim", 0))
+    if axis % len(shape(node)) != 1:
+        return f"it joins axis {axis}", "join along the channels (dim=1)"
+    if any(operand.op == "get_attr" for operand in cast("list[Node]", node.args[0])):
+        return "it joins a constant", "make the constant an input of the model"
+    return _rank(node)
+
+
+def _padding(node: Node) -> Complaint | None:
+    borders = cast("list[int]", node.args[1])
+    fill = argument(node, 2, "value", 0)
+    if fill or len(borders) > 4 or min(borders) < 0:
+        return "only zeros around height and width are mapped", "pad with zeros, or in the data"
+    if any(
+        user.target is not aten.conv2d.default or user.args[0] is not node for user in node.users
+    ):
+        return "padding is mapped ahead of convolutions only", "give the layer itself the padding"
+    return _image(node)
+
+
+def _clamp(node: Node) -> Complaint | None:
+    if any(isinstance(arg, Node) for arg in node.args[1:]):
+        return "its bounds are computed", "clamp to numbers"
+    return _rank(node)
+
+
+CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
+    aten.add.Tensor: _addition,
+    aten.avg_pool2d.default: _average_pool,
+    aten.cat.default: _concat,
+    aten.clamp.default: _clamp,
+    aten.clamp_min.default: _clamp,
+    aten.constant_pad_nd.default: _padding,
+    aten.conv2d.default: _conv,
+    aten.gelu.default: _rank,
+    aten.hardsigmoid.default: _rank,
+    aten.hardswish.default: _rank,
+    aten.hardtanh.default: _clamp,
+    aten.linear.default: _linear,
+    aten.max_pool2d.default: _max_pool,
+    aten.relu.default: _rank,
+    aten.sigmoid.default: _rank,
+    aten.silu.default: _rank,
+    aten.sub.Tensor: _addition,
+    aten.tanh.default: _rank,
+    aten.view.default: _rank,
+}
