@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch.export.decomp_utils import CustomDecompTable
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from intaglio.compiler.graph import deepest_line, mark_origins, quiet, user_line
+from intaglio.compiler.graph import deepest_line, mark_origins, quiet, shape, user_line
 from intaglio.errors import CaptureError
 
 KEPT_WHOLE = frozenset(
@@ -46,10 +47,10 @@ KEPT_WHOLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A static graph of ATen calls, and the names of its inputs in call order."""
+    """A static graph of ATen calls, and the shape of each input by name, in call order."""
 
     module: GraphModule
-    inputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ...]) -> Captured:
@@ -65,8 +66,8 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     _check_inputs(module)
     _check_static(module)
     mark_origins(module)
-    names = tuple(node.name for node in module.graph.find_nodes(op="placeholder"))
-    return Captured(module, names)
+    placeholders = module.graph.find_nodes(op="placeholder")
+    return Captured(module, {node.name: shape(node) for node in placeholders})
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:

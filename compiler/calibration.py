@@ -1,0 +1,90 @@
+"""Calibration data: read from .npz, checked against the model's inputs, or drawn from a seed."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.errors import CalibrationError
+
+Data = dict[str, NDArray[np.float32]]
+
+
+def load_calibration(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Data:
+    """The arrays of an .npz file whose keys are the model's input names.
+
+    `shapes` are the inputs' shapes, batch 1 first.  Raises CalibrationError when the file cannot
+    be read or its arrays do not fit.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise CalibrationError(
+            f"{path}: is no readable .npz file ({type(error).__name__}); write it with "
+            "numpy.savez, one array for each input"
+        ) from error
+    return check_calibration(arrays, shapes)
+
+
+def check_calibration(
+    arrays: Mapping[str, NDArray[np.generic]], shapes: Mapping[str, tuple[int, ...]]
+) -> Data:
+    """`arrays` as float32, in the order of the inputs.
+
+    Raises CalibrationError for an unknown or missing key, a wrong shape, no or unequal numbers of
+    images, and values that are not finite numbers.
+    """
+    for key in arrays:
+        if key not in shapes:
+            near = difflib.get_close_matches(key, shapes, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the inputs are {', '.join(shapes)}"
+            raise CalibrationError(f"calibration key '{key}' is no input of the model; {hint}")
+    missing = [name for name in shapes if name not in arrays]
+    if missing:
+        raise CalibrationError(
+            f"calibration data lack input '{missing[0]}'; add an array under that key"
+        )
+    checked = {name: _checked(name, arrays[name], shape) for name, shape in shapes.items()}
+    counts = {name: len(array) for name, array in checked.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        raise CalibrationError(
+            f"calibration inputs hold different numbers of images ({listed}); give each the same"
+        )
+    return checked
+
+
+def _checked(name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
+        wanted = ", ".join(["images", *(str(extent) for extent in shape[1:])])
+        raise CalibrationError(
+            f"calibration input '{name}' has shape {array.shape}, the model takes ({wanted}); "
+            "reshape it, with at least one image along axis 0"
+        )
+    if array.dtype.kind not in "fiu":
+        raise CalibrationError(
+            f"calibration input '{name}' holds {array.dtype}, real numbers are needed; convert it "
+            "to float32"
+        )
+    values = array.astype(np.float32)
+    if not np.all(np.isfinite(values)):
+        image = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise CalibrationError(
+            f"calibration input '{name}' holds NaN or infinity in image {image}; remove or repair "
+            "that image"
+        )
+    return values
+
+
+def seeded_batch(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Data:
+    """One standard-normal image for each input, drawn from `seed`."""
+    random = np.random.default_rng(seed)
+    return {
+        name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }

@@ -1,0 +1,95 @@
+"""From a torch model to a `Workload`, as one visible list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from intaglio.compiler.calibration import check_calibration, seeded_batch
+from intaglio.compiler.capture import Captured, capture
+from intaglio.compiler.lower import lower
+from intaglio.compiler.passes import PASSES
+from intaglio.compiler.passes.fuse import Fuse, Plan
+from intaglio.compiler.passes.quantize import Quantize
+from intaglio.compiler.passes.refusals import Refusal
+from intaglio.compiler.precision import Precision
+from intaglio.compiler.workload import Workload
+from intaglio.errors import UnsupportedError
+
+Progress = Callable[[str, int, int], None]
+"""Called with (step in words, done, total); a new step begins when the words change."""
+
+
+def to_workload(
+    model: nn.Module | ExportedProgram,
+    example_inputs: Sequence[Tensor],
+    *,
+    calibration: Mapping[str, NDArray[np.floating]] | None = None,
+    precision: Precision | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Workload:
+    """The exact integer workload of `model`.
+
+    `example_inputs` have batch 1.  `calibration` maps each input's name to real data with any
+    number of images along axis 0; without it one normal image drawn from `seed` is used.  Raises
+    CaptureError, CalibrationError or UnsupportedError, each naming what is wrong and the way out.
+    """
+    tell = progress or (lambda step, done, total: None)
+    tell("capture", 0, 1)
+    captured = capture(model, tuple(example_inputs))
+    data = calibration_data(captured, calibration, seed)
+    images = len(next(iter(data.values())))
+    tell("capture", 1, 1)
+    plan = fuse(captured)
+    refuse(plan.refusals)
+    quantised = Quantize(plan, precision or Precision())(
+        captured.module, batches(captured, data), lambda done: tell("calibrate", done, images)
+    )
+    tell("lower", 0, 1)
+    workload = lower(quantised, plan, name or type(model).__name__)
+    tell("lower", 1, 1)
+    return workload
+
+
+def fuse(captured: Captured) -> Plan:
+    """Run every graph pass on a captured graph, in place, and group what is left."""
+    module = captured.module
+    for graph_pass in PASSES:
+        module = graph_pass(module)
+    return Fuse()(module)
+
+
+def refuse(refusals: Sequence[Refusal]) -> None:
+    """Raise UnsupportedError for the first refusal, and say how many there are."""
+    if not refusals:
+        return
+    more = len(refusals) - 1
+    rest = f" ({more} more: run `intaglio check`)" if more else ""
+    raise UnsupportedError(f"{refusals[0]}{rest}")
+
+
+def calibration_data(
+    captured: Captured, calibration: Mapping[str, NDArray[np.floating]] | None, seed: int
+) -> Mapping[str, NDArray[np.floating]]:
+    """The user's data, checked against the inputs; a seeded normal image when there is none."""
+    if calibration is None:
+        return seeded_batch(captured.shapes, seed)
+    return check_calibration(calibration, captured.shapes)
+
+
+def batches(
+    captured: Captured, data: Mapping[str, NDArray[np.floating]]
+) -> Iterator[tuple[Tensor, ...]]:
+    """The data one image at a time, as the captured graph takes them."""
+    columns: Iterable[NDArray[np.floating]] = [data[name] for name in captured.shapes]
+    for images in zip(*columns, strict=True):
+        yield tuple(
+            torch.from_numpy(np.ascontiguousarray(image[None], np.float32)) for image in images
+        )
