@@ -1,0 +1,138 @@
+"""How an activation tensor lies in memory, and the way from integers to bytes and back.
+
+Two kinds.  A *blocked* tensor is `[channel block][y][x][lane]`.  A *packed* tensor, a network input
+with few channels, is `[y][x][channel]` with the channels padded to a power of two and every row
+starting with the left padding that its readers need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler.workload import Shape
+from intaglio.errors import UsageError
+
+Kind = Literal["blocked", "packed"]
+Map = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorLayout:
+    """Where the elements of one activation tensor are, for one image.
+
+    name        the tensor's name in the workload
+    shape       its shape there, batch of one first
+    map         the feature map it is stored as; another than its shape after a reshape
+    kind        blocked or packed
+    address     first byte in memory
+    lanes       elements of a word
+    signed      whether a byte is a signed number
+    left        packed: pixels of padding at the start of a row
+    row_words   packed: words of a row, padding included
+    filler      blocked: what the lanes beyond the last channel hold
+    """
+
+    name: str
+    shape: Shape
+    map: Map
+    kind: Kind
+    address: int
+    lanes: int
+    signed: bool
+    left: int = 0
+    row_words: int = 0
+    filler: int = 0
+
+    @property
+    def blocks(self) -> int:
+        """Words that hold one pixel of a blocked tensor."""
+        return -(-self.map[0] // self.lanes)
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel of a packed tensor: its channels padded to a power of two."""
+        return packed_channels(self.map[0])
+
+    @property
+    def words(self) -> int:
+        """Words the tensor takes in memory, padding included."""
+        channels, height, width = self.map
+        if self.kind == "packed":
+            return height * self.row_words
+        return self.blocks * height * width
+
+    @property
+    def bytes(self) -> int:
+        """Bytes the tensor takes in memory, padding included."""
+        return self.words * self.lanes
+
+    @property
+    def plane_words(self) -> int:
+        """Words of one channel block of a blocked tensor."""
+        return self.map[1] * self.map[2]
+
+    def pack(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Integers of one image, of `shape`, to the bytes of the region.
+
+        Raises UsageError when `values` has another shape.
+        """
+        if values.shape != self.shape:
+            raise UsageError(
+                f"tensor '{self.name}' takes integers of shape {self.shape}, not {values.shape}; "
+                "give one image"
+            )
+        folded = values.reshape(self.map).astype(np.int64).astype(np.uint8)
+        filled = self._packed(folded) if self.kind == "packed" else self._blocked(folded)
+        return filled.reshape(-1)
+
+    def _packed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        channels, height, width = self.map
+        pixels = self.row_words * self.lanes // self.pixel_bytes
+        raw = np.zeros((height, pixels, self.pixel_bytes), np.uint8)
+        raw[:, self.left : self.left + width, :channels] = values.transpose(1, 2, 0)
+        return raw
+
+    def _blocked(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        channels, height, width = self.map
+        raw = np.full((self.blocks * self.lanes, height, width), self.filler & 0xFF, np.uint8)
+        raw[:channels] = values
+        raw = raw.reshape(self.blocks, self.lanes, height, width)
+        return np.ascontiguousarray(raw.transpose(0, 2, 3, 1))
+
+    def unpack(self, raw: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The bytes of the region to int64 integers of `shape`; padding is dropped."""
+        channels, height, width = self.map
+        typed = raw.view(np.int8) if self.signed else raw
+        if self.kind == "packed":
+            pixels = typed.reshape(height, -1, self.pixel_bytes)
+            folded = pixels[:, self.left : self.left + width, :channels].transpose(2, 0, 1)
+        else:
+            words = typed.reshape(self.blocks, height, width, self.lanes)
+            folded = words.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]
+        return folded.reshape(self.shape).astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TensorLayout:
+        """From what `to_dict` gave; TypeError or KeyError when it is something else."""
+        return cls(**{**values, "shape": tuple(values["shape"]), "map": tuple(values["map"])})
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        stored = "x".join(map(str, self.map))
+        return (
+            f"{self.name}: {size} {self.kind} as {stored} at {self.address:#x}, {self.bytes} bytes"
+        )
+
+
+def packed_channels(channels: int) -> int:
+    """The power of two that a packed pixel of `channels` elements is padded to."""
+    return 1 << (channels - 1).bit_length()

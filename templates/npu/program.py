@@ -1,0 +1,227 @@
+"""`Program`: everything an npu needs to run one workload, as one frozen value.
+
+Memory starts with the constants (weights, records, tables), then the instructions, then one region
+for every activation tensor; no region is used twice, so every tensor can be looked at after a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from intaglio.errors import ArtifactError, IntaglioError
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Unit, decode
+from intaglio.templates.npu.layout import TensorLayout
+
+SCHEMA = 1
+STRUCTURE_FILE = "program.json"
+NUMBERS_FILE = "program.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A range of memory: first byte and length."""
+
+    address: int
+    bytes: int
+
+    @property
+    def end(self) -> int:
+        """The byte after the last."""
+        return self.address + self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One row of every per-layer table: an operator with instructions of its own.
+
+    `index` is the `layer` field of its instructions, `op` the operator's kind, `macs` its
+    multiply-accumulates, `members` the graph nodes that were fused into it.
+    """
+
+    index: int
+    name: str
+    op: str
+    macs: int
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One workload for one design.
+
+    design           the npu it is for
+    workload_name    the workload it came from
+    instructions     uint32 of shape (count, 16): the encoded program
+    image            uint8 from byte 0: the constants, before anything runs
+    program_address  first byte of the instructions in memory, after the constants
+    regions          name -> where it is: `program`, `constants <layer>`, `tensor <name>`
+    tensors          activation tensor -> its layout; a reshape shares its input's region
+    inputs, outputs  names of the tensors that enter and leave
+    layers           the layers, in the order of their index
+    memory_bytes     size of the memory that everything fits in
+    """
+
+    design: NpuDesign
+    workload_name: str
+    instructions: NDArray[np.uint32]
+    image: NDArray[np.uint8]
+    program_address: int
+    regions: Mapping[str, Region]
+    tensors: Mapping[str, TensorLayout]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[LayerInfo, ...]
+    memory_bytes: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+
+    @property
+    def count(self) -> int:
+        """How many instructions there are."""
+        return len(self.instructions)
+
+    def memory_image(self) -> NDArray[np.uint8]:
+        """What memory holds from byte 0 before a run: constants, then instructions."""
+        end = self.program_address + self.count * INSTRUCTION_BYTES
+        image = np.zeros(end, np.uint8)
+        image[: self.image.size] = self.image
+        encoded = np.ascontiguousarray(self.instructions.astype("<u4"))
+        image[self.program_address :] = encoded.view(np.uint8).reshape(-1)
+        return image
+
+
+def describe(program: Program, *, instructions: bool = True) -> str:
+    """`program` as text: memory map, tensors, layers, and every instruction when asked."""
+    lines = [
+        f"program {program.workload_name} for {program.design.name}: {program.count} instructions, "
+        f"{program.memory_bytes} bytes of memory"
+    ]
+    lines += [
+        f"  region {name}: {region.address:#x}..{region.end:#x}"
+        for name, region in program.regions.items()
+    ]
+    lines += [f"  tensor {layout}" for layout in program.tensors.values()]
+    decoded = decode(program.instructions)
+    for layer in program.layers:
+        own = [item for item in decoded if item.layer == layer.index]
+        counts = {unit: sum(item.unit == unit for item in own) for unit in Unit}
+        shares = ", ".join(f"{count} {unit.name.lower()}" for unit, count in counts.items())
+        lines.append(
+            f"  layer {layer.index} {layer.name} ({layer.op}, {layer.macs} macs): {shares}"
+        )
+    if instructions:
+        lines += [f"{index:6d} {item}" for index, item in enumerate(decoded)]
+    return "\n".join(lines) + "\n"
+
+
+def save_program(program: Program, folder: Path) -> tuple[Path, Path]:
+    """Write `program.json` and `program.safetensors` into `folder`; returns their paths."""
+    numbers = save_tensors(
+        {
+            "image": np.ascontiguousarray(program.image),
+            "instructions": np.ascontiguousarray(program.instructions),
+        }
+    )
+    structure = {
+        "schema": SCHEMA,
+        "numbers": {"file": NUMBERS_FILE, "sha256": hashlib.sha256(numbers).hexdigest()},
+        "program": to_dict(program),
+    }
+    paths = folder / STRUCTURE_FILE, folder / NUMBERS_FILE
+    paths[1].write_bytes(numbers)
+    paths[0].write_text(json.dumps(structure, indent=1) + "\n", encoding="utf-8")
+    return paths
+
+
+def load_program(folder: Path) -> Program:
+    """Read what `save_program` wrote.
+
+    Raises ArtifactError when a file is missing, corrupt, of another schema, or when the numbers
+    do not match their hash.
+    """
+    path = folder / STRUCTURE_FILE
+    try:
+        structure = json.loads(_read(path))
+        schema, expected = structure["schema"], structure["numbers"]["sha256"]
+        described = structure["program"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(_corrupt(path, error)) from error
+    if schema != SCHEMA:
+        raise ArtifactError(
+            f"{path}: schema {schema} is not {SCHEMA}, the one this version reads; compile the "
+            "model again"
+        )
+    numbers = _read(folder / NUMBERS_FILE)
+    if hashlib.sha256(numbers).hexdigest() != expected:
+        raise ArtifactError(
+            f"{folder / NUMBERS_FILE}: its SHA-256 is not the one {STRUCTURE_FILE} names; compile "
+            "the model again"
+        )
+    try:
+        return from_dict(described, load_tensors(numbers))
+    except (ValueError, KeyError, TypeError, SafetensorError, IntaglioError) as error:
+        raise ArtifactError(_corrupt(path, error)) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror}); compile the model again"
+        ) from error
+
+
+def _corrupt(path: Path, error: Exception) -> str:
+    return f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
+
+
+def to_dict(program: Program) -> dict[str, Any]:
+    """The structure of `program`, without its numbers, as JSON values."""
+    return {
+        "design": program.design.to_dict(),
+        "workload_name": program.workload_name,
+        "program_address": program.program_address,
+        "memory_bytes": program.memory_bytes,
+        "regions": {name: asdict(region) for name, region in program.regions.items()},
+        "tensors": [layout.to_dict() for layout in program.tensors.values()],
+        "inputs": list(program.inputs),
+        "outputs": list(program.outputs),
+        "layers": [asdict(layer) for layer in program.layers],
+    }
+
+
+def from_dict(described: dict[str, Any], numbers: Mapping[str, NDArray[Any]]) -> Program:
+    """The program that `to_dict` described; ValueError, KeyError or TypeError when it is not."""
+    layouts = [TensorLayout.from_dict(entry) for entry in described["tensors"]]
+    return Program(
+        design=NpuDesign.from_dict(described["design"]),
+        workload_name=described["workload_name"],
+        instructions=numbers["instructions"].reshape(-1, INSTRUCTION_WORDS),
+        image=numbers["image"],
+        program_address=described["program_address"],
+        regions={name: Region(**entry) for name, entry in described["regions"].items()},
+        tensors={layout.name: layout for layout in layouts},
+        inputs=tuple(described["inputs"]),
+        outputs=tuple(described["outputs"]),
+        layers=tuple(
+            LayerInfo(**{**entry, "members": tuple(entry["members"])})
+            for entry in described["layers"]
+        ),
+        memory_bytes=described["memory_bytes"],
+    )
