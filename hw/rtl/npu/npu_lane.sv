@@ -83,7 +83,7 @@ module npu_lane #(
       if (drain_i) acc_q <= $signed(drain_sum_i);
       else if (gather_first_i) acc_q <= 32'(product_q);
       else if (!max_i) acc_q <= acc_q + 32'(product_q);
-      else if (product_q[8:0] > $signed(acc_q[8:0])) acc_q <= 32'(product_q);
+      else if ($signed(product_q[8:0]) > $signed(acc_q[8:0])) acc_q <= 32'(product_q);
     end
   end
 
