@@ -1,0 +1,232 @@
+"""What the simulator has to know of each instruction, read once from the encoded Program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import (
+    FIELDS,
+    HEADER,
+    RECORD_WORDS,
+    TABLE_ENTRIES,
+    Field,
+    Opcode,
+    Unit,
+)
+
+PAGE_BYTES = 4096
+BURST_BEATS = 256
+VECTOR_WRITE_DELAY = 12
+"""Cycles from an output's last read to its write."""
+
+
+def column(words: np.ndarray, spec: Field) -> np.ndarray:
+    """One field of every instruction, int64 of shape (count,)."""
+    value: np.ndarray = words[:, spec.word].astype(np.int64) >> spec.lsb & ((1 << spec.width) - 1)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A LOAD or STORE in time.
+
+    lead, inside, trail     words written to the buffer before, between and after the first and
+                            the last word from memory (a store has no lead and no trail)
+    runs                    byte address and beats of every run of consecutive beats
+    """
+
+    to_activation: bool
+    lead: int
+    inside: int
+    trail: int
+    runs: tuple[tuple[int, int], ...]
+
+    @property
+    def beats(self) -> int:
+        """Beats on the bus."""
+        return sum(beats for _, beats in self.runs)
+
+    @property
+    def words(self) -> int:
+        """Words moved at the buffer's side."""
+        return self.lead + self.inside + self.trail
+
+
+def split_run(address: int, beats: int, beat_bytes: int) -> Iterator[int]:
+    """Beats of each burst of a run: at most 256, never across 4 KiB."""
+    while beats:
+        room = (PAGE_BYTES - address % PAGE_BYTES) // beat_bytes
+        count = min(beats, room, BURST_BEATS)
+        yield count
+        address += count * beat_bytes
+        beats -= count
+
+
+@dataclass(frozen=True, slots=True)
+class VectorWork:
+    """A vector instruction in time.
+
+    setup       cycles that read its constants
+    reads       cycles that issue its reads, when no port holds one up
+    stalls      cycles in which its own writes hold a read up
+    accesses    words it reads from and writes to the activation buffer
+    """
+
+    setup: int
+    reads: int
+    stalls: int
+    accesses: int
+
+
+class Plan:
+    """Columns of the Program as lists, and the work of each instruction on demand."""
+
+    def __init__(self, instructions: np.ndarray, design: NpuDesign) -> None:
+        self.design = design
+        self.words = instructions
+        self.count = len(instructions)
+        self.opcode: list[int] = column(instructions, HEADER["opcode"]).tolist()
+        self.unit: list[int] = [code & 3 for code in self.opcode]
+        self.pop = _unit_lists(column(instructions, HEADER["pop"]))
+        self.push = _unit_lists(column(instructions, HEADER["push"]))
+        self.layer: list[int] = column(instructions, HEADER["layer"]).tolist()
+        self.mark: list[int] = column(instructions, HEADER["mark"]).tolist()
+        self._columns: dict[tuple[Opcode, str], list[int]] = {}
+
+    def is_sync(self, index: int) -> bool:
+        """Whether the instruction is tokens only."""
+        return self.opcode[index] < 4
+
+    def field(self, index: int, name: str) -> int:
+        """One field of one instruction."""
+        opcode = Opcode(self.opcode[index])
+        family = (Opcode(opcode & 3 | 4), name)
+        if family not in self._columns:
+            self._columns[family] = column(self.words, FIELDS[opcode][name]).tolist()
+        return self._columns[family][index]
+
+    def compute_work(self, index: int) -> tuple[int, int]:
+        """Tiles and pixels of a COMPUTE."""
+        field = self.field
+        tiles = field(index, "blocks") * field(index, "fy") * field(index, "fx")
+        return tiles, field(index, "y") * field(index, "x")
+
+    def box(self, index: int) -> Box:
+        """The box of a LOAD or STORE."""
+        words, rows, planes = (self.field(index, n) for n in ("words", "rows", "planes"))
+        runs = tuple(self._runs(index)) if words and rows else ()
+        if Opcode(self.opcode[index]) == Opcode.STORE:
+            return Box(True, 0, words * rows * planes, 0, runs)
+        top, bottom, left, right = (
+            self.field(index, f"pad_{side}") for side in ("top", "bottom", "left", "right")
+        )
+        across = left + words + right
+        total = planes * (top + rows + bottom) * across
+        lead = top * across + left if runs else total
+        trail = bottom * across + right if runs else 0
+        to_activation = not self.field(index, "buffer")
+        return Box(to_activation, lead, total - lead - trail, trail, runs)
+
+    def _runs(self, index: int) -> Iterator[tuple[int, int]]:
+        field = self.field
+        beats_per_word = self.design.word_bytes // self.design.memory_bytes_per_cycle
+        address = field(index, "memory_address") | field(index, "memory_address_high") << 32
+        beats = field(index, "words") * beats_per_word
+        rows = field(index, "rows")
+        plane_stride = field(index, "memory_plane_stride")
+        row_stride = field(index, "memory_row_stride")
+        contiguous = field(index, "contiguous")
+        for plane in range(field(index, "planes")):
+            first = address + plane * plane_stride
+            if contiguous:
+                yield first, beats * rows
+                continue
+            for row in range(rows):
+                yield first + row * row_stride, beats
+
+    def vector_work(self, index: int) -> VectorWork:
+        """Setup, reads and stalls of a vector instruction."""
+        field, opcode = self.field, Opcode(self.opcode[index])
+        residual = field(index, "residual")
+        setup = RECORD_WORDS
+        setup += TABLE_ENTRIES // self.design.lanes if field(index, "table") else 0
+        shape = field(index, "y"), field(index, "x")
+        outputs = shape[0] * shape[1]
+        output = field(index, "output_address") & 1, field(index, "output_row_stride") & 1
+        aside = field(index, "residual_address") & 1, field(index, "residual_row_stride") & 1
+        if opcode == Opcode.DRAIN:
+            if not residual:
+                return VectorWork(setup, outputs, 0, outputs)
+            stalls = read_stalls(shape, None, aside, output)
+            return VectorWork(setup, outputs, stalls, 2 * outputs)
+        window = field(index, "window_y"), field(index, "window_x")
+        taps = window[0] * window[1]
+        setup += taps if opcode == Opcode.WINDOW_MAC else 0
+        source = (
+            window,
+            *(
+                field(index, name) & 1
+                for name in (
+                    "source_address",
+                    "source_y_stride",
+                    "source_x_stride",
+                    "window_y_stride",
+                    "window_x_stride",
+                )
+            ),
+        )
+        stalls = read_stalls(shape, source, aside if residual else None, output)
+        reads = outputs * (taps + residual)
+        return VectorWork(setup, reads, stalls, reads + outputs)
+
+
+def _unit_lists(masks: np.ndarray) -> list[tuple[Unit, ...]]:
+    table = [tuple(unit for unit in Unit if mask >> unit & 1) for mask in range(16)]
+    return [table[mask] for mask in masks.tolist()]
+
+
+Pair = tuple[int, int]
+Source = tuple[Pair, int, int, int, int, int]
+"""Window, then the parities of address, y and x stride, and the window's y and x stride."""
+
+
+@cache
+def read_stalls(shape: Pair, source: Source | None, residual: Pair | None, output: Pair) -> int:
+    """Cycles in which a vector instruction's own writes hold up its reads.
+
+    A write goes before a read of the same bank (parity of the word address).  `shape` is (y, x)
+    of the outputs; `residual` and `output` are the parities of address and row stride.
+    """
+    banks = _read_banks(shape, source, residual).tolist()
+    reads = len(banks) // (shape[0] * shape[1])
+    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    written = ((output[0] + y * output[1] + x) & 1).tolist()
+    busy: dict[int, int] = {}
+    cycle = 0
+    for position, bank in enumerate(banks):
+        while busy.get(cycle) == bank:
+            cycle += 1
+        if position % reads == reads - 1:
+            busy[cycle + VECTOR_WRITE_DELAY] = written[position // reads]
+        cycle += 1
+    return cycle - len(banks)
+
+
+def _read_banks(shape: Pair, source: Source | None, residual: Pair | None) -> np.ndarray:
+    """Bank of every activation read in order of issue."""
+    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    reads = []
+    if source is not None:
+        (window_y, window_x), address, y_stride, x_stride, wy_stride, wx_stride = source
+        wy, wx = np.divmod(np.arange(window_y * window_x), window_x)
+        outputs = address + y * y_stride + x * x_stride
+        reads.append(outputs[:, None] + wy * wy_stride + wx * wx_stride)
+    if residual is not None:
+        reads.append((residual[0] + y * residual[1] + x)[:, None])
+    banks: np.ndarray = (np.concatenate(reads, axis=1) & 1).reshape(-1)
+    return banks

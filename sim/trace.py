@@ -1,0 +1,242 @@
+"""`Trace`: what a simulation saw, as text, as JSON and as a timeline for Chrome or Perfetto.
+
+Every number here is simulated; nothing was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from intaglio.templates.npu.isa import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTrace:
+    """One layer: from the previous layer's last retired instruction to its own.
+
+    cycles          length of that span; 0 for a layer without instructions
+    macs            multiply-accumulates of the network, without padding
+    utilisation     macs / (cycles * multipliers of the array)
+    busy            cycles of the span in which load, compute, vector, store held an instruction
+    """
+
+    index: int
+    name: str
+    op: str
+    cycles: int
+    macs: int
+    utilisation: float
+    bytes_read: int
+    bytes_written: int
+    busy: tuple[int, int, int, int]
+
+    @property
+    def busiest(self) -> Unit:
+        """The unit that held an instruction longest."""
+        return max(Unit, key=lambda unit: self.busy[unit])
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTrace:
+    """Where the cycles of one unit went.
+
+    busy            an instruction was inside
+    token_wait      none inside, and the next one lacked a token
+    queue_wait      none inside, and none had been fetched
+    memory_stall    part of busy: waiting for memory (latency, or others' share of its bandwidth)
+    port_stall      part of busy: waiting for a buffer's port
+    fill_stall      part of busy: the array waits for weights
+    """
+
+    unit: Unit
+    instructions: int
+    busy: int
+    token_wait: int
+    queue_wait: int
+    memory_stall: int
+    port_stall: int
+    fill_stall: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Issue and retirement of every instruction, in cycles; arrays in the order of the text."""
+
+    unit: np.ndarray
+    layer: np.ndarray
+    issued: np.ndarray
+    retired: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One run of a Program: cycles, layers, units and the timeline."""
+
+    name: str
+    clock_mhz: float
+    multipliers: int
+    cycles: int
+    layers: tuple[LayerTrace, ...]
+    units: tuple[UnitTrace, ...]
+    timeline: Timeline
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the whole network."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float:
+        """Multiply-accumulates / (cycles * multipliers) of the whole network."""
+        return self.macs / (self.cycles * self.multipliers) if self.cycles else 0.0
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from memory, instructions included."""
+        return sum(layer.bytes_read for layer in self.layers)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes written to memory."""
+        return sum(layer.bytes_written for layer in self.layers)
+
+    @property
+    def milliseconds(self) -> float:
+        """The run at the design's clock."""
+        return self.cycles / (self.clock_mhz * 1000)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON; the timeline is exported apart, by `write_timeline`."""
+        return {
+            "name": self.name,
+            "kind": "simulated",
+            "cycles": self.cycles,
+            "milliseconds": round(self.milliseconds, 6),
+            "macs": self.macs,
+            "utilisation": round(self.utilisation, 6),
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "layers": [_layer_dict(layer) for layer in self.layers],
+            "units": [_unit_dict(unit) for unit in self.units],
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([self._heading(), "", *self._layer_lines(), "", *self._unit_lines()])
+
+    def _heading(self) -> str:
+        return (
+            f"{self.name}: {self.cycles} cycles simulated, {self.milliseconds:.3f} ms at "
+            f"{self.clock_mhz:g} MHz, utilisation {self.utilisation:.1%}, "
+            f"{self.bytes_read} bytes read, {self.bytes_written} written"
+        )
+
+    def _layer_lines(self) -> list[str]:
+        width = max((len(layer.name) for layer in self.layers), default=0)
+        width = max(width, len("layer"))
+        lines = [
+            f"{'layer':{width}s} {'op':8s} {'cycles':>9s} {'macs':>11s} {'use':>6s} "
+            f"{'read':>9s} {'written':>9s}  busiest"
+        ]
+        for layer in self.layers:
+            busiest = layer.busiest.name.lower() if layer.cycles else "-"
+            lines.append(
+                f"{layer.name:{width}s} {layer.op:8s} {layer.cycles:9d} {layer.macs:11d} "
+                f"{layer.utilisation:6.1%} {layer.bytes_read:9d} {layer.bytes_written:9d}  "
+                f"{busiest}"
+            )
+        return lines
+
+    def _unit_lines(self) -> list[str]:
+        lines = [
+            f"{'unit':8s} {'instructions':>12s} {'busy':>9s} {'token':>9s} {'queue':>9s} "
+            f"{'memory':>9s} {'port':>9s} {'fill':>9s}"
+        ]
+        for unit in self.units:
+            lines.append(
+                f"{unit.unit.name.lower():8s} {unit.instructions:12d} {unit.busy:9d} "
+                f"{unit.token_wait:9d} {unit.queue_wait:9d} {unit.memory_stall:9d} "
+                f"{unit.port_stall:9d} {unit.fill_stall:9d}"
+            )
+        return lines
+
+    def write_timeline(self, path: Path) -> None:
+        """Write the timeline as Chrome's trace events (Perfetto reads them), in microseconds."""
+        path.write_text(json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"}))
+
+    def _events(self) -> list[dict[str, object]]:
+        names = {layer.index: layer.name for layer in self.layers}
+        events: list[dict[str, object]] = [
+            {
+                "name": "thread_name",
+                "ph": "M",
+                "pid": 0,
+                "tid": int(unit),
+                "args": {"name": unit.name.lower()},
+            }
+            for unit in Unit
+        ]
+        line = self.timeline
+        columns = (line.unit, line.layer, line.issued, line.retired)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for index, (unit, layer, issued, retired) in enumerate(rows):
+            events.append(
+                {
+                    "name": names[layer],
+                    "ph": "X",
+                    "pid": 0,
+                    "tid": unit,
+                    "ts": issued / self.clock_mhz,
+                    "dur": (retired - issued) / self.clock_mhz,
+                    "args": {"instruction": index, "cycle": issued},
+                }
+            )
+        return events
+
+
+def _layer_dict(layer: LayerTrace) -> dict[str, object]:
+    return {
+        "index": layer.index,
+        "name": layer.name,
+        "op": layer.op,
+        "cycles": layer.cycles,
+        "macs": layer.macs,
+        "utilisation": round(layer.utilisation, 6),
+        "bytes_read": layer.bytes_read,
+        "bytes_written": layer.bytes_written,
+        "busy": {unit.name.lower(): layer.busy[unit] for unit in Unit},
+    }
+
+
+def _unit_dict(unit: UnitTrace) -> dict[str, object]:
+    return {
+        "unit": unit.unit.name.lower(),
+        "instructions": unit.instructions,
+        "busy": unit.busy,
+        "token_wait": unit.token_wait,
+        "queue_wait": unit.queue_wait,
+        "memory_stall": unit.memory_stall,
+        "port_stall": unit.port_stall,
+        "fill_stall": unit.fill_stall,
+    }
+
+
+def busy_cycles(issued: np.ndarray, retired: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Cycles covered by the union of `[issued, retired)`, between consecutive `edges`.
+
+    All arrays are int64; `issued` is sorted; `edges` of shape (n + 1,) gives a result of (n,).
+    """
+    if not issued.size:
+        return np.zeros(edges.size - 1, dtype=np.int64)
+    reach = np.maximum.accumulate(retired)
+    start = np.maximum(issued, np.concatenate(([issued[0]], reach[:-1])))
+    length = np.maximum(reach - start, 0)
+    before = np.concatenate(([0], np.cumsum(length)))
+    at = np.searchsorted(start, edges, side="right")
+    last = np.maximum(at - 1, 0)
+    partial = np.clip(edges - start[last], 0, length[last])
+    covered = np.where(at > 0, before[last] + partial, 0)
+    return np.diff(covered)
