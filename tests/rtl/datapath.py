@@ -233,7 +233,7 @@ def _gather(state: State, item: Instruction, y: int, x: int, lanes: int) -> np.n
     """The sum of output (y, x) before requantisation, int64 (lanes,)."""
     if item.opcode is Opcode.DRAIN:
         word = state.sums[item["source_address"] + y * item["x"] + x]
-        return word[item["group"] * lanes :][:lanes].astype(np.int64)
+        return np.asarray(word[item["group"] * lanes :][:lanes].astype(np.int64))
     window = [(wy, wx) for wy in range(item["window_y"]) for wx in range(item["window_x"])]
     start = item["source_address"] + y * item["source_y_stride"] + x * item["source_x_stride"]
     offsets = [wy * item["window_y_stride"] + wx * item["window_x_stride"] for wy, wx in window]
