@@ -15,21 +15,19 @@ from intaglio.errors import CalibrationError
 Data = dict[str, NDArray[np.float32]]
 
 
-def load_calibration(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Data:
+def load_calibration(path: Path) -> dict[str, NDArray[np.generic]]:
     """The arrays of an .npz file whose keys are the model's input names.
 
-    `shapes` are the inputs' shapes, batch 1 first.  Raises CalibrationError when the file cannot
-    be read or its arrays do not fit.
+    Raises CalibrationError when the file cannot be read; `check_calibration` judges the arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise CalibrationError(
             f"{path}: is no readable .npz file ({type(error).__name__}); write it with "
             "numpy.savez, one array for each input"
         ) from error
-    return check_calibration(arrays, shapes)
 
 
 def check_calibration(

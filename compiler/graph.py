@@ -90,10 +90,7 @@ def insert_call(
         key: like.meta[key] for key in ("nn_module_stack", "stack_trace") if key in like.meta
     }
     node.meta[ORIGINS] = origins(like)
-    value = like.meta["val"]
-    value = value[0] if isinstance(value, tuple | list) else value
-    with value.fake_mode:
-        node.meta["val"] = torch.empty(size, dtype=value.dtype)
+    node.meta["val"] = _value_like(like, size)
     return node
 
 
@@ -101,7 +98,17 @@ def insert_parameter(module: GraphModule, before: Node, name: str, value: Tensor
     """A new buffer of `module`, fetched ahead of `before`."""
     module.register_buffer(name, value)
     with module.graph.inserting_before(before):
-        return module.graph.get_attr(name)
+        node = module.graph.get_attr(name)
+    node.meta["val"] = _value_like(before, tuple(value.shape))
+    return node
+
+
+def _value_like(node: Node, size: tuple[int, ...]) -> Tensor:
+    """What torch.export would note as the value of a node: a tensor of `size` without data."""
+    value = node.meta["val"]
+    value = value[0] if isinstance(value, tuple | list) else value
+    with value.fake_mode:
+        return torch.empty(size, dtype=value.dtype)
 
 
 def merge_origins(kept: Node, gone: Node) -> None:
@@ -130,6 +137,11 @@ def deepest_line(trace: str) -> str:
     return f"{Path(last['file']).name}:{last['line']}: {last['text'].strip()}"
 
 
+def operation(node: Node) -> str:
+    """The name of the function that a call calls, such as `conv2d.default`."""
+    return str(getattr(node.target, "__name__", node.target))
+
+
 def module_path(node: Node) -> str:
     """The path of the torch module that made a node, such as `layer1.0.conv1`.
 
@@ -142,5 +154,5 @@ def module_path(node: Node) -> str:
     path = re.sub(r"@\d+$", "", path)
     if path and kind.startswith("torch.nn.modules."):
         return path
-    operation = str(node.target).removeprefix("aten.").split(".")[0]
-    return f"{path}.{operation}" if path else operation
+    name = operation(node).split(".")[0]
+    return f"{path}.{name}" if path else name

@@ -9,14 +9,18 @@ from typing import Literal, assert_never, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor as TorchTensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import argument, parameter, shape
 from intaglio.compiler.numerics import Floats, Ints, Requantiser
 from intaglio.compiler.passes.fuse import Group, Plan
-from intaglio.compiler.passes.quantize import DEQUANTISE_CHANNELS, quantise_half_up
+from intaglio.compiler.passes.quantize import (
+    DEQUANTISE,
+    DEQUANTISE_CHANNELS,
+    quantise_half_up,
+)
+from intaglio.compiler.tables import unary_function
 from intaglio.compiler.workload import (
     Concat,
     Conv2d,
@@ -39,17 +43,29 @@ from intaglio.errors import UnsupportedError
 aten = torch.ops.aten
 
 
-def lower(module: GraphModule, plan: Plan, name: str) -> Workload:
+Refused = Callable[[Group, UnsupportedError], None]
+
+
+def lower(module: GraphModule, plan: Plan, name: str, refused: Refused | None = None) -> Workload:
     """The workload that computes what the quantised `module` computes, in integers.
 
-    Raises UnsupportedError, naming operator and channel, when an accumulator or a requantisation
-    does not fit, when an average has no exact reciprocal, or when an output is not computed.
+    Raises UnsupportedError, naming operator, line and channel, when an accumulator or a
+    requantisation does not fit, or when an average has no exact reciprocal.  With `refused`, such
+    groups are reported to it and left out instead, and the values they would have made become
+    inputs of the workload.
     """
     lowering = _Lowering(module)
     for node in module.graph.find_nodes(op="placeholder"):
         lowering.declare_value(node, node.name)
+    for cut in plan.cuts:
+        lowering.declare_value(lowering.nodes[cut], cut)
     for group in plan.groups:
-        lowering.lower_group(group)
+        try:
+            lowering.lower_group(group)
+        except UnsupportedError as error:
+            if refused is None:
+                raise
+            refused(group, error)
     return lowering.finish(name)
 
 
@@ -100,27 +116,30 @@ class _Lowering:
                 assert_never(group.kind)
 
     def finish(self, name: str) -> Workload:
-        """The workload; its outputs are the graph's."""
-        names = []
-        for value in cast("tuple[Node, ...]", self.module.graph.output_node().args[0]):
-            names.append(self._output_name(value))
-        entries = tuple(self.values[n.name] for n in self.module.graph.find_nodes(op="placeholder"))
-        used = {tensor for op in self.ops for tensor in (*inputs(op), op.output)} | set(entries)
-        tensors = {k: v for k, v in self.tensors.items() if k in used or k in self.constants}
+        """The workload; what no operator makes is its input, what the graph returns its output."""
+        made = {op.output for op in self.ops}
+        read = [tensor for op in self.ops for tensor in inputs(op)]
+        placeholders = self.module.graph.find_nodes(op="placeholder")
+        entries = [self.values[node.name] for node in placeholders]
+        entries += [tensor for tensor in read if tensor not in made]
+        known = made | set(entries) | set(self.constants)
+        returned = cast("tuple[Node, ...]", self.module.graph.output_node().args[0])
+        outputs = [self._returned(value) for value in returned if isinstance(value, Node)]
         return Workload(
-            name, entries, tuple(dict.fromkeys(names)), tuple(self.ops), tensors, self.constants
+            name,
+            tuple(dict.fromkeys(entries)),
+            tuple(dict.fromkeys(output for output in outputs if output in made)),
+            tuple(self.ops),
+            {key: tensor for key, tensor in self.tensors.items() if key in known},
+            self.constants,
         )
 
-    def _output_name(self, value: object) -> str:
-        source = value
-        while isinstance(source, Node) and source.name not in self.values:
-            source = source.args[0] if source.args else None
-        if not isinstance(source, Node) or source.op == "placeholder":
-            raise UnsupportedError(
-                f"the model's output '{value}' is not computed from its inputs by a layer; return "
-                "tensors that layers compute"
-            )
-        return self.values[source.name]
+    def _returned(self, value: Node) -> str | None:
+        """The tensor behind a value that the graph returns: its source, ahead of quantisation."""
+        if value.target is DEQUANTISE:
+            quantised = cast(Node, value.args[0])
+            return self.values[cast(Node, quantised.args[0]).name]
+        return None
 
     def _input(self, group: Group, index: int = 0) -> Tensor:
         return self.tensors[self.values[group.inputs[index]]]
@@ -156,13 +175,13 @@ class _Lowering:
         weight = self._weight(group.name, cast(Node, anchor.args[1]))
         integers = self.constants[weight.name]
         bound = numerics.accumulator_bound(integers, source.element.lo, source.element.hi)
-        numerics.prove_accumulator(group.name, bound)
+        numerics.prove_accumulator(_label(group), bound)
         channel_scales = np.array(weight.channel_scales)
         scale = channel_scales * (source.scale / output.scale)
         bias = self._bias(anchor, len(channel_scales)) / output.scale
         lo, hi = _clamped(group, output)
         if group.residual is None:
-            chosen = numerics.choose_requantiser(group.name, scale, bias, bound)
+            chosen = numerics.choose_requantiser(_label(group), scale, bias, bound)
             snapped = np.ldexp(chosen.multiplier.astype(np.float64), -chosen.shift)
             chosen = numerics.exact_for_few(chosen, snapped, bias, bound, lo, hi)
             epilogue = self._epilogue(group.name, chosen, lo, hi)
@@ -185,7 +204,7 @@ class _Lowering:
         assert group.residual is not None
         other = self.tensors[self.values[group.residual]]
         chosen = numerics.choose_requantiser(
-            group.name,
+            _label(group),
             scale,
             bias,
             bound,
@@ -228,7 +247,7 @@ class _Lowering:
         if group.kind == "average_pool":
             kind = "average"
             lo, hi = output.element.lo, output.element.hi
-            constants = numerics.exact_reciprocal(group.name, kernel[0] * kernel[1], lo, hi)
+            constants = numerics.exact_reciprocal(_label(group), kernel[0] * kernel[1], lo, hi)
             made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
             epilogue = self._epilogue(group.name, made, lo, hi)
         names = source.name, output.name
@@ -270,7 +289,7 @@ class _Lowering:
     def _unary(self, group: Group, output: Tensor) -> None:
         """A table; it joins the layer that makes its input when nothing else reads that input."""
         source = self._input(group)
-        function = UNARY[self.nodes[group.anchor].target](self.nodes[group.anchor])
+        function = unary_function(self.nodes[group.anchor])
         entries = numerics.unary_table(
             function, source.scale, source.element, output.scale, output.element
         )
@@ -322,6 +341,11 @@ def _quantisation(node: Node) -> Node:
     return next(user for user in node.users if user.target is quantise_half_up)
 
 
+def _label(group: Group) -> str:
+    """How errors name a group: its operator and the user's line."""
+    return f"{group.name} ({group.source.line})" if group.source.line else group.name
+
+
 def _largest(element: ElementType) -> int:
     return max(-element.lo, element.hi)
 
@@ -370,22 +394,3 @@ def _covering(
     top, bottom, left, right = padding
     reach = [(after[2 + i] - 1) * stride[i] + kernel[i] - before[2 + i] for i in range(2)]
     return (top, max(bottom, reach[0] - top), left, max(right, reach[1] - left))
-
-
-def _by_torch(function: Callable[[TorchTensor], TorchTensor]) -> Callable[[Floats], Floats]:
-    return lambda values: np.asarray(function(torch.from_numpy(values)).numpy(), np.float64)
-
-
-def _gelu(node: Node) -> Callable[[Floats], Floats]:
-    approximate = str(argument(node, 1, "approximate", "none"))
-    return _by_torch(lambda x: torch.nn.functional.gelu(x, approximate=approximate))
-
-
-UNARY: dict[object, Callable[[Node], Callable[[Floats], Floats]]] = {
-    aten.gelu.default: _gelu,
-    aten.hardsigmoid.default: lambda node: _by_torch(torch.nn.functional.hardsigmoid),
-    aten.hardswish.default: lambda node: _by_torch(torch.nn.functional.hardswish),
-    aten.sigmoid.default: lambda node: _by_torch(torch.sigmoid),
-    aten.silu.default: lambda node: _by_torch(torch.nn.functional.silu),
-    aten.tanh.default: lambda node: _by_torch(torch.tanh),
-}

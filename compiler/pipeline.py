@@ -29,7 +29,7 @@ def to_workload(
     model: nn.Module | ExportedProgram,
     example_inputs: Sequence[Tensor],
     *,
-    calibration: Mapping[str, NDArray[np.floating]] | None = None,
+    calibration: Mapping[str, NDArray[np.generic]] | None = None,
     precision: Precision | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -76,8 +76,8 @@ def refuse(refusals: Sequence[Refusal]) -> None:
 
 
 def calibration_data(
-    captured: Captured, calibration: Mapping[str, NDArray[np.floating]] | None, seed: int
-) -> Mapping[str, NDArray[np.floating]]:
+    captured: Captured, calibration: Mapping[str, NDArray[np.generic]] | None, seed: int
+) -> Mapping[str, NDArray[np.generic]]:
     """The user's data, checked against the inputs; a seeded normal image when there is none."""
     if calibration is None:
         return seeded_batch(captured.shapes, seed)
@@ -85,10 +85,10 @@ def calibration_data(
 
 
 def batches(
-    captured: Captured, data: Mapping[str, NDArray[np.floating]]
+    captured: Captured, data: Mapping[str, NDArray[np.generic]]
 ) -> Iterator[tuple[Tensor, ...]]:
     """The data one image at a time, as the captured graph takes them."""
-    columns: Iterable[NDArray[np.floating]] = [data[name] for name in captured.shapes]
+    columns: Iterable[NDArray[np.generic]] = [data[name] for name in captured.shapes]
     for images in zip(*columns, strict=True):
         yield tuple(
             torch.from_numpy(np.ascontiguousarray(image[None], np.float32)) for image in images

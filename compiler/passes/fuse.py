@@ -14,7 +14,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
-from intaglio.compiler.passes.refusals import Refusal, refuse_unknown
+from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
 from intaglio.compiler.workload import Padding, Source
 
 aten = torch.ops.aten
@@ -68,10 +68,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every operator of a graph in execution order, and every node that has no integer form."""
+    """Every operator of a graph in execution order, and every node that has no integer form.
+
+    `cuts` are nodes without integer form whose values operators read.
+    """
 
     groups: tuple[Group, ...]
     refusals: tuple[Refusal, ...]
+    cuts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,12 @@ class Fuse:
                 grouping.visit(node)
         position = {node.name: index for index, node in enumerate(module.graph.nodes)}
         groups = sorted(grouping.groups, key=lambda group: position[group.output])
-        taken = {node.name for node in module.graph.find_nodes(op="placeholder")}
-        return Plan(tuple(_with_unique_names(groups, taken)), tuple(grouping.refusals))
+        refusals = (*grouping.refusals, *refuse_results(module))
+        inputs = {node.name for node in module.graph.find_nodes(op="placeholder")}
+        made = inputs | {group.output for group in groups}
+        read = [name for group in groups for name in (*group.inputs, group.residual or "")]
+        cuts = tuple(dict.fromkeys(name for name in read if name and name not in made))
+        return Plan(tuple(_with_unique_names(groups, inputs | set(cuts))), refusals, cuts)
 
 
 def _with_unique_names(groups: list[Group], taken: set[str]) -> list[Group]:
@@ -118,15 +126,12 @@ class _Grouping:
 
     def visit(self, node: Node) -> None:
         """Make the group that starts at `node`, or refuse the node."""
-        if node.target is aten.constant_pad_nd.default and refuse_unknown(node) is None:
-            return
-        kind = KINDS.get(node.target)
         refusal = refuse_unknown(node)
-        if refusal is not None or kind is None:
-            assert refusal is not None
+        if refusal is not None:
             self.refusals.append(refusal)
-            return
-        FOLLOWERS[kind](self, node, kind)
+        elif node.target is not aten.constant_pad_nd.default:
+            kind = KINDS[node.target]
+            FOLLOWERS[kind](self, node, kind)
 
     def layer(self, node: Node, kind: Kind) -> None:
         """A convolution or product, its padding, one addition and one clamp."""
@@ -194,7 +199,8 @@ class _Grouping:
         clamp: tuple[float, float] | None = None,
     ) -> None:
         self.claimed.update(member.name for member in members)
-        names = tuple(dict.fromkeys(name for member in members for name in origins(member)))
+        ordered = (anchor, *members)
+        names = tuple(dict.fromkeys(name for member in ordered for name in origins(member)))
         self.groups.append(
             Group(
                 kind,

@@ -118,8 +118,9 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Write an annotation on every node whose value becomes integers."""
         nodes = {node.name: node for node in model.graph.nodes}
         non_negative: set[str] = set()
-        for node in model.graph.find_nodes(op="placeholder"):
-            _annotation(node).output_qspec = _spec(RangeObserver, self.types.signed)
+        entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
+        for name in (*entries, *self.plan.cuts):
+            _annotation(nodes[name]).output_qspec = _spec(RangeObserver, self.types.signed)
         for group in self.plan.groups:
             if group.kind in ("conv", "linear"):
                 anchor = nodes[group.anchor]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch.fx import Node
+from torch import Tensor
+from torch.fx import GraphModule, Node
 
-from intaglio.compiler.graph import argument, module_path, origins, shape, user_line
+from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
 
 aten = torch.ops.aten
 
@@ -36,15 +37,47 @@ Complaint = tuple[str, str]
 def refuse_unknown(node: Node) -> Refusal | None:
     """Why `node` has no integer form; None when it has one."""
     check = CHECKS.get(node.target)
-    complaint = _unknown(node) if check is None else check(node)
-    if complaint is None:
-        return None
-    return Refusal(module_path(node), origins(node), user_line(node), *complaint)
+    complaint = _unknown(node) if check is None else _not_real(node) or check(node)
+    return None if complaint is None else _refusal(node, complaint)
+
+
+def refuse_results(module: GraphModule) -> tuple[Refusal, ...]:
+    """A refusal for each result of a graph that no node computes from its inputs."""
+    results = cast("tuple[object, ...]", module.graph.output_node().args[0])
+    refusals = []
+    for result in results:
+        if not isinstance(result, Node):
+            complaint = f"the model returns {result!r}", "return tensors only"
+            refusals.append(Refusal("output", (), "", *complaint))
+        elif result.op != "call_function":
+            what = "an input" if result.op == "placeholder" else "a constant"
+            complaint = f"the model returns {what} unchanged", "return computed tensors only"
+            refusals.append(_refusal(result, complaint))
+    return tuple(refusals)
+
+
+def _refusal(node: Node, complaint: Complaint) -> Refusal:
+    name = module_path(node) if node.op == "call_function" else node.name
+    return Refusal(name, origins(node), user_line(node), *complaint)
+
+
+def _not_real(node: Node) -> Complaint | None:
+    """Every operand and the result are float32 tensors."""
+    for value in (node, *node.all_input_nodes):
+        tensor = value.meta.get("val")
+        if not isinstance(tensor, Tensor):
+            return f"it reads '{value.name}', which is no tensor", DEFAULT_WAY_OUT
+        if tensor.dtype != torch.float32:
+            return (
+                f"it works on {tensor.dtype} ('{value.name}')",
+                "keep the model in float32 throughout",
+            )
+    return None
 
 
 def _unknown(node: Node) -> Complaint:
-    operation = str(node.target).removeprefix("aten.").split(".")[0]
-    return (f"{operation} has no integer form", WAYS_OUT.get(operation, DEFAULT_WAY_OUT))
+    name = operation(node).split(".")[0]
+    return (f"{name} has no integer form", WAYS_OUT.get(name, DEFAULT_WAY_OUT))
 
 
 DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
@@ -54,7 +87,7 @@ WAYS_OUT = {
     "conv1d": "write it as a Conv2d with a kernel of height 1",
     "conv_transpose2d": "upsample outside the model, or use a convolution",
     "div": "fold the divisor into the layer before",
-    "mul": "fold a constant factor into the layer before; products of activations are not mapped",
+    "mul": "fold a constant factor into the layer before (products of activations are not mapped)",
     "permute": "keep the channels-first layout throughout",
     "softmax": "return the scores and apply softmax to the outputs",
     "transpose": "keep the channels-first layout throughout",
@@ -174,6 +207,9 @@ def _padding(node: Node) -> Complaint | None:
     fill = argument(node, 2, "value", 0)
     if fill or len(borders) > 4 or min(borders) < 0:
         return "only zeros around height and width are mapped", "pad with zeros, or in the data"
+    refused = [user for user in node.users if refuse_unknown(user) is not None]
+    if refused:
+        return f"'{refused[0].name}', which reads it, is refused", "see there"
     if any(
         user.target is not aten.conv2d.default or user.args[0] is not node for user in node.users
     ):

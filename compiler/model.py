@@ -1,0 +1,195 @@
+"""The MODEL forms of the command line: `file.py:callable`, `package.module:callable`, `.pt2`.
+
+Naming a Python file or module is asking for it to be imported.  A `.pt2` archive is data: it is
+read without executing anything, unless the user trusts it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from intaglio.compiler.graph import quiet
+from intaglio.errors import CaptureError, UsageError
+
+FORMS = "file.py:callable, package.module:callable or archive.pt2"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model with its example inputs, and the name it was asked for by."""
+
+    name: str
+    module: nn.Module | ExportedProgram
+    example_inputs: tuple[Tensor, ...]
+
+
+def load_model(model: str, *, trust: bool = False) -> LoadedModel:
+    """The model that a MODEL argument names.
+
+    The callable takes nothing and returns `(module, example_inputs)`.  `trust` allows a `.pt2`
+    archive to run code while it is read.  Raises UsageError when the name, the file or the result
+    has the wrong form, and CaptureError when an archive cannot be read.
+    """
+    if model.endswith(".pt2"):
+        return _load_archive(Path(model), trust)
+    place, colon, name = model.rpartition(":")
+    if not colon or not place or not name.isidentifier():
+        raise UsageError(f"MODEL '{model}' has no known form; give {FORMS}")
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    return _called(name, _member(module, place, name))
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give the path of a Python file")
+    name = f"intaglio_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _importable(path.resolve().parent):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise UsageError(_import_failure(str(path), error)) from error
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    with _importable(Path.cwd()):
+        try:
+            return importlib.import_module(name)
+        except Exception as error:
+            raise UsageError(_import_failure(name, error)) from error
+
+
+def _import_failure(place: str, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{place}: cannot be imported ({reason}); run it with python to see where it fails"
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules of `folder` be imported while the block runs."""
+    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
+        yield
+
+
+def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
+    member: object = getattr(module, name, None)
+    if callable(member):
+        return member
+    names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else "define a function that returns the model"
+    raise UsageError(f"{place}: has no callable '{name}'; {hint}")
+
+
+def _called(name: str, function: Callable[[], object]) -> LoadedModel:
+    try:
+        made = function()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(
+            f"{name}() failed ({reason}); it must run without arguments and return (module, "
+            "example_inputs)"
+        ) from error
+    match made:
+        case (nn.Module() as module, Tensor() as tensor):
+            return LoadedModel(name, module, (tensor,))
+        case (nn.Module() as module, [*inputs]):
+            tensors = tuple(value for value in inputs if isinstance(value, Tensor))
+            if tensors and len(tensors) == len(inputs):
+                return LoadedModel(name, module, tensors)
+    raise UsageError(
+        f"{name}() returned {type(made).__name__}; return (module, example_inputs) with a "
+        "torch.nn.Module and a tuple of tensors"
+    )
+
+
+def _load_archive(path: Path, trust: bool) -> LoadedModel:
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give the path of a .pt2 archive")
+    _check_symbols(path)
+    try:
+        if trust:
+            program = _load(path)
+        else:
+            with _no_unpickling(path):
+                program = _load(path)
+    except CaptureError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CaptureError(
+            f"{path}: cannot be read as a .pt2 archive ({reason}); save it with torch.export.save"
+        ) from error
+    values = [
+        node.meta["val"]
+        for node in program.graph.find_nodes(op="placeholder")
+        if node.name in program.graph_signature.user_inputs
+    ]
+    inputs = tuple(torch.zeros(tuple(value.shape)) for value in values)
+    return LoadedModel(path.stem, program, inputs)
+
+
+def _load(path: Path) -> ExportedProgram:
+    with quiet():
+        return torch.export.load(path)
+
+
+def _check_symbols(path: Path) -> None:
+    """Refuse symbolic sizes: torch evaluates their text, and no accelerator has them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            models = [name for name in archive.namelist() if name.endswith(".json")]
+            symbolic = any(b'"as_expr"' in archive.read(name) for name in models)
+    except zipfile.BadZipFile as error:
+        raise CaptureError(
+            f"{path}: cannot be read as a .pt2 archive (BadZipFile: {error}); save it with "
+            "torch.export.save"
+        ) from error
+    if symbolic:
+        raise CaptureError(f"{path}: holds dynamic shapes; export the model with fixed shapes")
+
+
+@contextmanager
+def _no_unpickling(path: Path) -> Iterator[None]:
+    """Refuse every unpickling that torch.export.load would fall back to."""
+    load = torch.load
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise CaptureError(
+            f"{path}: reading it would run code stored in it (unpickling); save it with this "
+            "version of PyTorch, or pass --trust if you trust its author"
+        )
+
+    def load_weights(*args: object, **options: object) -> object:
+        if not options.get("weights_only", True):
+            refuse()
+        return load(*args, **{**options, "weights_only": True})  # type: ignore[arg-type]
+
+    with (
+        mock.patch.object(torch, "load", load_weights),
+        mock.patch.object(pickle, "loads", refuse),
+        mock.patch.object(torch._C, "_pickle_load_obj", refuse),
+    ):
+        yield
