@@ -1,0 +1,130 @@
+"""What a verification found: words compared, differences, and cycles of the hardware by layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from intaglio.hw.npu_model import UnitCounters
+from intaglio.templates.npu.isa import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first element that differs: of which image, layer and tensor, and where.
+
+    `channel` and `position` are those of the tensor; a position is (y, x), or empty for a vector.
+    In a lane beyond the last channel, where the layout pads, `padding` is set and 0 is expected.
+    """
+
+    image: int
+    layer: str
+    tensor: str
+    channel: int
+    position: tuple[int, ...]
+    expected: int
+    got: int
+    padding: bool = False
+
+    def __str__(self) -> str:
+        where = f", position {self.position}" if self.position else ""
+        kind = "padding of channel" if self.padding else "channel"
+        return (
+            f"image {self.image}, layer '{self.layer}': tensor '{self.tensor}' {kind} "
+            f"{self.channel}{where}: expected {self.expected}, got {self.got}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCycles:
+    """Cycles of one layer: measured in RTL, and simulated."""
+
+    name: str
+    rtl: int
+    simulated: int
+
+    @property
+    def error(self) -> float:
+        """How far the simulation is off, as a part of the measured cycles."""
+        return (self.simulated - self.rtl) / self.rtl if self.rtl else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """The result of `verify`; cycles are those of one image, by the hardware's own counter.
+
+    `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.
+    """
+
+    name: str
+    seed: int
+    images: int
+    words_compared: int
+    mismatches: int
+    first: Difference | None
+    cycles_by_image: tuple[int, ...]
+    cycles_simulated: int
+    layers: tuple[LayerCycles, ...]
+    units: tuple[UnitCounters, ...]
+    read_beats: int
+    write_beats: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every word was equal."""
+        return self.mismatches == 0
+
+    @property
+    def cycles_rtl(self) -> int:
+        """Measured cycles of one image."""
+        return max(self.cycles_by_image)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "images": self.images,
+            "passed": self.passed,
+            "words_compared": self.words_compared,
+            "mismatches": self.mismatches,
+            "first_difference": None if self.first is None else asdict(self.first),
+            "cycles_rtl": self.cycles_rtl,
+            "cycles_rtl_by_image": list(self.cycles_by_image),
+            "cycles_simulated": self.cycles_simulated,
+            "layers": [self._layer_dict(layer) for layer in self.layers],
+            "units": {
+                unit.name.lower(): asdict(counters)
+                for unit, counters in zip(Unit, self.units, strict=True)
+            },
+            "read_beats": self.read_beats,
+            "write_beats": self.write_beats,
+        }
+
+    @staticmethod
+    def _layer_dict(layer: LayerCycles) -> dict[str, object]:
+        return {
+            "name": layer.name,
+            "cycles_rtl": layer.rtl,
+            "cycles_simulated": layer.simulated,
+            "error": round(layer.error, 6),
+        }
+
+    def __str__(self) -> str:
+        verdict = "equal" if self.passed else f"{self.mismatches} differ"
+        lines = [
+            f"{self.name}: {self.words_compared} words of {self.images} images compared, {verdict}"
+        ]
+        if self.first is not None:
+            lines.append(f"first difference: {self.first}")
+        lines += ["", *self._table()]
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        total = LayerCycles("whole network", self.cycles_rtl, self.cycles_simulated)
+        rows = (*self.layers, total)
+        width = max(len(row.name) for row in rows)
+        heading = f"{'layer':{width}s} {'RTL measured':>13s} {'simulated':>13s} {'error':>7s}"
+        return [heading] + [
+            f"{row.name:{width}s} {row.rtl:13d} {row.simulated:13d} {row.error:+7.1%}"
+            for row in rows
+        ]

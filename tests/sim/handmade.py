@@ -1,0 +1,229 @@
+"""A network of two layers and its program, written down by hand: a convolution and a max pool.
+
+It needs no mapper, so it tests hardware and simulators by themselves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler.workload import Conv2d, ElementType, Pool, Requantise, Tensor, Workload
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, encode
+from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.program import LayerInfo, Program, Region
+
+DESIGN = NpuDesign(
+    rows=4,
+    cols=4,
+    lanes=4,
+    vector_lanes=4,
+    activation_buffer_kib=1,
+    weight_buffer_kib=1,
+    accumulator_buffer_kib=1,
+    memory_bytes_per_cycle=4,
+    memory_latency_cycles=8,
+    name="small",
+)
+SIZE = 5
+POOLED = 2
+KERNEL = 3
+SHIFT = 12
+
+
+def workload(design: NpuDesign = DESIGN, seed: int = 0) -> Workload:
+    """Convolution of 3x3, padded by 1, then a max pool of 2x2; as many channels as lanes."""
+    channels = design.lanes
+    generator = np.random.default_rng(seed)
+    constants = {
+        "weight": generator.integers(-127, 128, (channels, channels, KERNEL, KERNEL)),
+        "multiplier": generator.integers(5, 30, channels),
+        "shift": np.full(channels, SHIFT),
+        "bias": generator.integers(-(1 << 16), 1 << 16, channels),
+    }
+    types = {
+        "weight": ElementType(8),
+        "multiplier": ElementType(16, "unsigned"),
+        "shift": ElementType(6, "unsigned"),
+        "bias": ElementType(48),
+    }
+    tensors = [
+        Tensor("x", (1, channels, SIZE, SIZE), ElementType(8)),
+        Tensor("conv", (1, channels, SIZE, SIZE), ElementType(8)),
+        Tensor("pool", (1, channels, POOLED, POOLED), ElementType(8)),
+        *(Tensor(name, array.shape, types[name]) for name, array in constants.items()),
+    ]
+    epilogue = Requantise("multiplier", "shift", "bias", -128, 127)
+    convolution = Conv2d("conv", "x", "weight", "conv", (1, 1), (1, 1, 1, 1), (1, 1), 1, epilogue)
+    pool = Pool("pool", "max", "conv", "pool", (2, 2), (2, 2), (0, 0, 0, 0), None)
+    return Workload(
+        "handmade",
+        ("x",),
+        ("pool",),
+        (convolution, pool),
+        {tensor.name: tensor for tensor in tensors},
+        constants,
+    )
+
+
+def program(design: NpuDesign = DESIGN, seed: int = 0) -> Program:
+    """The program of `workload(design, seed)`."""
+    image = constants_image(workload(design, seed))
+    lanes = design.lanes
+    count = 7
+    layouts, regions, end = [], {"constants": Region(0, image.size)}, 1024 + 64 * count
+    regions["program"] = Region(1024, 64 * count)
+    for name, size in (("x", SIZE), ("conv", SIZE), ("pool", POOLED)):
+        shape = (1, lanes, size, size)
+        layout = TensorLayout(name, shape, shape[1:], "blocked", end, lanes, signed=True)
+        layouts.append(layout)
+        regions[f"tensor {name}"] = Region(end, layout.bytes)
+        end = -(-(end + layout.bytes) // 64) * 64
+    items = instructions(design, {layout.name: layout for layout in layouts}, image.size)
+    macs = lanes * lanes * SIZE * SIZE * KERNEL * KERNEL
+    return Program(
+        design=design,
+        workload_name="handmade",
+        instructions=encode(items),
+        image=image,
+        program_address=1024,
+        regions=regions,
+        tensors={layout.name: layout for layout in layouts},
+        inputs=("x",),
+        outputs=("pool",),
+        layers=(LayerInfo(0, "conv", "Conv2d", macs), LayerInfo(1, "pool", "Pool", 0)),
+        memory_bytes=end,
+    )
+
+
+def constants_image(made: Workload) -> NDArray[np.uint8]:
+    """Weight tiles (fy, fx; row after row), the convolution's records, the pool's records."""
+    weight = made.constants["weight"].astype(np.int8)
+    tiles = weight.transpose(2, 3, 1, 0).reshape(-1)
+    lanes = weight.shape[0]
+    identity = records(np.full(lanes, 2), np.full(lanes, 1), np.zeros(lanes, np.int64))
+    own = records(*(made.constants[name] for name in ("multiplier", "shift", "bias")))
+    return np.concatenate([tiles.view(np.uint8), own, identity])
+
+
+def records(
+    multiplier: NDArray[np.int64], shift: NDArray[np.int64], bias: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Twelve words: byte i of every lane's record in word i."""
+    words = [bias >> 8 * i for i in range(6)]
+    words += [multiplier >> 8 * i for i in range(3)]
+    words += [np.zeros_like(bias)] * 2 + [shift]
+    return (np.concatenate(words) & 0xFF).astype(np.uint8)
+
+
+def instructions(
+    design: NpuDesign, layouts: dict[str, TensorLayout], image_bytes: int
+) -> tuple[Instruction, ...]:
+    """Load constants and input, convolve, requantise, store, pool, store."""
+    lanes, side = design.lanes, SIZE + 2
+    tile_words = KERNEL * KERNEL * design.rows
+    output, pooled = side * side, side * side + SIZE * SIZE
+    return (
+        Instruction(
+            Opcode.LOAD,
+            {
+                "buffer": Buffer.WEIGHT,
+                "contiguous": 1,
+                "planes": 1,
+                "rows": 1,
+                "words": image_bytes // lanes,
+            },
+            push=(Unit.VECTOR,),
+        ),
+        Instruction(
+            Opcode.LOAD,
+            {
+                "buffer": Buffer.ACTIVATION,
+                "contiguous": 1,
+                "memory_address": layouts["x"].address,
+                "planes": 1,
+                "rows": SIZE,
+                "words": SIZE,
+                "local_row_stride": side,
+                "pad_top": 1,
+                "pad_bottom": 1,
+                "pad_left": 1,
+                "pad_right": 1,
+            },
+            push=(Unit.COMPUTE,),
+        ),
+        Instruction(
+            Opcode.COMPUTE,
+            {
+                "input_signed": 1,
+                "blocks": 1,
+                "fy": KERNEL,
+                "fx": KERNEL,
+                "y": SIZE,
+                "x": SIZE,
+                "fy_stride": side * lanes,
+                "fx_stride": lanes,
+                "y_stride": side * lanes,
+                "x_stride": lanes,
+            },
+            pop=(Unit.LOAD,),
+            push=(Unit.VECTOR,),
+        ),
+        Instruction(
+            Opcode.DRAIN,
+            {
+                "record_address": tile_words,
+                "output_address": output,
+                "output_row_stride": SIZE,
+                "y": SIZE,
+                "x": SIZE,
+                "lo": -128,
+                "hi": 127,
+            },
+            pop=(Unit.LOAD, Unit.COMPUTE),
+            push=(Unit.STORE,),
+        ),
+        _store(layouts["conv"], output, SIZE, layer=0),
+        Instruction(
+            Opcode.WINDOW_MAX,
+            {
+                "input_signed": 1,
+                "source_address": output,
+                "record_address": tile_words + 12,
+                "output_address": pooled,
+                "output_row_stride": POOLED,
+                "y": POOLED,
+                "x": POOLED,
+                "window_y": 2,
+                "window_x": 2,
+                "source_y_stride": 2 * SIZE,
+                "source_x_stride": 2,
+                "window_y_stride": SIZE,
+                "window_x_stride": 1,
+                "lo": -128,
+                "hi": 127,
+            },
+            push=(Unit.STORE,),
+            layer=1,
+        ),
+        _store(layouts["pool"], pooled, POOLED, layer=1),
+    )
+
+
+def _store(layout: TensorLayout, local: int, size: int, layer: int) -> Instruction:
+    return Instruction(
+        Opcode.STORE,
+        {
+            "contiguous": 1,
+            "memory_address": layout.address,
+            "planes": 1,
+            "rows": size,
+            "words": size,
+            "local_address": local,
+            "local_row_stride": size,
+        },
+        pop=(Unit.VECTOR,),
+        layer=layer,
+        mark=True,
+    )
