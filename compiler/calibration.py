@@ -15,10 +15,10 @@ from intaglio.errors import CalibrationError
 Data = dict[str, NDArray[np.float32]]
 
 
-def load_calibration(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an .npz file whose keys are the model's input names.
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an .npz file, one for each input of the model, by its name.
 
-    Raises CalibrationError when the file cannot be read; `check_calibration` judges the arrays.
+    Raises CalibrationError when the file cannot be read; nothing in it is executed.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
