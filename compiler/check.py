@@ -23,7 +23,7 @@ from intaglio.compiler.workload import Op, Workload
 from intaglio.errors import UnsupportedError
 
 Status = Literal["mapped", "folded", "refused"]
-Supports = Callable[[Workload, Op], str | None]
+Supports = Callable[[Op, Workload], str | None]
 """Why a design cannot run an operator, as one sentence `reason; way out`; None when it can."""
 
 
@@ -165,7 +165,7 @@ def _operators(
     quantised = Quantize(plan, precision)(captured.module, data)
     workload = lower(quantised, plan, "check", refused)
     for op in workload.ops:
-        sentence = supports(workload, op) if supports is not None else None
+        sentence = supports(op, workload) if supports is not None else None
         finding = _Finding("mapped", op.name) if sentence is None else _refusal(op.name, sentence)
         found.update(_together(op.source.nodes, finding))
     return found

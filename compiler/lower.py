@@ -175,13 +175,13 @@ class _Lowering:
         weight = self._weight(group.name, cast(Node, anchor.args[1]))
         integers = self.constants[weight.name]
         bound = numerics.accumulator_bound(integers, source.element.lo, source.element.hi)
-        numerics.prove_accumulator(_label(group), bound)
+        numerics.prove_accumulator(group.label, bound)
         channel_scales = np.array(weight.channel_scales)
         scale = channel_scales * (source.scale / output.scale)
         bias = self._bias(anchor, len(channel_scales)) / output.scale
         lo, hi = _clamped(group, output)
         if group.residual is None:
-            chosen = numerics.choose_requantiser(_label(group), scale, bias, bound)
+            chosen = numerics.choose_requantiser(group.label, scale, bias, bound)
             snapped = np.ldexp(chosen.multiplier.astype(np.float64), -chosen.shift)
             chosen = numerics.exact_for_few(chosen, snapped, bias, bound, lo, hi)
             epilogue = self._epilogue(group.name, chosen, lo, hi)
@@ -204,7 +204,7 @@ class _Lowering:
         assert group.residual is not None
         other = self.tensors[self.values[group.residual]]
         chosen = numerics.choose_requantiser(
-            _label(group),
+            group.label,
             scale,
             bias,
             bound,
@@ -247,7 +247,7 @@ class _Lowering:
         if group.kind == "average_pool":
             kind = "average"
             lo, hi = output.element.lo, output.element.hi
-            constants = numerics.exact_reciprocal(_label(group), kernel[0] * kernel[1], lo, hi)
+            constants = numerics.exact_reciprocal(group.label, kernel[0] * kernel[1], lo, hi)
             made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
             epilogue = self._epilogue(group.name, made, lo, hi)
         names = source.name, output.name
@@ -339,11 +339,6 @@ class _Lowering:
 def _quantisation(node: Node) -> Node:
     """The call that quantises a node's value."""
     return next(user for user in node.users if user.target is quantise_half_up)
-
-
-def _label(group: Group) -> str:
-    """How errors name a group: its operator and the user's line."""
-    return f"{group.name} ({group.source.line})" if group.source.line else group.name
 
 
 def _largest(element: ElementType) -> int:

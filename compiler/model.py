@@ -31,7 +31,7 @@ FORMS = "file.py:callable, package.module:callable or archive.pt2"
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
+class Model:
     """A model with its example inputs, and the name it was asked for by."""
 
     name: str
@@ -39,7 +39,7 @@ class LoadedModel:
     example_inputs: tuple[Tensor, ...]
 
 
-def load_model(model: str, *, trust: bool = False) -> LoadedModel:
+def load_model(model: str, *, trust: bool = False) -> Model:
     """The model that a MODEL argument names.
 
     The callable takes nothing and returns `(module, example_inputs)`.  `trust` allows a `.pt2`
@@ -103,7 +103,7 @@ def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
     raise UsageError(f"{place}: has no callable '{name}'; {hint}")
 
 
-def _called(name: str, function: Callable[[], object]) -> LoadedModel:
+def _called(name: str, function: Callable[[], object]) -> Model:
     try:
         made = function()
     except Exception as error:
@@ -114,18 +114,18 @@ def _called(name: str, function: Callable[[], object]) -> LoadedModel:
         ) from error
     match made:
         case (nn.Module() as module, Tensor() as tensor):
-            return LoadedModel(name, module, (tensor,))
+            return Model(name, module, (tensor,))
         case (nn.Module() as module, [*inputs]):
             tensors = tuple(value for value in inputs if isinstance(value, Tensor))
             if tensors and len(tensors) == len(inputs):
-                return LoadedModel(name, module, tensors)
+                return Model(name, module, tensors)
     raise UsageError(
         f"{name}() returned {type(made).__name__}; return (module, example_inputs) with a "
         "torch.nn.Module and a tuple of tensors"
     )
 
 
-def _load_archive(path: Path, trust: bool) -> LoadedModel:
+def _load_archive(path: Path, trust: bool) -> Model:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file; give the path of a .pt2 archive")
     _check_symbols(path)
@@ -148,7 +148,7 @@ def _load_archive(path: Path, trust: bool) -> LoadedModel:
         if node.name in program.graph_signature.user_inputs
     ]
     inputs = tuple(torch.zeros(tuple(value.shape)) for value in values)
-    return LoadedModel(path.stem, program, inputs)
+    return Model(path.stem, program, inputs)
 
 
 def _load(path: Path) -> ExportedProgram:

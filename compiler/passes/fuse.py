@@ -65,6 +65,11 @@ class Group:
     padding: Padding = (0, 0, 0, 0)
     clamp: tuple[float, float] | None = None
 
+    @property
+    def label(self) -> str:
+        """How errors name the group: its operator and the user's line."""
+        return f"{self.name} ({self.source.line})" if self.source.line else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import quiet
-from intaglio.compiler.numerics import snap_scale
+from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.quantizer import (
     GroupQuantizer,
@@ -19,11 +20,11 @@ from intaglio.compiler.passes.quantizer import (
     RangeObserver,
 )
 from intaglio.compiler.precision import Precision
+from intaglio.errors import CalibrationError, UnsupportedError
 
 with quiet():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-Observer = TypeVar("Observer", RangeObserver, PerChannelWeightObserver)
 QUANTISE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTISE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -37,7 +38,8 @@ class Quantize:
     x -> quantise -> dequantise -> conv(., dequantise(w int8)) -> relu -> quantise -> dequantise ->
 
     Weight scales are raised to the nearest value for which input scale * weight scale / output
-    scale is a multiplier over a power of two, so the graph and its integer form do not differ.
+    scale is a multiplier over a power of two, so the graph and its integer form do not differ;
+    the output of a layer with a residual is adjusted likewise.
     """
 
     plan: Plan
@@ -51,7 +53,9 @@ class Quantize:
     ) -> GraphModule:
         """The quantised form of `module`, which is changed, calibrated on `batches`.
 
-        Each batch holds one image for each input; `observed` is told how many were seen.
+        Each batch holds one image for each input; `observed` is told how many were seen.  Raises
+        CalibrationError when a layer's values are not finite, UnsupportedError when its scales are
+        out of the requantiser's range.
         """
         with quiet():
             prepared = prepare_pt2e(module, GroupQuantizer(self.plan, self.precision))
@@ -60,6 +64,7 @@ class Quantize:
                     prepared(*batch)
                     observed(done)
             for group in self.plan.groups:
+                _check_finite(prepared, group)
                 if group.kind in ("conv", "linear"):
                     _snap(prepared, group)
             converted: GraphModule = convert_pt2e(prepared)
@@ -67,26 +72,47 @@ class Quantize:
         return converted
 
 
+def _check_finite(prepared: GraphModule, group: Group) -> None:
+    node = next(node for node in prepared.graph.nodes if node.name == group.output)
+    if not _observer(prepared, node).finite:
+        raise CalibrationError(
+            f"{group.label}: its values are NaN or infinite on the calibration data; check the "
+            "model's weights and the range of the data"
+        )
+
+
 def _snap(prepared: GraphModule, group: Group) -> None:
-    """Raise the weight scales of one layer to scales that the requantiser holds exactly."""
+    """Choose scales of one layer that the requantiser holds exactly.
+
+    With a residual, first the output's, so that residual scale / output scale is a multiplier over
+    a power of two; then the weight's, raised until the same holds for the accumulator.
+    """
     nodes = {node.name: node for node in prepared.graph.nodes}
+    output = _observer(prepared, nodes[group.output])
+    residual = None
+    if group.residual is not None:
+        added = _observer(prepared, nodes[group.residual]).scale
+        multiplier, shift = choose_multiplier(added / output.scale)
+        residual = float(np.ldexp(float(multiplier), -int(shift)))
+        output.chosen = added / residual
     weight_node = cast(Node, nodes[group.anchor].args[1])
     weight = prepared.get_submodule(str(weight_node.target))
     assert isinstance(weight, PerChannelWeightObserver)
-    output = _scale(prepared, nodes[group.output])
-    ratio = _scale(prepared, nodes[group.inputs[0]]) / output
-    residual = group.residual and _scale(prepared, nodes[group.residual]) / output
-    snapped = snap_scale(weight.scale.numpy() * ratio, residual or None)
+    ratio = _observer(prepared, nodes[group.inputs[0]]).scale / output.scale
+    try:
+        snapped = snap_scale(weight.scale.numpy() * ratio, residual)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{group.label}: {error}") from error
     weight.scale = torch.from_numpy(snapped / ratio)
 
 
-def _scale(prepared: GraphModule, node: Node) -> float:
-    """The scale that the observer of a node's value chose."""
+def _observer(prepared: GraphModule, node: Node) -> RangeObserver:
+    """The observer of a node's value."""
     for user in node.users:
         if user.op == "call_module":
             observer = prepared.get_submodule(str(user.target))
             if isinstance(observer, RangeObserver):
-                return observer.scale
+                return observer
     raise AssertionError(f"the value of {node.name} is not observed")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -45,19 +46,24 @@ class RangeObserver(ObserverBase):  # type: ignore[misc]
         self.quant_max = quant_max
         self.lowest = 0.0
         self.highest = 0.0
+        self.chosen: float | None = None
+        self.finite = True
 
     def forward(self, values: Tensor) -> Tensor:
         """Widen the range to `values`, which pass unchanged."""
-        lowest, highest = torch.aminmax(values.detach())
-        self.lowest = min(self.lowest, float(lowest))
-        self.highest = max(self.highest, float(highest))
+        lowest, highest = (float(extreme) for extreme in torch.aminmax(values.detach()))
+        self.finite = self.finite and math.isfinite(lowest) and math.isfinite(highest)
+        self.lowest = min(self.lowest, lowest)
+        self.highest = max(self.highest, highest)
         return values
 
     @property
     def scale(self) -> float:
-        """The real value of one step; 1 when only zeros were seen."""
+        """The real value of one step: `chosen`, or from the range (0 to 1 when all is zero)."""
+        if self.chosen is not None:
+            return self.chosen
         below = self.lowest / self.quant_min if self.quant_min else 0.0
-        return max(below, self.highest / self.quant_max) or 1.0
+        return max(below, self.highest / self.quant_max) or 1.0 / self.quant_max
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """(scale, zero point), both of one element."""
