@@ -22,9 +22,9 @@ def test_an_installed_package_has_its_version() -> None:
 
 def test_a_program_that_is_missing_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    part = found("perl")
+    part = found("g++")
     assert part.version is None
-    assert part.fix == "apt-get install perl"
+    assert part.fix == "apt-get install g++"
     assert doctor.diagnose().healthy
 
 

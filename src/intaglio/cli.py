@@ -42,7 +42,6 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="an artifact that co
 Template = Annotated[str, typer.Option(help="accelerator family")]
 Design = Annotated[Path | None, typer.Option(help="design parameters, a TOML file")]
 Bits = Annotated[str, typer.Option(metavar="W,A", help="bits of weights and activations")]
-AllowHost = Annotated[bool, typer.Option("--allow-host", help="accept operators left to the host")]
 Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
@@ -65,7 +64,6 @@ def check(
     template: Template = "npu",
     design: Design = None,
     bits: Bits = "8,8",
-    allow_host: AllowHost = False,
     trust: Trust = False,
     as_json: Json = False,
 ) -> int:
@@ -73,7 +71,7 @@ def check(
     from intaglio import verbs
 
     request = verbs.Request(model, template, design, bits, trust)
-    return verbs.show(verbs.check(request, allow_host=allow_host, quiet=as_json), as_json)
+    return verbs.show(verbs.check(request), as_json)
 
 
 @app.command()
@@ -86,7 +84,6 @@ def compile(
     calibration: Annotated[
         Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
     ] = None,
-    allow_host: AllowHost = False,
     trust: Trust = False,
     force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
     as_json: Json = False,
@@ -95,9 +92,7 @@ def compile(
     from intaglio import verbs
 
     request = verbs.Request(model, template, design, bits, trust)
-    outcome = verbs.compile(
-        request, output, calibration=calibration, force=force, allow_host=allow_host, quiet=as_json
-    )
+    outcome = verbs.compile(request, output, calibration=calibration, force=force, quiet=as_json)
     return verbs.show(outcome, as_json)
 
 
@@ -112,7 +107,7 @@ def simulate(
     """Count cycles, stalls and bytes of one inference."""
     from intaglio import verbs
 
-    return verbs.show(verbs.simulate(folder, trace=trace, quiet=as_json), as_json)
+    return verbs.show(verbs.simulate(folder, trace=trace), as_json)
 
 
 @app.command()
@@ -137,7 +132,7 @@ def report(folder: Folder, as_json: Json = False) -> int:
     """Show an artifact, layer by layer."""
     from intaglio import verbs
 
-    return verbs.show(verbs.report(folder, quiet=as_json), as_json)
+    return verbs.show(verbs.report(folder), as_json)
 
 
 @app.command()

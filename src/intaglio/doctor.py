@@ -58,8 +58,6 @@ _PACKAGES = (
 )
 _PROGRAMS = (
     ("g++", "rtl", "verify", "apt-get install g++"),
-    ("make", "rtl", "verify", "apt-get install make"),
-    ("perl", "rtl", "verify", "apt-get install perl"),
     ("iverilog", "optional", "a second opinion on the RTL", "apt-get install iverilog"),
 )
 _VERSION_FLAG = {"iverilog": "-V"}

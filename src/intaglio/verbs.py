@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from intaglio import api
+from intaglio.compiler.calibration import read_arrays
+from intaglio.compiler.precision import Precision
 from intaglio.doctor import Part, diagnose
+from intaglio.errors import UsageError
+from intaglio.progress import bars
+from intaglio.templates.npu.design import NpuDesign
+
+if TYPE_CHECKING:
+    from intaglio.compiler.model import LoadedModel
+
+TEMPLATES = ("npu",)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `check` and `compile` have in common, as the command line gave it."""
+
+    model: str
+    template: str
+    design: Path | None
+    bits: str
+    trust: bool
+
+    def load(self) -> LoadedModel:
+        """The model and its example inputs."""
+        from intaglio.compiler.model import load_model
+
+        return load_model(self.model, trust=self.trust)
+
+    def npu_design(self) -> NpuDesign:
+        """The design of the file, or the default one.
+
+        Raises UsageError for another template, and when the file is missing or holds a wrong key.
+        """
+        if self.template not in TEMPLATES:
+            raise UsageError(
+                f"unknown template '{self.template}'; {_hint(self.template, TEMPLATES)}"
+            )
+        return NpuDesign.from_toml(self.design) if self.design else NpuDesign()
+
+    def precision(self) -> Precision:
+        """The bits of weights and activations.  Raises UsageError unless `bits` is `W,A`."""
+        try:
+            weight_bits, activation_bits = (int(part) for part in self.bits.split(","))
+        except ValueError:
+            raise UsageError(
+                f"--bits is '{self.bits}', expected two numbers as in --bits 8,8 "
+                "(weights, activations)"
+            ) from None
+        return Precision(weight_bits, activation_bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +77,85 @@ class Outcome:
 
 def show(outcome: Outcome, as_json: bool) -> int:
     """Print one answer on standard output and return its exit code."""
-    if as_json:
-        typer.echo(json.dumps(outcome.data))
+    if as_json or isinstance(outcome.text, str):
+        typer.echo(json.dumps(outcome.data) if as_json else outcome.text)
     else:
         Console(highlight=False).print(outcome.text)
     return outcome.exit_code
+
+
+def _hint(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
+
+
+def check(request: Request) -> Outcome:
+    """Every node of a model as mapped, folded or refused; exit 1 when any is refused."""
+    design, precision = request.npu_design(), request.precision()
+    loaded = request.load()
+    found = api.check(
+        loaded.module, loaded.example_inputs, design=design, precision=precision, name=loaded.name
+    )
+    return Outcome(found.to_dict(), found.to_text().rstrip(), 0 if found.ok else 1)
+
+
+def compile(
+    request: Request, output: Path, *, calibration: Path | None, force: bool, quiet: bool
+) -> Outcome:
+    """Write an artifact and say what is in it."""
+    design, precision = request.npu_design(), request.precision()
+    data = read_arrays(calibration) if calibration else None
+    loaded = request.load()
+    with bars(wanted=not quiet) as progress:
+        artifact = api.compile(
+            loaded.module,
+            loaded.example_inputs,
+            design=design,
+            calibration=data,
+            output=output,
+            name=loaded.name,
+            precision=precision,
+            force=force,
+            progress=progress,
+        )
+    source = str(calibration) if calibration else "one seeded normal image"
+    program = artifact.program
+    answer = {
+        "artifact": str(output),
+        "name": program.workload_name,
+        "design": program.design.to_dict(),
+        "calibration": source,
+        "layers": len(program.layers),
+        "instructions": program.count,
+        "memory_bytes": program.memory_bytes,
+    }
+    text = (
+        f"{program.workload_name}: {len(program.layers)} layers in {program.count} instructions, "
+        f"{program.memory_bytes} bytes of memory, calibrated on {source}; written to {output}"
+    )
+    return Outcome(answer, text)
+
+
+def simulate(folder: Path, *, trace: Path | None) -> Outcome:
+    """Cycles, stalls and bytes of one inference; writes the timeline when `trace` is given."""
+    seen = api.simulate(folder)
+    if trace is not None:
+        seen.write_timeline(trace)
+    return Outcome(seen.to_dict(), str(seen))
+
+
+def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bool) -> Outcome:
+    """Compare every word of the RTL with the reference; exit 1 when any differs."""
+    arrays = read_arrays(data) if data else None
+    with bars(wanted=not quiet) as progress:
+        found = api.verify(folder, images=images, data=arrays, seed=seed, progress=progress)
+    return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
+
+
+def report(folder: Path) -> Outcome:
+    """An artifact layer by layer, with what verify stored."""
+    summary = api.summarise(folder)
+    return Outcome(summary.to_dict(), str(summary))
 
 
 def doctor() -> Outcome:
@@ -42,3 +170,14 @@ def doctor() -> Outcome:
 def _found(part: Part) -> str:
     """The version of a part, or how to get it."""
     return part.version if part.version is not None else f"missing: {part.fix}"
+
+
+def demo(network: str, *, images: int, quiet: bool) -> Outcome:
+    """Train a network on real digits and take it to proven RTL; exit 1 when any word differs."""
+    from intaglio.examples import mnist
+
+    if network not in mnist.RECIPES:
+        raise UsageError(f"unknown network '{network}'; {_hint(network, tuple(mnist.RECIPES))}")
+    with bars(wanted=not quiet) as progress, tempfile.TemporaryDirectory() as folder:
+        result = mnist.run(network, Path(folder) / network, images=images, progress=progress)
+    return Outcome(result.to_dict(), str(result), 0 if result.mismatches == 0 else 1)

@@ -1,0 +1,151 @@
+"""The Python interface: a function a verb, from a model or an artifact to a frozen value.
+
+What a function needs is imported when it runs: `check` and `compile` load torch, `simulate` and
+`verify` do not.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import intaglio
+from intaglio.progress import Callback, silent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+    from intaglio.compiler.check import CheckReport
+    from intaglio.compiler.precision import Precision
+    from intaglio.report.summary import Summary
+    from intaglio.sim.trace import Trace
+    from intaglio.sim.verify_report import VerifyReport
+    from intaglio.templates.artifact import Artifact
+    from intaglio.templates.npu.design import NpuDesign
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+VERIFIED = "verify.json"
+"""The file of an artifact's folder in which `verify` leaves what it found."""
+
+
+def check(
+    model: nn.Module | ExportedProgram,
+    example_inputs: Sequence[Tensor],
+    *,
+    design: NpuDesign | None = None,
+    precision: Precision | None = None,
+    name: str | None = None,
+) -> CheckReport:
+    """Every node of `model` as mapped, folded or refused on `design` (the default npu).
+
+    `example_inputs` have batch 1.  Raises CaptureError when the model is not a static graph.
+    """
+    from intaglio.compiler import check as checker
+    from intaglio.templates.npu.design import NpuDesign
+    from intaglio.templates.npu.supports import supports
+
+    chosen = design or NpuDesign()
+    return checker.check(
+        model,
+        tuple(example_inputs),
+        precision=precision,
+        name=name,
+        supports=lambda workload, op: supports(op, workload, chosen),
+    )
+
+
+def compile(
+    model: nn.Module | ExportedProgram,
+    example_inputs: Sequence[Tensor],
+    *,
+    design: NpuDesign | None = None,
+    calibration: Arrays | None = None,
+    output: Path | str | None = None,
+    name: str | None = None,
+    precision: Precision | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: Callback = silent,
+) -> Artifact:
+    """Quantise `model`, map it onto `design` (the default npu) and write the artifact.
+
+    `calibration` maps input names to arrays with any number of images along axis 0; without it one
+    normal image drawn from `seed` is used.  `output` is the folder to write, or a new temporary one
+    that is the caller's to delete.  Raises UsageError when `output` exists and `force` is not set,
+    and the errors of each stage; nothing half-written is left behind.
+    """
+    from intaglio.compiler.pipeline import to_workload
+    from intaglio.templates import artifact
+    from intaglio.templates.npu.design import NpuDesign
+    from intaglio.templates.npu.schedule import schedule
+
+    folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / "artifact"
+    artifact.check_target(folder, force=force)
+    workload = to_workload(
+        model,
+        example_inputs,
+        calibration=calibration,
+        precision=precision,
+        name=name,
+        seed=seed,
+        progress=progress,
+    )
+    program = schedule(workload, design or NpuDesign(), progress)
+    info = {"intaglio": intaglio.__version__, "seed": seed, "calibrated": calibration is not None}
+    return artifact.write(folder, workload, program, info=info, force=force)
+
+
+def simulate(artifact: Artifact | Path | str) -> Trace:
+    """Cycles, stalls and bytes of one inference, simulated.
+
+    Raises ArtifactError when the folder is missing, corrupt or of another version.
+    """
+    from intaglio.sim import npu
+
+    return npu.simulate(_opened(artifact).program)
+
+
+def verify(
+    artifact: Artifact | Path | str,
+    *,
+    images: int = 1,
+    data: Arrays | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Callback = silent,
+) -> VerifyReport:
+    """Run the RTL in Verilator on `images` inputs and compare every word with the reference.
+
+    `data` maps input names to real arrays with images along axis 0; without it integers over
+    the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
+    in the user's home.  Leaves the result in the artifact's folder.  Raises ToolError when a tool is missing and VerificationError when the hardware stops.
+    """
+    from intaglio.sim import verify as proof
+
+    opened = _opened(artifact)
+    found = proof.verify(opened, images=images, data=data, seed=seed, progress=progress)
+    (opened.directory / VERIFIED).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+    return found
+
+
+def summarise(artifact: Artifact | Path | str) -> Summary:
+    """What an artifact holds: workload, mapping, simulated cycles, and what `verify` found."""
+    from intaglio.report.summary import summarise as collect
+
+    opened = _opened(artifact)
+    stored = opened.directory / VERIFIED
+    return collect(opened, simulate(opened), stored if stored.exists() else None)
+
+
+def _opened(artifact: Artifact | Path | str) -> Artifact:
+    """The artifact itself, opened first when a folder is given."""
+    from intaglio.templates.artifact import Artifact
+
+    return artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))

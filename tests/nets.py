@@ -1,0 +1,51 @@
+"""Networks for the tests of the whole path: small enough to run in RTL in a moment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+Model = tuple[nn.Module, tuple[Tensor, ...]]
+
+
+class Tiny(nn.Module):
+    """One of everything that matters: convolutions, a residual sum, a pool and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(8 * 4 * 4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(images)))
+        x = torch.relu(self.conv2(x) + x)
+        logits: Tensor = self.fc(torch.flatten(self.pool(x), 1))
+        return logits
+
+
+class Sine(nn.Module):
+    """Holds an operator that no accelerator here runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sin(self.conv(images))
+
+
+def tiny() -> Model:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Tiny().eval(), (torch.randn(1, 3, 8, 8),)
+
+
+def sine() -> Model:
+    return Sine().eval(), (torch.zeros(1, 1, 8, 8),)
+
+
+def not_a_pair() -> nn.Module:
+    return Tiny().eval()
