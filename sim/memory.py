@@ -29,16 +29,18 @@ OUTSTANDING = 16
 """Bursts of one direction between address and last beat (reads) or acknowledgement (writes)."""
 READ_AHEAD = 256
 """Beats of load outstanding from which on no further burst of load is requested."""
+QUEUE_BEATS = 64
+"""Beats of load that wait in the npu for their word to be written."""
 _DUST = 1e-6
 """Beats that rounding may leave of a burst that is over."""
 
 
 @dataclass(slots=True)
 class Port:
-    """The npu's end of a burst.
+    """The npu's end of a burst, as it gives or takes beats at a constant rate.
 
-    opens       cycle of the first beat it takes or gives
-    rate        beats a cycle it takes or gives with a buffer's port to itself
+    opens       cycle of the first beat
+    rate        beats a cycle with a buffer's port to itself
     share       what it gets of that port, 0 to 1
     held        cycles in which the port was the limit
     """
@@ -47,6 +49,69 @@ class Port:
     rate: float = 1.0
     share: float = 1.0
     held: float = 0.0
+
+    def wish(self, now: float) -> float:
+        """Beats a cycle from `now` on."""
+        return min(1.0, self.rate * self.share) if self.opens <= now else 0.0
+
+    def settle(self, now: float, elapsed: float, moved: float) -> None:
+        """Note that `moved` beats went through in the `elapsed` cycles up to `now`."""
+        if moved > 0 and self.share < 1 and moved >= elapsed * self.rate * self.share:
+            self.held += elapsed - moved / min(1.0, self.rate)
+
+    def next_change(self, now: float, rate: float) -> float:
+        """When `wish` changes by itself while beats move at `rate`."""
+        return self.opens if self.opens > now else math.inf
+
+
+@dataclass(slots=True)
+class QueuedPort(Port):
+    """An end that takes a beat a cycle into a queue and empties it at `rate * share`.
+
+    begins      cycle from which on the queue is emptied
+    queue       beats in the queue in cycle `settled`
+    """
+
+    begins: float = 0.0
+    queue: float = 0.0
+    settled: float = 0.0
+
+    def wish(self, now: float) -> float:
+        """A beat a cycle until the queue is full, then what leaves it."""
+        if self.opens > now:
+            return 0.0
+        if self.queue < QUEUE_BEATS - _DUST:
+            return 1.0
+        return min(1.0, self.rate * self.share) if self.begins <= now else 0.0
+
+    def settle(self, now: float, elapsed: float, moved: float) -> None:
+        """Fill the queue, and empty it since the last time."""
+        emptying = max(now - max(self.begins, self.settled), 0.0)
+        self.settled = now
+        if self.queue + moved > _DUST:
+            self.held += emptying * (1 - self.share)
+        self.queue = max(self.queue + moved - emptying * self.rate * self.share, 0.0)
+
+    def next_change(self, now: float, rate: float) -> float:
+        """When the queue is full at the latest, or begins to be emptied."""
+        if self.opens > now:
+            return self.opens
+        if self.begins > now and self.queue >= QUEUE_BEATS - _DUST:
+            return self.begins
+        growth = rate - (self.rate * self.share if self.begins <= now else 0.0)
+        room = QUEUE_BEATS - self.queue
+        if room <= _DUST or growth <= 0:
+            return math.inf
+        full = now + room / growth
+        return full if self.begins <= now else min(full, self.begins)
+
+    def empty_at(self, now: float) -> float:
+        """When the queue is empty, should nothing more come and nothing change."""
+        self.settle(now, 0.0, 0.0)
+        start = max(now, self.begins)
+        if self.queue <= _DUST or start == math.inf:
+            return start
+        return start + self.queue / (self.rate * self.share) if self.share > 0 else math.inf
 
 
 @dataclass(slots=True)
@@ -94,38 +159,32 @@ class _Channel:
             if part.closes:
                 return beats
 
-    def start(self) -> float:
-        """When the head can move its first beat; infinite without one."""
-        if not self.bursts:
-            return math.inf
-        head = self.bursts[0]
-        return max(head.ready, head.port.opens)
-
     def wish(self, now: float) -> float:
         """Beats a cycle that the head could move now, were it alone."""
-        if self.start() > now:
+        if not self.bursts or self.bursts[0].ready > now:
             return 0.0
         port = self.bursts[0].port
-        return min(1.0, port.rate * port.share)
+        port.settle(now, 0.0, 0.0)
+        return port.wish(now)
 
     def advance(self, now: float, elapsed: float) -> float:
         """Move the head at its rate for `elapsed` cycles up to `now`; return the beats moved."""
-        if not self.bursts or self.start() >= now:
+        if not self.bursts:
             return 0.0
-        head = self.bursts[0]
-        port = head.port
-        if port.share < 1 and self.rate >= port.rate * port.share:
-            port.held += elapsed * (1 - self.rate / min(1.0, port.rate))
         moved = elapsed * self.rate
-        head.beats -= moved
+        self.bursts[0].beats -= moved
+        self.bursts[0].port.settle(now, elapsed, moved)
         return moved
 
     def next_change(self, now: float) -> float:
-        """When the head ends at its rate, or may begin."""
-        if self.rate > 0:
-            return now + self.bursts[0].beats / self.rate
-        start = self.start()
-        return start if start > now else math.inf
+        """When the head ends at its rate, may begin, or changes its rate."""
+        if not self.bursts:
+            return math.inf
+        head = self.bursts[0]
+        if head.ready > now:
+            return head.ready
+        change = head.port.next_change(now, self.rate)
+        return min(change, now + head.beats / self.rate) if self.rate > 0 else change
 
 
 class Memory:

@@ -17,7 +17,7 @@ from intaglio.sim.memory import Memory
 from intaglio.sim.plan import Plan
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace, busy_cycles
 from intaglio.sim.units import WRITE_DELAY, Compute, Load, Store, TimedUnit, Vector
-from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Opcode, Unit
+from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Buffer, Opcode, Unit
 from intaglio.templates.npu.program import Program
 
 QUEUE_DEPTH = 17
@@ -177,9 +177,10 @@ class _Run:
         load.unit, compute.unit = self.load, self.compute
         vector.unit, store.unit = self.vector, self.store
 
-    def _share(self, accesses: float) -> None:
-        self.load.share(accesses)
-        self.store.share(accesses)
+    def _share(self, buffer: Buffer, accesses: float) -> None:
+        self.load.share(buffer, accesses)
+        if buffer == Buffer.ACTIVATION:
+            self.store.share(accesses)
 
     def push(self, source: Unit, targets: tuple[Unit, ...]) -> None:
         """Give tokens in the present cycle; they can be taken from the next one on."""

@@ -14,6 +14,7 @@ from intaglio.templates.npu.isa import (
     HEADER,
     RECORD_WORDS,
     TABLE_ENTRIES,
+    Buffer,
     Field,
     Opcode,
     Unit,
@@ -33,28 +34,31 @@ def column(words: np.ndarray, spec: Field) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A LOAD or STORE in time.
+    """A LOAD or STORE in time; the planes are alike but for their addresses.
 
-    lead, inside, trail     words written to the buffer before, between and after the first and
-                            the last word from memory (a store has no lead and no trail)
-    runs                    byte address and beats of every run of consecutive beats
+    lead, inside, trail     words of a plane written to the buffer before, between and after the
+                            first and the last word from memory (no lead and trail in a store)
+    planes                  of each plane with words in memory, the runs of consecutive beats: byte
+                            address and beats
+    fill                    words written when nothing comes from memory
     """
 
-    to_activation: bool
+    buffer: Buffer
     lead: int
     inside: int
     trail: int
-    runs: tuple[tuple[int, int], ...]
+    planes: tuple[tuple[tuple[int, int], ...], ...]
+    fill: int = 0
 
     @property
     def beats(self) -> int:
         """Beats on the bus."""
-        return sum(beats for _, beats in self.runs)
+        return sum(beats for runs in self.planes for _, beats in runs)
 
     @property
     def words(self) -> int:
         """Words moved at the buffer's side."""
-        return self.lead + self.inside + self.trail
+        return self.fill + len(self.planes) * (self.lead + self.inside + self.trail)
 
 
 def split_run(address: int, beats: int, beat_bytes: int) -> Iterator[int]:
@@ -119,35 +123,31 @@ class Plan:
     def box(self, index: int) -> Box:
         """The box of a LOAD or STORE."""
         words, rows, planes = (self.field(index, n) for n in ("words", "rows", "planes"))
-        runs = tuple(self._runs(index)) if words and rows else ()
+        present = words and rows and planes
+        runs = tuple(self._runs(index, plane) for plane in range(planes)) if present else ()
         if Opcode(self.opcode[index]) == Opcode.STORE:
-            return Box(True, 0, words * rows * planes, 0, runs)
+            return Box(Buffer.ACTIVATION, 0, words * rows, 0, runs)
         top, bottom, left, right = (
             self.field(index, f"pad_{side}") for side in ("top", "bottom", "left", "right")
         )
+        buffer = Buffer(self.field(index, "buffer"))
         across = left + words + right
-        total = planes * (top + rows + bottom) * across
-        lead = top * across + left if runs else total
-        trail = bottom * across + right if runs else 0
-        to_activation = not self.field(index, "buffer")
-        return Box(to_activation, lead, total - lead - trail, trail, runs)
+        plane = (top + rows + bottom) * across
+        if not present:
+            return Box(buffer, 0, 0, 0, (), planes * plane)
+        lead, trail = top * across + left, bottom * across + right
+        return Box(buffer, lead, plane - lead - trail, trail, runs)
 
-    def _runs(self, index: int) -> Iterator[tuple[int, int]]:
+    def _runs(self, index: int, plane: int) -> tuple[tuple[int, int], ...]:
         field = self.field
-        beats_per_word = self.design.word_bytes // self.design.memory_bytes_per_cycle
+        beats = field(index, "words") * self.design.word_bytes
+        beats //= self.design.memory_bytes_per_cycle
         address = field(index, "memory_address") | field(index, "memory_address_high") << 32
-        beats = field(index, "words") * beats_per_word
-        rows = field(index, "rows")
-        plane_stride = field(index, "memory_plane_stride")
-        row_stride = field(index, "memory_row_stride")
-        contiguous = field(index, "contiguous")
-        for plane in range(field(index, "planes")):
-            first = address + plane * plane_stride
-            if contiguous:
-                yield first, beats * rows
-                continue
-            for row in range(rows):
-                yield first + row * row_stride, beats
+        address += plane * field(index, "memory_plane_stride")
+        rows, stride = field(index, "rows"), field(index, "memory_row_stride")
+        if field(index, "contiguous"):
+            return ((address, beats * rows),)
+        return tuple((address + row * stride, beats) for row in range(rows))
 
     def vector_work(self, index: int) -> VectorWork:
         """Setup, reads and stalls of a vector instruction."""

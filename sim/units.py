@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from intaglio.sim.engine import Events
-from intaglio.sim.memory import Burst, Memory, Port
+from intaglio.sim.memory import Burst, Memory, Port, QueuedPort
 from intaglio.sim.plan import Box, Plan, split_run
+from intaglio.templates.npu.isa import Buffer
 
 Finish = Callable[[int, float], None]
 """Called with an instruction's index and the cycle in which it can retire."""
@@ -24,8 +25,6 @@ Wake = Callable[[], None]
 
 LOAD_INSIDE = 6
 """Instructions that the load unit holds until their last word is written."""
-LOAD_QUEUE_BEATS = 64
-"""Beats that wait in the load unit for a fill word to be written before them."""
 LOAD_TO_ADDRESS = 4
 """Cycles from the issue of a load to its first address."""
 LOAD_WALK = 3
@@ -80,41 +79,50 @@ class Compute:
 class Vector:
     """The vector unit: constants, a read a cycle, the pipeline; one instruction at a time.
 
-    `share` is told how many accesses a cycle are left of the activation buffer's two banks.
+    `share` is told how many accesses a cycle are left at a buffer's port.
     """
 
     events: Events
     plan: Plan
     finish: Finish
-    share: Callable[[float], None]
+    share: Callable[[Buffer, float], None]
     ready: float = 0
     port_stall: int = 0
 
     def start(self, index: int) -> None:
         """Setup, reads and the stalls of their own port, then the pipeline."""
-        work = self.plan.vector_work(index)
-        reading = self.events.now + work.setup + 1
+        now, work = self.events.now, self.plan.vector_work(index)
+        reading = now + work.setup + 1
         read = reading + work.reads + work.stalls
         end = read + VECTOR_PIPELINE - 1
         self.port_stall += work.stalls
         self.ready = end + 1
-        self.events.at(reading, lambda: self.share(2 - work.accesses / (read - reading)))
-        self.events.at(read, lambda: self.share(2))
+        left = 2 - work.accesses / (read - reading)
+        if self.plan.design.groups == 1:
+            self.events.at(now + 1, lambda: self.share(Buffer.WEIGHT, 0))
+        self.events.at(reading, lambda: self.share(Buffer.WEIGHT, 1))
+        self.events.at(reading, lambda: self.share(Buffer.ACTIVATION, left))
+        self.events.at(read, lambda: self.share(Buffer.ACTIVATION, 2))
         self.finish(index, end)
 
 
 @dataclass(slots=True)
-class _Loading:
-    """A load whose words are not all written."""
+class _Plane:
+    """A plane of a load, or a load of fill words alone, whose words are not all written."""
 
     index: int
     box: Box
     first_step: float
-    port: Port
+    port: QueuedPort
+    last: bool
+    arrived: bool = False
 
 
 class Load:
-    """Requests run ahead of data; a writer puts one word a cycle, from memory or fill."""
+    """Requests run ahead of data; a writer puts one word a cycle, from memory or fill.
+
+    Planes wait in `_planes`: the first is written, the first that has not arrived is received.
+    """
 
     def __init__(
         self, events: Events, plan: Plan, memory: Memory, finish: Finish, wake: Wake
@@ -124,52 +132,75 @@ class Load:
         self.ready: float = 0
         self.words = 0
         self.port_stall: float = 0
-        self._inside: deque[_Loading] = deque()
+        self._inside = 0
+        self._planes: deque[_Plane] = deque()
         self._requests_ready: float = 0
         self._newest: Burst | None = None
         self._free: float = 0
-        self._share = 1.0
+        self._shares = {Buffer.ACTIVATION: 1.0, Buffer.WEIGHT: 1.0}
+        self._write_plan = 0
         design = plan.design
-        self._beats_per_word = design.word_bytes // design.memory_bytes_per_cycle
-        self._beat_to_step = BEAT_TO_STEP + (self._beats_per_word > 1)
+        several = design.word_bytes > design.memory_bytes_per_cycle
+        self._beat_to_step = BEAT_TO_STEP + several
 
     def start(self, index: int) -> None:
-        """Queue its requests, and its box behind the boxes before it."""
+        """Queue its requests, and its planes behind those before it."""
         now, box = self.events.now, self.plan.box(index)
         self.words += box.words
-        loading = _Loading(index, box, now + LOAD_TO_STEP, Port(opens=math.inf))
-        self._inside.append(loading)
-        self._requests_ready = math.inf if box.runs else now + 1
-        if box.runs:
-            self.memory.load(self._bursts(loading))
+        self._inside += 1
+        idle = not self._planes
+        planes = [self._plane(index, box, k) for k in range(max(len(box.planes), 1))]
+        self._planes.extend(planes)
+        self._requests_ready = now + 1
+        if box.planes:
+            self.memory.load(self._bursts(planes))
         self._update_ready()
-        if len(self._inside) == 1:
-            self._write_next()
+        self._receive()
+        if idle:
+            self._write()
 
-    def share(self, accesses: float) -> None:
-        """Note how many accesses a cycle the vector unit leaves of the activation buffer."""
-        self._share = min(max(accesses, 0.0), 1.0)
-        if self._inside and self._inside[0].box.to_activation:
-            self._inside[0].port.share = self._share
-            self.memory.refresh()
+    def _plane(self, index: int, box: Box, position: int) -> _Plane:
+        last = position >= len(box.planes) - 1
+        port = QueuedPort(opens=math.inf, begins=math.inf, share=self._shares[box.buffer])
+        if box.planes:
+            port.rate = box.beats / (len(box.planes) * box.inside)
+        step = self.events.now + LOAD_TO_STEP
+        return _Plane(index, box, step, port, last, arrived=not box.planes)
 
-    def _bursts(self, loading: _Loading) -> list[Burst]:
+    def share(self, buffer: Buffer, accesses: float) -> None:
+        """Note how many accesses a cycle the vector unit leaves of a buffer's port."""
+        share = min(max(accesses, 0.0), 1.0)
+        if share == self._shares[buffer]:
+            return
+        self._shares[buffer] = share
+        self.memory.refresh()
+        for plane in self._planes:
+            if plane.box.buffer == buffer:
+                plane.port.settle(self.events.now, 0.0, 0.0)
+                plane.port.share = share
+        self.memory.refresh()
+        if self._planes and self._planes[0].arrived:
+            self._plan_write()
+
+    def _bursts(self, planes: list[_Plane]) -> list[Burst]:
         """The requests of a load; its walker is free once the last run is handed on."""
         earliest = self.events.now + LOAD_TO_ADDRESS
         beat_bytes = self.plan.design.memory_bytes_per_cycle
         bursts: list[Burst] = []
         before = self._newest
-        for address, beats in loading.box.runs:
-            before = bursts[-1] if bursts else before
-            bursts += [
-                Burst(count, loading.port, earliest)
-                for count in split_run(address, beats, beat_bytes)
-            ]
-        bursts[-1].moved = self._moved
+        for plane, runs in zip(planes, planes[0].box.planes, strict=True):
+            for address, beats in runs:
+                before = bursts[-1] if bursts else before
+                bursts += [
+                    Burst(count, plane.port, earliest)
+                    for count in split_run(address, beats, beat_bytes)
+                ]
+            bursts[-1].moved = self._moved
         self._newest = bursts[-1]
         if before is None or before.ready < math.inf:
             self._requests_ready = self.events.now + LOAD_WALK
         else:
+            self._requests_ready = math.inf
             before.requested = self._requested
         return bursts
 
@@ -180,37 +211,67 @@ class Load:
         self.events.at(cycle, self.wake)
 
     def _update_ready(self) -> None:
-        self.ready = self._requests_ready if len(self._inside) < LOAD_INSIDE else math.inf
+        self.ready = self._requests_ready if self._inside < LOAD_INSIDE else math.inf
 
-    def _write_next(self) -> None:
-        """Begin the writes of the oldest load; fill words alone need no memory."""
-        while self._inside:
-            loading = self._inside[0]
-            begin = max(loading.first_step, self._free)
-            if loading.box.runs:
-                lead_end = begin + loading.box.lead
-                loading.port.opens = lead_end - self._beat_to_step - LOAD_QUEUE_BEATS
-                loading.port.rate = loading.box.beats / loading.box.inside
-                loading.port.share = self._share if loading.box.to_activation else 1.0
-                self.memory.refresh()
+    def _receive(self) -> None:
+        """Open the port of the plane whose beats come next."""
+        for plane in self._planes:
+            if not plane.arrived:
+                if plane.port.opens == math.inf:
+                    plane.port.opens = self.events.now
+                    self.memory.refresh()
                 return
-            self._end(begin + max(loading.box.words, 1))
 
     def _moved(self) -> None:
-        """The last beat of the oldest load has arrived."""
-        loading = self._inside[0]
-        begin = max(loading.first_step, self._free)
-        arrived = self.events.now - 1 + self._beat_to_step + 1 + loading.box.trail
-        self._end(max(arrived, begin + loading.box.words))
-        self._write_next()
+        """The last beat of the plane that is received has arrived."""
+        for plane in self._planes:
+            if not plane.arrived:
+                plane.arrived = True
+                break
+        self._receive()
+        if plane is self._planes[0]:
+            self._plan_write()
+
+    def _write(self) -> None:
+        """Begin the writes of the oldest plane; fill words alone need no memory."""
+        while self._planes:
+            plane = self._planes[0]
+            begin = max(plane.first_step, self._free)
+            if plane.box.planes:
+                plane.port.settle(self.events.now, 0.0, 0.0)
+                plane.port.begins = begin + plane.box.lead - self._beat_to_step
+                self.memory.refresh()
+                if plane.arrived:
+                    self._plan_write()
+                return
+            self._end(begin + max(plane.box.fill, 1))
+
+    def _plan_write(self) -> None:
+        """Come back when the last word of the oldest plane leaves the queue."""
+        self._write_plan += 1
+        plan = self._write_plan
+        when = self._planes[0].port.empty_at(self.events.now)
+        if when < math.inf:
+            self.events.at(when, lambda: self._written() if plan == self._write_plan else None)
+
+    def _written(self) -> None:
+        plane = self._planes[0]
+        box, begin = plane.box, max(plane.first_step, self._free)
+        last = math.ceil(self.events.now) + self._beat_to_step
+        self._end(max(last, begin + box.lead + box.inside) + box.trail)
+        self._write()
 
     def _end(self, free: float) -> None:
-        loading = self._inside.popleft()
-        self.port_stall += loading.port.held
+        """The writer is done with the oldest plane in the cycle before `free`."""
+        plane = self._planes.popleft()
+        self.port_stall += plane.port.held
         self._free = free
-        self.finish(loading.index, free + 1)
-        if self.ready == math.inf and self._requests_ready < math.inf:
-            self.events.at(free, self._resume)
+        self._write_plan += 1
+        if plane.last:
+            self._inside -= 1
+            self.finish(plane.index, free + 1)
+            if self.ready == math.inf and self._requests_ready < math.inf:
+                self.events.at(free, self._resume)
 
     def _resume(self) -> None:
         self._update_ready()
@@ -236,14 +297,15 @@ class Store:
         """Queue its bursts; the next store may follow once its words are read."""
         now, box = self.events.now, self.plan.box(index)
         self.words += box.words
-        if not box.runs:
+        if not box.planes:
             self.ready = now + 2
             self.finish(index, now + 1)
             return
         beat_bytes = self.plan.design.memory_bytes_per_cycle
         bursts = [
             Burst(count, self._port, now + STORE_TO_ADDRESS)
-            for address, beats in box.runs
+            for runs in box.planes
+            for address, beats in runs
             for count in split_run(address, beats, beat_bytes)
         ]
         bursts[-1].moved = self._acknowledged
