@@ -21,6 +21,7 @@ DRIVER = tuple(
 """The C++ side of this module."""
 IDENTITY = 0x494E5447
 _CHUNK_CYCLES = 100_000
+_RESET_READS = 10_000
 
 
 class Register(IntEnum):
@@ -44,7 +45,7 @@ class Register(IntEnum):
 
 UNIT_STRIDE = 0x20
 _START, _SOFT_RESET = 1, 2
-_DONE, _ERROR = 2, 4
+_BUSY, _DONE, _ERROR = 1, 2, 4
 
 
 class _Result(IntEnum):
@@ -185,7 +186,7 @@ class NpuModel:
         return self._report(end, finished=result is _Result.INTERRUPT)
 
     def _prepare(self, program_address: int, count: int, watchdog: int) -> None:
-        self.write(Register.CONTROL, _SOFT_RESET)
+        self._reset()
         base = self._memory.base
         settings = {
             Register.PROGRAM: program_address,
@@ -199,6 +200,14 @@ class NpuModel:
         for register, value in settings.items():
             self.write(register, value)
         self._library.npu_forget_marks(self._driver)
+
+    def _reset(self) -> None:
+        """A soft reset, until what an earlier job left outstanding in memory has ended."""
+        self.write(Register.CONTROL, _SOFT_RESET)
+        for _ in range(_RESET_READS):
+            if not self.read(Register.STATUS) & _BUSY:
+                return
+        raise VerificationError("the hardware stays busy after a soft reset")
 
     def _clock(self, max_cycles: int, progress: Callable[[int], None] | None) -> _Result:
         done = 0
