@@ -19,7 +19,7 @@ module ram_1r1w #(
   input  logic [Width-1:0]    write_data_i
 );
 
-  logic [Width-1:0] mem [0:Depth-1];
+  (* no_rw_check *) logic [Width-1:0] mem [0:Depth-1];
 
   always_ff @(posedge clk_i) begin
     if (read_en_i) read_data_o <= mem[read_addr_i];

@@ -22,7 +22,7 @@ module ram_2p #(
   output logic [Width-1:0]    b_data_o
 );
 
-  logic [Width-1:0] mem [0:Depth-1];
+  (* no_rw_check *) logic [Width-1:0] mem [0:Depth-1];
 
   always_ff @(posedge clk_i) begin
     if (a_en_i) a_data_o <= mem[a_addr_i];

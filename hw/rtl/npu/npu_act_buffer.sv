@@ -48,17 +48,36 @@ module npu_act_buffer #(
   logic [2*Width-1:0] a_bank_data;
   logic [2*Width-1:0] b_bank_data;
 
-  // Port A: the word of the first element and the word after it, then a byte shift across both.
-  logic [ActAddr-1:0]  a_word;
-  logic [RowBits-1:0]  a_even_row;
-  logic [LaneBits-1:0] a_offset_q;
-  logic                a_odd_q;
-  logic                a_en_q;
-  logic [2*Width-1:0]  a_pair;
+  // Port A: the lanes from the offset on come from the word of the first element, those below it from
+  // the word after; then a rotation by the offset, one power of two at a time.
+  logic [ActAddr-1:0]            a_word;
+  logic [RowBits-1:0]            a_even_row;
+  logic [LaneBits-1:0]           a_offset_q;
+  logic [Lanes-1:0]              a_below;
+  logic                          a_odd_q;
+  logic                          a_en_q;
+  logic [(LaneBits+1)*Width-1:0] a_rotated;
 
   assign a_word = a_addr_i[LaneBits +: ActAddr];
   assign a_even_row = a_word[ActAddr-1:1] + RowBits'(a_word[0]);
-  assign a_pair = a_odd_q ? {a_bank_data[0 +: Width], a_bank_data[Width +: Width]} : a_bank_data;
+  assign a_below = ~({Lanes{1'b1}} << a_offset_q);
+
+  for (genvar i = 0; i < Lanes; i++) begin : gen_select
+    logic from_odd;
+
+    assign from_odd = a_odd_q ^ a_below[i];
+    assign a_rotated[8*i +: 8] = from_odd ? a_bank_data[Width + 8*i +: 8] : a_bank_data[8*i +: 8];
+  end
+
+  for (genvar k = 0; k < LaneBits; k++) begin : gen_rotate
+    localparam int Bits = 8 << k;
+
+    logic [Width-1:0] source;
+
+    assign source = a_rotated[k*Width +: Width];
+    assign a_rotated[(k+1)*Width +: Width] =
+        a_offset_q[k] ? {source[Bits-1:0], source[Width-1:Bits]} : source;
+  end
 
   always_ff @(posedge clk_i) begin
     a_en_q <= a_en_i;
@@ -66,7 +85,7 @@ module npu_act_buffer #(
       a_offset_q <= a_addr_i[LaneBits-1:0];
       a_odd_q <= a_word[0];
     end
-    if (a_en_q) a_data_o <= Width'(a_pair >> {a_offset_q, 3'b000});
+    if (a_en_q) a_data_o <= a_rotated[LaneBits*Width +: Width];
   end
 
   // Port B: fixed priority in each bank.
