@@ -32,35 +32,34 @@ class Storage:
     """Bytes with a flag beside each that says whether anything defined it.
 
     `unit` names the addresses that messages speak of and `unit_bytes` is what one of them holds.
+    Reads that may reach over the end find `overhang` undefined bytes there.
     """
 
-    def __init__(self, name: str, size: int, unit: str, unit_bytes: int) -> None:
+    def __init__(self, name: str, size: int, unit: str, unit_bytes: int, overhang: int = 0) -> None:
         self.name = name
+        self.size = size
         self.unit = unit
         self.unit_bytes = unit_bytes
-        self.data = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
-        self.defined = np.zeros(size, dtype=bool)
+        self.data = np.random.default_rng(0).integers(0, 256, size + overhang, dtype=np.uint8)
+        self.defined = np.zeros(size + overhang, dtype=bool)
 
-    def lines(self, starts: np.ndarray, count: int) -> np.ndarray:
-        """Byte addresses of the first byte of each line of `count` bytes, checked against the end.
-
-        Raises VerificationError when a line leaves the storage.
-        """
-        if not starts.size:
-            return starts
+    def _check(self, starts: np.ndarray, count: int, size: int) -> None:
         last = int(starts.max()) + count - 1
-        if last >= self.data.size:
+        if last >= size:
             raise VerificationError(
                 f"reaches {self.unit} {last // self.unit_bytes} of the {self.name}, which ends "
-                f"at {self.data.size // self.unit_bytes - 1}"
+                f"at {self.size // self.unit_bytes - 1}"
             )
-        return starts
 
     def read(self, starts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Bytes and their flags, both of shape `(*starts.shape, count)`."""
+        """Lines of `count` bytes and their flags, both of shape `(*starts.shape, count)`.
+
+        `starts` holds the byte addresses of their first bytes.  Raises VerificationError when a
+        line leaves the storage.
+        """
         if not starts.size or not count:
             return np.zeros((*starts.shape, count), np.uint8), np.ones((*starts.shape, count), bool)
-        self.lines(starts, count)
+        self._check(starts, count, self.data.size)
         return (
             sliding_window_view(self.data, count)[starts],
             sliding_window_view(self.defined, count)[starts],
@@ -86,7 +85,7 @@ class Storage:
         """Write `data` of shape `(*starts.shape, count)` and its flags."""
         if not data.size:
             return
-        self.lines(starts, data.shape[-1])
+        self._check(starts, data.shape[-1], self.size)
         where = starts[..., None] + np.arange(data.shape[-1])
         self.data[where] = data
         self.defined[where] = defined
@@ -128,7 +127,9 @@ class Machine:
         word = design.word_bytes
         self.design = design
         self.memory = Storage("memory", memory_bytes, "byte", 1)
-        self.activation = Storage("activation buffer", design.activation_words * word, "word", word)
+        self.activation = Storage(
+            "activation buffer", design.activation_words * word, "word", word, overhang=word
+        )
         self.weight = Storage("weight buffer", design.weight_words * word, "word", word)
         shape = (2 * design.accumulator_words, design.cols)
         self.accumulators = np.random.default_rng(1).integers(

@@ -17,13 +17,12 @@ from intaglio.sim.memory import Memory
 from intaglio.sim.plan import Plan
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace, busy_cycles
 from intaglio.sim.units import WRITE_DELAY, Compute, Load, Store, TimedUnit, Vector
+from intaglio.templates.npu import timing
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Buffer, Opcode, Unit
 from intaglio.templates.npu.program import Program
 
 QUEUE_DEPTH = 17
 """Instructions in a unit's queue: 16 in its RAM and one at its output."""
-QUEUE_CYCLES = 2
-"""Cycles from an instruction's entry into its queue to its issue at the earliest."""
 FETCH_CHUNK = 8
 """Instructions that are asked of memory at once."""
 FETCH_AHEAD = 16
@@ -53,7 +52,7 @@ class _Issue:
 
     def enqueue(self, index: int) -> None:
         """Take an instruction from fetch in the present cycle."""
-        self.queue.append((index, self.run.events.now + QUEUE_CYCLES))
+        self.queue.append((index, self.run.events.now + timing.QUEUE))
         if len(self.queue) == 1:
             self.wake()
 
@@ -83,7 +82,7 @@ class _Issue:
         self.queue.popleft()
         self._inside.append(index)
         if run.plan.is_sync(index):
-            self.finish(index, run.events.now + QUEUE_CYCLES)
+            self.finish(index, run.events.now + timing.QUEUE)
         else:
             self.unit.start(index)
         run.fetch.deal()

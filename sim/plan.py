@@ -8,12 +8,11 @@ from functools import cache
 
 import numpy as np
 
+from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import (
     FIELDS,
     HEADER,
-    RECORD_WORDS,
-    TABLE_ENTRIES,
     Buffer,
     Field,
     Opcode,
@@ -153,20 +152,21 @@ class Plan:
         """Setup, reads and stalls of a vector instruction."""
         field, opcode = self.field, Opcode(self.opcode[index])
         residual = field(index, "residual")
-        setup = RECORD_WORDS
-        setup += TABLE_ENTRIES // self.design.lanes if field(index, "table") else 0
         shape = field(index, "y"), field(index, "x")
         outputs = shape[0] * shape[1]
         output = field(index, "output_address") & 1, field(index, "output_row_stride") & 1
         aside = field(index, "residual_address") & 1, field(index, "residual_row_stride") & 1
+        mac, table = opcode == Opcode.WINDOW_MAC, bool(field(index, "table"))
         if opcode == Opcode.DRAIN:
+            setup = timing.vector_cycles(self.design, 0, table=table) - timing.VECTOR_PIPELINE
             if not residual:
                 return VectorWork(setup, outputs, 0, outputs)
             stalls = read_stalls(shape, None, aside, output)
             return VectorWork(setup, outputs, stalls, 2 * outputs)
         window = field(index, "window_y"), field(index, "window_x")
         taps = window[0] * window[1]
-        setup += taps if opcode == Opcode.WINDOW_MAC else 0
+        setup = timing.vector_cycles(self.design, 0, taps=taps if mac else 0, table=table)
+        setup -= timing.VECTOR_PIPELINE
         source = (
             window,
             *(

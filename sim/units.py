@@ -16,6 +16,7 @@ from typing import Protocol
 from intaglio.sim.engine import Events
 from intaglio.sim.memory import Burst, Memory, Port, QueuedPort
 from intaglio.sim.plan import Box, Plan, split_run
+from intaglio.templates.npu import timing
 from intaglio.templates.npu.isa import Buffer
 
 Finish = Callable[[int, float], None]
@@ -39,8 +40,6 @@ STORE_TO_ADDRESS = 4
 """Cycles from the issue of a store to its first address."""
 WRITE_DELAY = 3
 """Cycles from a write burst's address to its first beat."""
-VECTOR_PIPELINE = 13
-"""Cycles from a vector instruction's last read to its retirement."""
 
 
 class TimedUnit(Protocol):
@@ -66,13 +65,15 @@ class Compute:
 
     def start(self, index: int) -> None:
         """The first vector follows the fill, and the last vector of the instruction before."""
-        now, rows = self.events.now, self.plan.design.rows
+        now, design = self.events.now, self.plan.design
         tiles, pixels = self.plan.compute_work(index)
-        first = max(now + rows + 1, self.free)
-        last = first + (tiles - 1) * max(pixels, rows)
-        self.fill_stall += first - max(now, self.free) + (tiles - 1) * max(rows - pixels, 0)
+        period = timing.tile_period(design, pixels)
+        first = max(now + design.rows + 1, self.free)
+        last = first + (tiles - 1) * period
+        self.fill_stall += first - max(now, self.free) + (tiles - 1) * (period - pixels)
         self.ready, self.free = last, last + pixels
-        self.finish(index, self.free + rows.bit_length() + 4)
+        alone = first - design.rows - 1
+        self.finish(index, alone + timing.compute_cycles(design, tiles, pixels))
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ class Vector:
         now, work = self.events.now, self.plan.vector_work(index)
         reading = now + work.setup + 1
         read = reading + work.reads + work.stalls
-        end = read + VECTOR_PIPELINE - 1
+        end = read + timing.VECTOR_PIPELINE - 1
         self.port_stall += work.stalls
         self.ready = end + 1
         left = 2 - work.accesses / (read - reading)
