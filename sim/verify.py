@@ -325,13 +325,15 @@ def _report(bench: Bench, seed: int, trace: Trace, outcomes: list[_Outcome]) -> 
 
 
 def _layer_cycles(program: Program, job: Job, trace: Trace) -> tuple[LayerCycles, ...]:
-    """A layer runs from the mark before its own to its own; the last one to the end of the job."""
+    """A layer runs from the last retirement of the one before it to its own.
+
+    A mark is seen a few cycles after the retirement, always as many; the last retirement ends the
+    job, so the job's cycles tell how many.
+    """
     simulated = {layer.name: layer.cycles for layer in trace.layers}
-    rows = []
-    start = 0
-    for index, (layer, cycle) in enumerate(job.marks):
-        end = job.cycles if index + 1 == len(job.marks) else cycle
-        name = program.layers[layer].name
-        rows.append(LayerCycles(name, end - start, simulated.get(name, 0)))
-        start = end
-    return tuple(rows)
+    edges = [0] + [cycle + job.cycles - job.marks[-1][1] for _, cycle in job.marks]
+    names = [program.layers[layer].name for layer, _ in job.marks]
+    return tuple(
+        LayerCycles(name, end - start, simulated[name])
+        for name, start, end in zip(names, edges, edges[1:], strict=False)
+    )

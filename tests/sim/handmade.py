@@ -33,8 +33,8 @@ SHIFT = 12
 
 
 def workload(design: NpuDesign = DESIGN, seed: int = 0) -> Workload:
-    """Convolution of 3x3, padded by 1, then a max pool of 2x2; as many channels as lanes."""
-    channels = design.lanes
+    """Convolution of 3x3, padded by 1, then a max pool of 2x2; one channel less than lanes."""
+    channels = design.lanes - 1
     generator = np.random.default_rng(seed)
     constants = {
         "weight": generator.integers(-127, 128, (channels, channels, KERNEL, KERNEL)),
@@ -69,19 +69,19 @@ def workload(design: NpuDesign = DESIGN, seed: int = 0) -> Workload:
 
 def program(design: NpuDesign = DESIGN, seed: int = 0) -> Program:
     """The program of `workload(design, seed)`."""
-    image = constants_image(workload(design, seed))
+    image = constants_image(workload(design, seed), design.lanes)
     lanes = design.lanes
     count = 7
     layouts, regions, end = [], {"constants": Region(0, image.size)}, 1024 + 64 * count
     regions["program"] = Region(1024, 64 * count)
     for name, size in (("x", SIZE), ("conv", SIZE), ("pool", POOLED)):
-        shape = (1, lanes, size, size)
+        shape = (1, lanes - 1, size, size)
         layout = TensorLayout(name, shape, shape[1:], "blocked", end, lanes, signed=True)
         layouts.append(layout)
         regions[f"tensor {name}"] = Region(end, layout.bytes)
         end = -(-(end + layout.bytes) // 64) * 64
     items = instructions(design, {layout.name: layout for layout in layouts}, image.size)
-    macs = lanes * lanes * SIZE * SIZE * KERNEL * KERNEL
+    macs = (lanes - 1) ** 2 * (SIZE * KERNEL) ** 2
     return Program(
         design=design,
         workload_name="handmade",
@@ -97,24 +97,30 @@ def program(design: NpuDesign = DESIGN, seed: int = 0) -> Program:
     )
 
 
-def constants_image(made: Workload) -> NDArray[np.uint8]:
+def constants_image(made: Workload, lanes: int) -> NDArray[np.uint8]:
     """Weight tiles (fy, fx; row after row), the convolution's records, the pool's records."""
-    weight = made.constants["weight"].astype(np.int8)
-    tiles = weight.transpose(2, 3, 1, 0).reshape(-1)
-    lanes = weight.shape[0]
-    identity = records(np.full(lanes, 2), np.full(lanes, 1), np.zeros(lanes, np.int64))
-    own = records(*(made.constants[name] for name in ("multiplier", "shift", "bias")))
-    return np.concatenate([tiles.view(np.uint8), own, identity])
+    weight = made.constants["weight"]
+    channels = len(weight)
+    tiles = np.zeros((KERNEL, KERNEL, lanes, lanes), np.int8)
+    tiles[:, :, :channels, :channels] = weight.transpose(2, 3, 1, 0)
+    own = (made.constants[name] for name in ("multiplier", "shift", "bias"))
+    identity = (np.full(channels, 2), np.ones(channels, int), np.zeros(channels, int))
+    return np.concatenate(
+        [tiles.reshape(-1).view(np.uint8), records(lanes, *own), records(lanes, *identity)]
+    )
 
 
 def records(
-    multiplier: NDArray[np.int64], shift: NDArray[np.int64], bias: NDArray[np.int64]
+    lanes: int, multiplier: NDArray[np.int64], shift: NDArray[np.int64], bias: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Twelve words: byte i of every lane's record in word i."""
+    """Twelve words: byte i of every lane's record in word i; a lane without a channel gives 0."""
     words = [bias >> 8 * i for i in range(6)]
     words += [multiplier >> 8 * i for i in range(3)]
     words += [np.zeros_like(bias)] * 2 + [shift]
-    return (np.concatenate(words) & 0xFF).astype(np.uint8)
+    padded = np.zeros((12, lanes), np.uint8)
+    padded[:, : len(bias)] = np.stack(words) & 0xFF
+    padded[11, len(bias) :] = 1
+    return padded.reshape(-1)
 
 
 def instructions(
