@@ -11,6 +11,10 @@ module delay_line #(
   output logic [Width-1:0] data_o
 );
 
+  if (Width < 1 || Cycles < 2) begin : gen_check_cycles
+    initial $fatal(1, "delay_line: Width must be at least 1 and Cycles at least 2");
+  end
+
   logic [Cycles*Width-1:0] stages_q;
 
   always_ff @(posedge clk_i) begin
