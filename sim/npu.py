@@ -105,6 +105,24 @@ class _Issue:
             run.retired[index] = run.events.now
             run.push(self.name, run.plan.push[index])
 
+    def waits(self) -> list[str]:
+        """What the oldest instruction inside and the head of the queue wait for."""
+        tokens, plan = self.run.tokens, self.run.plan
+        unit = self.name.name.lower()
+        sentences = []
+        for index in list(self._inside)[:1]:
+            full = [t.name.lower() for t in plan.push[index] if tokens[self.name, t] == TOKEN_LIMIT]
+            sentences.append(
+                f"instruction {index} ({unit}) waits for room for its token to {' and '.join(full)}"
+            )
+        for index, _ in list(self.queue)[:1]:
+            missing = [s.name.lower() for s in plan.pop[index] if not tokens[s, self.name]]
+            if missing:
+                sentences.append(
+                    f"instruction {index} ({unit}) waits for a token of {' and '.join(missing)}"
+                )
+        return sentences
+
 
 class _Fetch:
     """Reads the program in chunks and deals its instructions to the queues, in order."""
@@ -202,14 +220,7 @@ class _Run:
             raise VerificationError(self._deadlock())
 
     def _deadlock(self) -> str:
-        waits = []
-        for issue in self.issues:
-            if issue.queue:
-                index = issue.queue[0][0]
-                missing = [u for u in self.plan.pop[index] if not self.tokens[u, issue.name]]
-                names = " and ".join(unit.name.lower() for unit in missing)
-                reason = f"waits for a token of {names}" if missing else "cannot be issued"
-                waits.append(f"instruction {index} ({issue.name.name.lower()}) {reason}")
+        waits = [sentence for issue in self.issues for sentence in issue.waits()]
         return "deadlock: " + "; ".join(waits)
 
 

@@ -164,7 +164,11 @@ class Trace:
         return lines
 
     def write_timeline(self, path: Path) -> None:
-        """Write the timeline as Chrome's trace events (Perfetto reads them), in microseconds."""
+        """Write the timeline as Chrome's trace events (Perfetto reads them), in microseconds.
+
+        Of instructions that overlap in one unit, each is drawn from the retirement of the one
+        before; `args` hold the cycles of issue and retirement.
+        """
         path.write_text(json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"}))
 
     def _events(self) -> list[dict[str, object]]:
@@ -181,17 +185,20 @@ class Trace:
         ]
         line = self.timeline
         columns = (line.unit, line.layer, line.issued, line.retired)
+        free = dict.fromkeys(range(len(Unit)), 0)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for index, (unit, layer, issued, retired) in enumerate(rows):
+            start = max(issued, free[unit])
+            free[unit] = retired
             events.append(
                 {
                     "name": names[layer],
                     "ph": "X",
                     "pid": 0,
                     "tid": unit,
-                    "ts": issued / self.clock_mhz,
-                    "dur": (retired - issued) / self.clock_mhz,
-                    "args": {"instruction": index, "cycle": issued},
+                    "ts": start / self.clock_mhz,
+                    "dur": (retired - start) / self.clock_mhz,
+                    "args": {"instruction": index, "issued": issued, "retired": retired},
                 }
             )
         return events

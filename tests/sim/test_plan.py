@@ -1,0 +1,139 @@
+"""What the simulator reads from an encoded program."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intaglio.sim.plan import Plan, read_stalls, split_run
+from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, encode
+from tests.sim.programs import SMALL
+
+
+def plan(*instructions: Instruction) -> Plan:
+    return Plan(encode(instructions), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("address", "beats", "bursts"),
+    [
+        (0, 256, [256]),
+        (0, 600, [256, 256, 88]),
+        (4096 - 12, 10, [3, 7]),
+        (4096 - 4, 1, [1]),
+        (2048, 512, [256, 256]),
+    ],
+)
+def test_runs_are_split_at_256_beats_and_4_kib(address: int, beats: int, bursts: list[int]) -> None:
+    assert list(split_run(address, beats, 4)) == bursts
+
+
+def test_the_box_of_a_padded_load() -> None:
+    fields = {
+        "planes": 2, "rows": 3, "words": 5, "pad_top": 1, "pad_bottom": 2, "pad_left": 1,
+        "pad_right": 2, "memory_address": 1 << 33, "memory_row_stride": 100,
+        "memory_plane_stride": 1000, "buffer": Buffer.ACTIVATION,
+    }  # fmt: skip
+    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
+    assert box.planes == tuple(
+        tuple(((1 << 33) + 1000 * p + 100 * r, 5) for r in range(3)) for p in range(2)
+    )
+    assert (box.lead, box.inside, box.trail) == (8 + 1, 15 + 2 * 3, 2 + 16)
+    assert box.words == 2 * 6 * 8
+    assert box.beats == 30
+
+
+def test_the_box_of_a_contiguous_load_has_a_run_a_plane() -> None:
+    fields = {"planes": 2, "rows": 3, "words": 5, "contiguous": 1, "memory_plane_stride": 64}
+    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
+    assert box.planes == (((0, 15),), ((64, 15),))
+
+
+def test_the_box_of_fill_alone_has_no_planes() -> None:
+    fields = {"planes": 2, "words": 5, "pad_top": 3, "pad_left": 1}
+    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
+    assert (box.planes, box.words, box.beats) == ((), 2 * 3 * 6, 0)
+
+
+def test_fields_are_read_from_columns() -> None:
+    made = plan(
+        Instruction(Opcode.COMPUTE, {"blocks": 2, "fy": 3, "fx": 5, "y": 7, "x": 11}),
+        Instruction(Opcode.SYNC_STORE),
+        Instruction(Opcode.COMPUTE, {"blocks": 1, "fy": 1, "fx": 1, "y": 1, "x": 9}, layer=3),
+    )
+    assert made.compute_work(0) == (30, 77)
+    assert made.compute_work(2) == (1, 9)
+    assert [made.is_sync(k) for k in range(3)] == [False, True, False]
+    assert made.layer == [0, 0, 3]
+
+
+def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
+    fields = {
+        "y": 2, "x": 3, "window_y": 3, "window_x": 3, "table": 1, "residual": 1,
+        "source_x_stride": 2, "window_x_stride": 1,
+    }  # fmt: skip
+    work = plan(Instruction(Opcode.WINDOW_MAC, fields)).vector_work(0)
+    assert work.setup == 9 + 256 // SMALL.lanes + 12
+    assert work.reads == 6 * 10
+    assert work.accesses == 6 * 11
+
+
+def test_a_drain_without_residual_never_stalls_on_its_port() -> None:
+    work = plan(Instruction(Opcode.DRAIN, {"y": 2, "x": 30})).vector_work(0)
+    assert (work.setup, work.reads, work.stalls, work.accesses) == (12, 60, 0, 60)
+
+
+def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
+    same = plan(Instruction(Opcode.DRAIN, {"y": 1, "x": 40, "residual": 1})).vector_work(0)
+    fields = {"y": 1, "x": 40, "residual": 1, "residual_address": 1}
+    other = plan(Instruction(Opcode.DRAIN, fields)).vector_work(0)
+    assert (same.stalls, other.stalls) == (3, 0)
+
+
+def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
+    """The port, cycle by cycle: a write twelve cycles after its last read goes before a read."""
+    pending: list[tuple[int, int]] = []
+    cycle = issued = 0
+    for group, write in zip(reads, writes, strict=True):
+        for address in group:
+            while any(when == cycle and (word - address) % 2 == 0 for when, word in pending):
+                cycle += 1
+            cycle += 1
+            issued += 1
+        pending.append((cycle - 1 + 12, write))
+    return cycle - issued
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 9)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.lists(st.integers(0, 1), min_size=9, max_size=9),
+    st.booleans(),
+)
+def test_stalls_equal_a_port_stepped_by_addresses(
+    shape: tuple[int, int], window: tuple[int, int], bits: list[int], with_residual: bool
+) -> None:
+    address, ys, xs, wys, wxs, out, out_row, aside, aside_row = bits
+    reads, writes = [], []
+    for y, x in product(range(shape[0]), range(shape[1])):
+        group = [
+            address + y * ys + x * xs + wy * wys + wx * wxs
+            for wy, wx in product(range(window[0]), range(window[1]))
+        ]
+        reads.append(group + [aside + y * aside_row + x] * with_residual)
+        writes.append(out + y * out_row + x)
+    got = read_stalls(
+        shape,
+        (window, address, ys, xs, wys, wxs),
+        (aside, aside_row) if with_residual else None,
+        (out, out_row),
+    )
+    assert got == stalls_of_addresses(reads, writes)
+
+
+def test_columns_of_an_empty_program() -> None:
+    assert Plan(np.zeros((0, 16), np.uint32), SMALL).count == 0
