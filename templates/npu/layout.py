@@ -101,8 +101,8 @@ class TensorLayout:
         channels, height, width = self.map
         raw = np.full((self.blocks * self.lanes, height, width), self.filler & 0xFF, np.uint8)
         raw[:channels] = values
-        raw = raw.reshape(self.blocks, self.lanes, height, width)
-        return np.ascontiguousarray(raw.transpose(0, 2, 3, 1))
+        blocks = raw.reshape(self.blocks, self.lanes, height, width)
+        return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
 
     def unpack(self, raw: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The bytes of the region to int64 integers of `shape`; padding is dropped."""

@@ -1,0 +1,179 @@
+"""What a mapping costs: cycles of the operator alone, and words moved to and from memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from intaglio.templates.npu import timing
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.geometry import Axis
+from intaglio.templates.npu.isa import RECORD_WORDS
+from intaglio.templates.npu.mapping import (
+    ArrayMapping,
+    Tile,
+    WindowMapping,
+    chunks_of,
+    constant_words,
+    cut,
+    pieces_of,
+    ring_loads,
+    row_words,
+    table_words,
+    tiles_of,
+)
+from intaglio.templates.npu.work import ArrayShape, Touch, WindowShape, blocks_of
+
+
+def array_cost(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> ArrayMapping:
+    """`mapping` with its cycles and memory words."""
+    return _ArrayCost(shape, mapping, design).filled()
+
+
+def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -> WindowMapping:
+    """`mapping` with its cycles and memory words."""
+    tiles = tiles_of(shape.y, shape.x, mapping.tile_y, mapping.tile_x)
+    steps = len(tiles) * blocks_of(shape.blocks, mapping.step_blocks)
+    reads = shape.window + shape.residual
+    taps = shape.window if shape.taps else 0
+    pixels = shape.y.outputs * shape.x.outputs
+    vector = shape.blocks * (
+        len(tiles) * (timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE)
+        + pixels * reads
+    )
+    read = shape.blocks * _read_pixels(shape.y, shape.x, tiles)
+    written = shape.blocks * pixels
+    constants = shape.blocks * constant_words(shape)
+    if not mapping.blocks_outer and mapping.constant_slots < blocks_of(
+        shape.blocks, mapping.step_blocks
+    ):
+        constants *= len(tiles)
+    words = read + written * (1 + shape.residual) + constants + table_words(shape.table, design)
+    memory = timing.memory_cycles(design, words) + timing.fetch_cycles(design, 4 * steps)
+    first = _first(shape, mapping, design)
+    exposed = first + _last(mapping, shape, design)
+    if mapping.input_slots == 1:
+        exposed += timing.memory_cycles(design, read) + steps * design.memory_latency_cycles
+    return replace(mapping, cycles=max(vector, memory) + exposed, memory_words=words)
+
+
+def _first(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -> int:
+    """Cycles until the first tile is there."""
+    words = shape.y.loaded(mapping.tile_y) * shape.x.loaded(mapping.tile_x) * mapping.step_blocks
+    return timing.load_cycles(design, words, words)
+
+
+def _last(mapping: WindowMapping, shape: WindowShape, design: NpuDesign) -> int:
+    """Cycles that the last store takes after the last instruction before it."""
+    return timing.store_cycles(design, mapping.tile_y * mapping.tile_x * mapping.step_blocks)
+
+
+def _read_pixels(y: Axis, x: Axis, tiles: list[Tile]) -> int:
+    """Pixels of one channel block that all tiles read from memory."""
+    rows = {(tile.y, tile.height) for tile in tiles}
+    columns = {(tile.x, tile.width) for tile in tiles}
+    return sum(y.span(*key).size for key in rows) * sum(x.span(*key).size for key in columns)
+
+
+class _ArrayCost:
+    """The terms of the cost of one mapping on the array."""
+
+    def __init__(self, shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> None:
+        self.shape, self.mapping, self.design = shape, mapping, design
+        self.rows = cut(shape.y.outputs, mapping.tile_y)
+        self.columns = cut(shape.x.outputs, mapping.tile_x)
+        self.tiles = len(self.rows) * len(self.columns)
+        self.weight_tiles = sum(shape.tiles(t) for touched in shape.touched for t in touched)
+        self.chunks = [len(chunks_of(shape, touched, mapping)) for touched in shape.touched]
+
+    def filled(self) -> ArrayMapping:
+        """The mapping with what it costs."""
+        design = self.design
+        weights, weight_loads = self._weights()
+        inputs, input_loads = self._inputs()
+        blocks = blocks_of(self.shape.outputs, design.lanes)
+        outputs = blocks * self.shape.y.outputs * self.shape.x.outputs
+        words = weights + inputs + outputs * (1 + self.shape.residual)
+        words += table_words(self.shape.table, design)
+        steps = self.tiles * sum(self.chunks)
+        instructions = steps + weight_loads + input_loads + self.tiles * blocks * 2
+        memory = timing.memory_cycles(design, words) + timing.fetch_cycles(design, instructions)
+        array = self._array()
+        if self.mapping.input_slots == 1 and not self.mapping.resident and input_loads > 1:
+            array += self._alone(inputs, input_loads)
+        if self.mapping.weight_slots == 1 and weight_loads > 1:
+            array += self._alone(weights, weight_loads)
+        first = self._alone(inputs // max(input_loads, 1) + weights // weight_loads, 1)
+        cycles = max(array, memory, self._vector(blocks)) + first + self._last()
+        return replace(self.mapping, cycles=cycles, memory_words=words)
+
+    def _alone(self, words: int, loads: int) -> int:
+        """Cycles of loads that nothing hides."""
+        design = self.design
+        return timing.memory_cycles(design, words) + loads * (
+            design.memory_latency_cycles + timing.LOAD_PIPELINE
+        )
+
+    def _array(self) -> int:
+        """Cycles of all weight tiles on all pixels."""
+        periods = sum(
+            timing.tile_period(self.design, height * width)
+            for _, height in self.rows
+            for _, width in self.columns
+        )
+        return self.weight_tiles * periods
+
+    def _vector(self, blocks: int) -> int:
+        """Cycles of all drains; with one output slot a store keeps the next one waiting."""
+        design, mapping = self.design, self.mapping
+        own = timing.vector_cycles(design, 0, 0, 0, self.shape.table) + timing.QUEUE
+        pixels = self.shape.y.outputs * self.shape.x.outputs
+        total = blocks * (self.tiles * own + pixels)
+        if mapping.output_slots == 1:
+            total += timing.memory_cycles(design, blocks * pixels)
+            total += self.tiles * len(self.shape.touched) * design.memory_latency_cycles
+        return total
+
+    def _last(self) -> int:
+        """Cycles from the last product to the end of the last store."""
+        blocks = min(self.design.groups, blocks_of(self.shape.outputs, self.design.lanes))
+        pixels = self.mapping.tile_y * self.mapping.tile_x
+        drains = blocks * timing.vector_cycles(self.design, pixels, 1, 0, self.shape.table)
+        return drains + timing.store_cycles(self.design, blocks * pixels)
+
+    def _weights(self) -> tuple[int, int]:
+        """Words and loads of weights and records."""
+        words = self.weight_tiles * self.design.rows + len(self.chunks) * RECORD_WORDS
+        words *= self.design.groups
+        total, slots = sum(self.chunks), self.mapping.weight_slots
+        kept = total <= slots or (self.mapping.outputs_outer and max(self.chunks) <= slots)
+        times = 1 if kept else self.tiles
+        return words * times, total * times
+
+    def _inputs(self) -> tuple[int, int]:
+        """Words and loads of inputs."""
+        mapping = self.mapping
+        pieces = [
+            piece
+            for touched in self.shape.touched
+            for touch in touched
+            for piece in pieces_of(touch, mapping.input_blocks)
+        ]
+        distinct = list(dict.fromkeys(pieces))
+        if mapping.resident:
+            return self._words(distinct, resident=True), len(distinct) * self.tiles
+        if mapping.outputs_outer and self.tiles > 1:
+            kept = self.tiles * len(distinct) <= mapping.input_slots
+            loaded = distinct if kept else pieces
+        else:
+            loaded = [pieces[index] for index in ring_loads(pieces, mapping.input_slots)]
+        return self._words(loaded, resident=False), len(loaded) * self.tiles
+
+    def _words(self, pieces: list[Touch], *, resident: bool) -> int:
+        """Words that all tiles read of `pieces`."""
+        shape, lanes = self.shape, self.design.lanes
+        blocks = sum(piece.end - piece.first for piece in pieces)
+        spans = [(0, shape.y.outputs)] if resident else self.rows
+        rows = sum(shape.y.span(*span).size for span in spans)
+        if shape.pixel_bytes:
+            return blocks * rows * sum(row_words(shape, *span, lanes) for span in self.columns)
+        return blocks * rows * sum(shape.x.span(*span).size for span in self.columns)

@@ -1,0 +1,146 @@
+"""Decides how every activation tensor is stored, and gives it a region of memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from intaglio.compiler.workload import Conv2d, MatMul, Op, Reshape, Tensor, Workload, inputs
+from intaglio.errors import UnsupportedError
+from intaglio.templates.npu.constants import filler
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.layout import Map, TensorLayout, packed_channels
+from intaglio.templates.npu.work import axes, blocks_of, folded_columns, natural_map
+
+REGION_ALIGNMENT = 64
+"""Every region starts at a multiple of this many bytes."""
+
+
+def align(address: int) -> int:
+    """The next legal start of a region."""
+    return -(-address // REGION_ALIGNMENT) * REGION_ALIGNMENT
+
+
+def plan_layouts(workload: Workload, design: NpuDesign) -> dict[str, TensorLayout]:
+    """A layout for every activation tensor, addresses counted from the first of them.
+
+    Raises UnsupportedError when an operator reads a tensor after a reshape that moves data.
+    """
+    layouts: dict[str, TensorLayout] = {}
+    end = 0
+    for name in workload.inputs:
+        tensor = workload.tensor(name)
+        readers = tuple(_array_readers(workload, name))
+        layout = _fresh(tensor, end, 0, design)
+        if _can_pack(workload, name, readers, design):
+            layout = _packed(layout, workload, readers, design)
+        layouts[name] = layout
+        end = align(layout.address + layout.bytes)
+    for op in workload.ops:
+        refusal = reshape_refusal(op, workload, layouts)
+        if refusal is not None:
+            raise UnsupportedError(refusal)
+        tensor = workload.tensor(op.output)
+        if isinstance(op, Reshape):
+            layouts[op.output] = _alias(layouts[op.input], tensor)
+            continue
+        layouts[op.output] = _fresh(tensor, end, filler(op, workload).value, design)
+        end = align(end + layouts[op.output].bytes)
+    return layouts
+
+
+def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]) -> str | None:
+    """Why `op` cannot read its inputs as they are stored, or None."""
+    if isinstance(op, Reshape | MatMul):
+        return None
+    for name in inputs(op):
+        stored, wanted = layouts[name].map, natural_map(workload.tensor(name).shape)
+        if stored != wanted:
+            return (
+                f"{op.name}: reads '{name}', which a reshape turned from {_size(stored)} into "
+                f"{_size(wanted)} without moving data; only a linear layer, another reshape or the "
+                "network's output can follow such a reshape"
+            )
+    return None
+
+
+def _size(extents: Map) -> str:
+    return "x".join(map(str, extents))
+
+
+def _fresh(tensor: Tensor, address: int, value: int, design: NpuDesign) -> TensorLayout:
+    """A blocked region of its own."""
+    return TensorLayout(
+        name=tensor.name,
+        shape=tensor.shape,
+        map=natural_map(tensor.shape),
+        kind="blocked",
+        address=address,
+        lanes=design.lanes,
+        signed=tensor.element.lo < 0,
+        filler=value,
+    )
+
+
+def _alias(source: TensorLayout, tensor: Tensor) -> TensorLayout:
+    """The same region under another shape; the map changes where no element moves."""
+    wanted = natural_map(tensor.shape)
+    same = source.kind == "blocked" and wanted[0] == source.map[0]
+    return replace(source, name=tensor.name, shape=tensor.shape, map=wanted if same else source.map)
+
+
+def _readers(workload: Workload, name: str) -> Iterator[tuple[Op, str]]:
+    """Every operator that reads `name`, through reshapes, with the name it reads."""
+    for op in workload.ops:
+        if name in inputs(op):
+            if isinstance(op, Reshape):
+                yield from _readers(workload, op.output)
+            else:
+                yield op, name
+
+
+def _array_readers(workload: Workload, name: str) -> Iterator[Conv2d | MatMul]:
+    """The convolutions and products among the readers of `name`."""
+    for op, _ in _readers(workload, name):
+        if isinstance(op, Conv2d | MatMul):
+            yield op
+
+
+def _can_pack(
+    workload: Workload, name: str, readers: tuple[Conv2d | MatMul, ...], design: NpuDesign
+) -> bool:
+    """Whether a network input has few channels and only convolutions and products as operands."""
+    channels = natural_map(workload.tensor(name).shape)[0]
+    everyone = list(_readers(workload, name))
+    plain = all(
+        isinstance(op, Conv2d | MatMul) and op.input == alias and op.epilogue.residual != alias
+        for op, alias in everyone
+    )
+    pixels = workload.tensor(name).elements // channels
+    return bool(readers) and plain and 2 * packed_channels(channels) <= design.lanes and pixels > 1
+
+
+def _packed(
+    layout: TensorLayout,
+    workload: Workload,
+    readers: Iterable[Conv2d | MatMul],
+    design: NpuDesign,
+) -> TensorLayout:
+    """`layout` packed, with rows that hold the padding and the folded windows of all readers."""
+    pixel = layout.pixel_bytes
+    fold = design.lanes // pixel
+    windows = [axes(op, workload, layout.map)[1] for op in readers]
+    left = max(x.before for x in windows)
+    ends = [
+        left - x.before + (x.outputs - 1) * x.stride + folded_columns(x, pixel, design.lanes) * fold
+        for x in windows
+    ]
+    pixels = max(*ends, left + layout.map[2])
+    return replace(
+        layout, kind="packed", left=left, row_words=blocks_of(pixels * pixel, design.lanes)
+    )
+
+
+def activation_bytes(layouts: dict[str, TensorLayout]) -> int:
+    """Bytes that all regions of `layouts` take together."""
+    return max(align(layout.address + layout.bytes) for layout in layouts.values())

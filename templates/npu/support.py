@@ -1,0 +1,129 @@
+"""What the npu refuses: one sentence an operator, with the way out."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from intaglio.compiler.workload import (
+    Concat,
+    Conv2d,
+    Eltwise,
+    MatMul,
+    Op,
+    Pool,
+    Rescale,
+    Reshape,
+    Workload,
+    inputs,
+)
+from intaglio.errors import UnsupportedError
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.memory_map import plan_layouts
+
+MAX_PADDING = 255
+MAX_WINDOW = 255
+MAX_KERNEL = 1023
+MAX_EXTENT = 65535
+
+
+def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
+    """Why `design` cannot execute `op`, as one sentence with the way out; None when it can."""
+    return (
+        _types(op, workload)
+        or _extents(op, workload)
+        or _own(op, workload)
+        or _stored(op, workload, design)
+    )
+
+
+def _types(op: Op, workload: Workload) -> str | None:
+    for name in (*inputs(op), op.output):
+        tensor = workload.tensor(name)
+        if tensor.shape[0] != 1:
+            return (
+                f"{op.name}: tensor '{name}' is a batch of {tensor.shape[0]}; the npu runs one "
+                "image at a time, so give example inputs with a batch of 1"
+            )
+        if tensor.element.hi - tensor.element.lo > 255:
+            return (
+                f"{op.name}: tensor '{name}' holds {tensor.element}, the npu's elements have 8 "
+                "bits; quantise its activations to at most 8 bits"
+            )
+    if isinstance(op, Conv2d | MatMul):
+        weight = workload.tensor(op.weight).element
+        if weight.lo < -128 or weight.hi > 127:
+            return (
+                f"{op.name}: weight '{op.weight}' holds {weight}, the npu's weights are signed 8 "
+                "bits; quantise its weights to at most 8 bits"
+            )
+    return None
+
+
+def _extents(op: Op, workload: Workload) -> str | None:
+    for name in (*inputs(op), op.output):
+        for extent in workload.tensor(name).shape[2:]:
+            if extent > MAX_EXTENT:
+                return (
+                    f"{op.name}: tensor '{name}' is {extent} pixels long, the npu counts to "
+                    f"{MAX_EXTENT}; split the feature map"
+                )
+    return None
+
+
+def _own(op: Op, workload: Workload) -> str | None:
+    match op:
+        case Conv2d():
+            kernel = workload.tensor(op.weight).shape[2:]
+            return _padding(op.name, op.padding) or _kernel(op.name, kernel, MAX_KERNEL)
+        case Pool():
+            return _padding(op.name, op.padding) or _kernel(op.name, op.kernel, MAX_WINDOW)
+        case Concat():
+            return _concat(op, workload)
+        case MatMul() | Eltwise() | Rescale() | Reshape():
+            return None
+        case _:
+            assert_never(op)
+
+
+def _padding(name: str, padding: tuple[int, ...]) -> str | None:
+    if max(padding) <= MAX_PADDING:
+        return None
+    return f"{name}: padding of {max(padding)} pixels, the npu pads up to {MAX_PADDING}; pad less"
+
+
+def _kernel(name: str, kernel: tuple[int, ...], limit: int) -> str | None:
+    if max(kernel) <= limit:
+        return None
+    return (
+        f"{name}: window of {kernel[0]}x{kernel[1]} pixels, the npu's reach {limit}; use two "
+        "smaller windows one after the other"
+    )
+
+
+def _concat(op: Concat, workload: Workload) -> str | None:
+    ranges = {(epilogue.lo, epilogue.hi) for epilogue in op.epilogues}
+    if len(ranges) > 1:
+        return (
+            f"{op.name}: its operands are clamped to different ranges, the npu has one for each "
+            "block of channels; clamp the operands before they are joined"
+        )
+    for epilogue in op.epilogues:
+        if epilogue.residual is not None or epilogue.table is not None:
+            return (
+                f"{op.name}: an operand has a residual or a table, which the npu cannot join; "
+                "apply it before the concatenation"
+            )
+    return None
+
+
+def _stored(op: Op, workload: Workload, design: NpuDesign) -> str | None:
+    """Whether `op` can read its inputs as the operators before it leave them."""
+    before = workload.ops[: workload.ops.index(op)]
+    part = Workload(
+        workload.name, workload.inputs, (), (*before, op), workload.tensors, workload.constants
+    )
+    try:
+        plan_layouts(part, design)
+    except UnsupportedError as error:
+        return str(error) if str(error).startswith(f"{op.name}: ") else None
+    return None

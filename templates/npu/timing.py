@@ -1,0 +1,62 @@
+"""Cycles of the npu's instructions as closed forms, from issue to retirement on idle ports.
+
+The numbers are those of the contracts in hw/rtl/npu/*.sv; docs/npu.md, "Timing", explains them.
+The mapper sums these forms; the simulator adds queues, ports and memory.
+"""
+
+from __future__ import annotations
+
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import INSTRUCTION_BYTES, RECORD_WORDS, TABLE_ENTRIES
+
+COMPUTE_PIPELINE = 6
+"""Cycles of a COMPUTE beyond fill, tiles and the adder tree."""
+VECTOR_PIPELINE = 13
+"""Cycles from a vector instruction's last read to its retirement."""
+LOAD_PIPELINE = 8
+"""Cycles of a LOAD beyond memory latency and data: first address, and the last write."""
+STORE_PIPELINE = 9
+"""Cycles of a STORE beyond data and acknowledgement: first beat, and retirement."""
+QUEUE = 2
+"""Cycles that an instruction spends in its queue at least."""
+
+
+def tile_period(design: NpuDesign, pixels: int) -> int:
+    """Cycles between two weight tiles: a tile is brought in while the one before multiplies."""
+    return max(pixels, design.rows)
+
+
+def compute_cycles(design: NpuDesign, tiles: int, pixels: int) -> int:
+    """A COMPUTE of `tiles` weight tiles on `pixels` pixels, its first fill included."""
+    tree = design.lanes.bit_length() - 1
+    period = tile_period(design, pixels)
+    return (tiles - 1) * period + pixels + design.rows + tree + COMPUTE_PIPELINE
+
+
+def vector_cycles(
+    design: NpuDesign, outputs: int, reads: int = 1, taps: int = 0, table: bool = False
+) -> int:
+    """A vector instruction: constants, then `reads` reads for each of `outputs` words."""
+    setup = RECORD_WORDS + taps + (TABLE_ENTRIES // design.lanes if table else 0)
+    return setup + outputs * reads + VECTOR_PIPELINE
+
+
+def memory_cycles(design: NpuDesign, words: int) -> int:
+    """Beats that move `words` words over the memory port."""
+    return words * design.word_bytes // design.memory_bytes_per_cycle
+
+
+def load_cycles(design: NpuDesign, memory_words: int, buffer_words: int) -> int:
+    """A LOAD of `memory_words` that writes `buffer_words`, padding included."""
+    data = max(memory_cycles(design, memory_words), buffer_words)
+    return design.memory_latency_cycles + data + LOAD_PIPELINE
+
+
+def store_cycles(design: NpuDesign, words: int) -> int:
+    """A STORE of `words` words up to memory's acknowledgement."""
+    return memory_cycles(design, words) + design.memory_latency_cycles + STORE_PIPELINE
+
+
+def fetch_cycles(design: NpuDesign, instructions: int) -> int:
+    """Beats that bring `instructions` instructions in."""
+    return instructions * INSTRUCTION_BYTES // design.memory_bytes_per_cycle

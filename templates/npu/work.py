@@ -1,0 +1,276 @@
+"""What the two datapaths of the npu are asked to do for an operator.
+
+The array executes convolutions, products and concatenations (`ArrayWork`); the vector unit's window
+executes pools, depthwise convolutions, sums and rescalings (`WindowWork`).  A *shape* holds nothing
+but extents, so that equal layers share one mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from intaglio.compiler.workload import (
+    Concat,
+    Conv2d,
+    Eltwise,
+    MatMul,
+    Op,
+    Pool,
+    Requantise,
+    Rescale,
+    Reshape,
+    Workload,
+    epilogues,
+)
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.geometry import Axis
+from intaglio.templates.npu.isa import MAX_TAPS, Opcode
+from intaglio.templates.npu.layout import Map, TensorLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Channel blocks `first` to `end - 1` of operand `operand`."""
+
+    operand: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayShape:
+    """Extents of a sum of products over one or several operands.
+
+    y, x         the window; `x` counts pixels, whatever the layout
+    columns      steps of the array along fx: kernel columns, or groups of folded columns
+    pixel_bytes  of a packed operand, whose columns are folded; 0 when it is blocked
+    outputs      output channels
+    touched      for every block of `cols` outputs, the input blocks it depends on
+    residual     whether a residual is added
+    table        whether results go through a table
+    """
+
+    y: Axis
+    x: Axis
+    columns: int
+    pixel_bytes: int
+    outputs: int
+    touched: tuple[tuple[Touch, ...], ...]
+    residual: bool
+    table: bool
+
+    def tiles(self, touch: Touch) -> int:
+        """Weight tiles of one output block over `touch`."""
+        return (touch.end - touch.first) * self.y.kernel * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """Extents of a window operation that keeps channels apart.
+
+    `blocks` channel blocks; `taps` whether every window position has a weight.
+    """
+
+    y: Axis
+    x: Axis
+    blocks: int
+    taps: bool
+    residual: bool
+    table: bool
+
+    @property
+    def window(self) -> int:
+        """Positions of a window."""
+        return self.y.kernel * self.x.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayWork:
+    """An operator on the array: its shape and the tensors it reads and makes."""
+
+    op: Conv2d | MatMul | Concat
+    shape: ArrayShape
+    operands: tuple[str, ...]
+    epilogue: Requantise
+
+
+@dataclass(frozen=True, slots=True)
+class WindowWork:
+    """An operator on the vector unit's window."""
+
+    op: Conv2d | Pool | Eltwise | Rescale
+    shape: WindowShape
+    opcode: Opcode
+    fill: int
+    epilogue: Requantise | None
+
+
+Work = ArrayWork | WindowWork
+
+
+def blocks_of(channels: int, size: int) -> int:
+    """Blocks of `size` that hold `channels`."""
+    return -(-channels // size)
+
+
+def natural_map(shape: tuple[int, ...]) -> Map:
+    """The feature map of a tensor's own shape; a matrix is a map of one pixel."""
+    channels, *rest = shape[1:] if len(shape) > 1 else (1,)
+    match rest:
+        case []:
+            return channels, 1, 1
+        case [width]:
+            return channels, 1, width
+        case [height, width]:
+            return channels, height, width
+    return channels, 1, _product(rest)
+
+
+def _product(extents: list[int]) -> int:
+    total = 1
+    for extent in extents:
+        total *= extent
+    return total
+
+
+def is_depthwise(op: Op, workload: Workload) -> bool:
+    """Whether the window unit can execute the convolution `op`."""
+    if not isinstance(op, Conv2d):
+        return False
+    outputs, per_group, kernel_y, kernel_x = workload.tensor(op.weight).shape
+    return per_group == 1 and op.groups == outputs and kernel_y * kernel_x <= MAX_TAPS
+
+
+def axes(op: Op, workload: Workload, stored: Map) -> tuple[Axis, Axis]:
+    """Windows along y and x of `op` over an input stored as the map `stored`."""
+    _, height, width = stored
+    match op:
+        case Conv2d():
+            _, _, out_y, out_x = workload.tensor(op.output).shape
+            _, _, kernel_y, kernel_x = workload.tensor(op.weight).shape
+            return (
+                Axis(height, out_y, kernel_y, op.stride[0], op.dilation[0], op.padding[0], True),
+                Axis(width, out_x, kernel_x, op.stride[1], op.dilation[1], op.padding[2]),
+            )
+        case Pool():
+            _, _, out_y, out_x = workload.tensor(op.output).shape
+            return (
+                Axis(height, out_y, op.kernel[0], op.stride[0], 1, op.padding[0], True),
+                Axis(width, out_x, op.kernel[1], op.stride[1], 1, op.padding[2]),
+            )
+        case MatMul():
+            return Axis(height, 1, height), Axis(width, 1, width)
+        case Eltwise() | Rescale() | Concat() | Reshape():
+            return Axis(height, height), Axis(width, width)
+        case _:
+            assert_never(op)
+
+
+def folded_columns(x: Axis, pixel_bytes: int, lanes: int) -> int:
+    """Steps of the array along fx when `lanes / pixel_bytes` columns are folded into one."""
+    return blocks_of(x.reach, lanes // pixel_bytes)
+
+
+def translate(
+    op: Op, workload: Workload, layouts: Mapping[str, TensorLayout], design: NpuDesign
+) -> Work | None:
+    """What the npu does for `op`; None for a reshape, which costs nothing."""
+    match op:
+        case Reshape():
+            return None
+        case Concat():
+            return _concat_work(op, workload, layouts, design)
+        case MatMul():
+            return _product_work(op, workload, layouts[op.input], design)
+        case Conv2d():
+            layout = layouts[op.input]
+            if layout.kind == "blocked" and is_depthwise(op, workload):
+                return _window_work(op, workload, layout)
+            return _product_work(op, workload, layout, design)
+        case Pool() | Eltwise() | Rescale():
+            return _window_work(op, workload, layouts[op.input])
+        case _:
+            assert_never(op)
+
+
+def _product_work(
+    op: Conv2d | MatMul, workload: Workload, layout: TensorLayout, design: NpuDesign
+) -> ArrayWork:
+    y, x = axes(op, workload, layout.map)
+    outputs = workload.tensor(op.weight).shape[0]
+    groups = op.groups if isinstance(op, Conv2d) else 1
+    packed = layout.kind == "packed"
+    pixel_bytes = layout.pixel_bytes if packed else 0
+    columns = folded_columns(x, pixel_bytes, design.lanes) if packed else x.kernel
+    whole = (Touch(0, 0, 1 if packed else layout.blocks),)
+    count = blocks_of(outputs, design.cols)
+    touched = (
+        (whole,) * count
+        if packed or groups == 1
+        else tuple(_group_touch(i, layout.map[0], outputs, groups, design) for i in range(count))
+    )
+    shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *_extras(op.epilogue))
+    return ArrayWork(op, shape, (op.input,), op.epilogue)
+
+
+def _group_touch(
+    index: int, channels: int, outputs: int, groups: int, design: NpuDesign
+) -> tuple[Touch, ...]:
+    """Input blocks of the groups that output block `index` belongs to."""
+    last = min((index + 1) * design.cols, outputs) - 1
+    per_output, per_input = outputs // groups, channels // groups
+    first_channel = index * design.cols // per_output * per_input
+    end_channel = (last // per_output + 1) * per_input
+    return (Touch(0, first_channel // design.lanes, blocks_of(end_channel, design.lanes)),)
+
+
+def _concat_work(
+    op: Concat, workload: Workload, layouts: Mapping[str, TensorLayout], design: NpuDesign
+) -> ArrayWork:
+    channels = [layouts[name].map[0] for name in op.inputs]
+    y, x = axes(op, workload, layouts[op.inputs[0]].map)
+    total = sum(channels)
+    touched = tuple(
+        _concat_touch(i * design.cols, min((i + 1) * design.cols, total), channels, design)
+        for i in range(blocks_of(total, design.cols))
+    )
+    shape = ArrayShape(y, x, 1, 0, total, touched, *_extras(op.epilogues[0]))
+    return ArrayWork(op, shape, op.inputs, op.epilogues[0])
+
+
+def _concat_touch(
+    first: int, end: int, channels: list[int], design: NpuDesign
+) -> tuple[Touch, ...]:
+    """Blocks of every operand that hold output channels `first` to `end - 1`."""
+    touches, offset = [], 0
+    for operand, count in enumerate(channels):
+        low, high = max(first - offset, 0), min(end - offset, count)
+        if low < high:
+            touches.append(Touch(operand, low // design.lanes, blocks_of(high, design.lanes)))
+        offset += count
+    return tuple(touches)
+
+
+def _extras(epilogue: Requantise) -> tuple[bool, bool]:
+    return epilogue.residual is not None, epilogue.table is not None
+
+
+_WINDOW_OPCODES = {"max": Opcode.WINDOW_MAX, "average": Opcode.WINDOW_SUM}
+
+
+def _window_work(
+    op: Conv2d | Pool | Eltwise | Rescale, workload: Workload, layout: TensorLayout
+) -> WindowWork:
+    y, x = axes(op, workload, layout.map)
+    opcode = Opcode.WINDOW_SUM
+    if isinstance(op, Conv2d):
+        opcode = Opcode.WINDOW_MAC
+    elif isinstance(op, Pool):
+        opcode = _WINDOW_OPCODES[op.kind]
+    fill = workload.tensor(op.input).element.lo if opcode is Opcode.WINDOW_MAX else 0
+    own = epilogues(op)
+    residual, table = _extras(own[0]) if own else (False, False)
+    shape = WindowShape(y, x, layout.blocks, opcode is Opcode.WINDOW_MAC, residual, table)
+    return WindowWork(op, shape, opcode, fill & 0xFF, own[0] if own else None)
