@@ -12,7 +12,12 @@ from tests.rtl.datapath import Bench, Records, Shape, State, compute, vector
 
 pytestmark = pytest.mark.rtl
 
-SHAPES = (Shape(4, 1), Shape(4, 4), Shape(16, 1), Shape(16, 2))
+SHAPES = (
+    Shape(4, 1),
+    Shape(4, 4),
+    Shape(16, 1),
+    pytest.param(Shape(16, 2), marks=pytest.mark.slow),
+)
 RECORD_ADDRESS = 8
 TAP_ADDRESS = 32
 TABLE_ADDRESS = 128
@@ -24,7 +29,7 @@ PIPELINE = 13
 WINDOWS = (Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=lambda s: f"{s.lanes}x{s.cols}")
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made = Bench(request.param)
     yield made

@@ -46,6 +46,9 @@ class Shape:
         """Columns of the array."""
         return self.lanes * self.groups
 
+    def __str__(self) -> str:
+        return f"{self.lanes}x{self.cols}"
+
 
 @dataclass
 class State:

@@ -1,5 +1,5 @@
-// The npu's buffers with its compute and vector units, for unit tests of the datapath.  Whatever the
-// other units would do is a port; `poke` writes accumulators past the array, `peek` reads them.
+// The npu's buffers with its compute and vector units, for unit tests of the datapath.  Whatever
+// the other units would do is a port; `poke` writes accumulators past the array, `peek` reads them.
 
 module datapath_bench #(
   parameter int Lanes = 16,

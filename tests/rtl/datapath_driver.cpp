@@ -223,9 +223,9 @@ void bench_read_sums(void* handle, uint8_t* words, int count) {
   }
 }
 
-// Runs both units' instructions.  With `jitter` not zero valid and retire_ready are random, else always
-// high.  `background` holds the words the traffic owns, before and after.  Returns the errors the
-// traffic saw, or -1 when `limit` cycles did not suffice.
+// Runs both units' instructions.  With `jitter` not zero valid and retire_ready are random, else
+// always high.  `background` holds the words the traffic owns, before and after.  Returns the
+// errors the traffic saw, or -1 when `limit` cycles did not suffice.
 int bench_run(void* handle, const uint8_t* compute, int computes, uint64_t* compute_cycles,
               const uint8_t* vector, int vectors, uint64_t* vector_cycles, uint32_t jitter,
               int first, int words, uint8_t* background, uint32_t seed, int limit) {

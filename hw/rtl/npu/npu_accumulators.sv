@@ -2,12 +2,12 @@
 // The most significant address bit names the half.
 //
 // Contract
-// - Accumulation: `acc_valid_i` with `acc_addr_i` and `acc_overwrite_i` starts one read-modify-write a
-//   cycle; its `acc_sums_i` follow exactly 2 cycles later.  The word becomes the sums when overwriting,
-//   else the sums are added to it.  Reads that start 4 or more cycles after `acc_valid_i` see the new
-//   word; until then the word may not be accumulated again or read.
-// - Reading: `rd_en_i` reads the word at `rd_addr_i`; always accepted, `rd_data_o` is valid exactly 2
-//   cycles later.
+// - Accumulation: `acc_valid_i` with `acc_addr_i` and `acc_overwrite_i` starts one
+//   read-modify-write a cycle; its `acc_sums_i` follow exactly 2 cycles later.  The word becomes
+//   the sums when overwriting, else the sums are added to it.  Reads that start 4 or more cycles
+//   after `acc_valid_i` see the new word; until then the word may not be accumulated again or read.
+// - Reading: `rd_en_i` reads the word at `rd_addr_i`; always accepted, `rd_data_o` is valid exactly
+//   2 cycles later.
 // - Both may work at once, on different halves only.
 
 module npu_accumulators #(

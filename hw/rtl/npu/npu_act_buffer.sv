@@ -4,13 +4,13 @@
 // - Port A belongs to the array: `a_en_i` reads Lanes consecutive elements from element address
 //   `a_addr_i`, aligned or not, wrapping at the end of the buffer; always accepted, `a_data_o` is
 //   valid exactly 2 cycles later.
-// - Port B of each bank takes one access a cycle, in this order of priority: vector write (vw, always
-//   accepted), vector read (vr), load write (lw), store read (sr).  Accesses to different banks do
-//   not disturb each other.  A ready is combinational from the valids and addresses of the clients of
-//   higher priority, never from its own valid.
+// - Port B of each bank takes one access a cycle, in this order of priority: vector write (vw,
+//   always accepted), vector read (vr), load write (lw), store read (sr).  Accesses to different
+//   banks do not disturb each other.  A ready is combinational from the valids and addresses of the
+//   clients of higher priority, never from its own valid.
 // - Data of a read follow exactly 2 cycles after its handshake, marked by its data_valid.
-// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a word
-//   written in the same cycle is undefined.
+// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a
+//   word written in the same cycle is undefined.
 
 module npu_act_buffer #(
   parameter int Lanes = 16,
@@ -48,8 +48,8 @@ module npu_act_buffer #(
   logic [2*Width-1:0] a_bank_data;
   logic [2*Width-1:0] b_bank_data;
 
-  // Port A: the lanes from the offset on come from the word of the first element, those below it from
-  // the word after; then a rotation by the offset, one power of two at a time.
+  // Port A: the lanes from the offset on come from the word of the first element, those below it
+  // from the word after; then a rotation by the offset, one power of two at a time.
   logic [ActAddr-1:0]            a_word;
   logic [RowBits-1:0]            a_even_row;
   logic [LaneBits-1:0]           a_offset_q;

@@ -2,9 +2,9 @@
 //
 // Contract
 // - `fill_valid_i`: `fill_i` is the next row of the tile to come, column c in byte c.
-// - `vector_valid_i`: `vector_i` holds Lanes activations of 8 bits, signed when `vector_signed_i`.  With
-//   `vector_swap_i` the tile to come, filled in earlier cycles, applies from this vector on; the fill of
-//   the next tile may begin in the same cycle.
+// - `vector_valid_i`: `vector_i` holds Lanes activations of 8 bits, signed when `vector_signed_i`.
+//   With `vector_swap_i` the tile to come, filled in earlier cycles, applies from this vector on;
+//   the fill of the next tile may begin in the same cycle.
 // - `sums_o`, Cols sums of 32 bits, follow their vector by exactly 2 + log2(Lanes) cycles.
 
 module npu_array #(

@@ -1,23 +1,23 @@
-// Compute unit: walks a COMPUTE instruction's weight tiles and pixels and feeds the multiplier array,
-// one vector a cycle.
+// Compute unit: walks a COMPUTE instruction's weight tiles and pixels and feeds the multiplier
+// array, one vector a cycle.
 //
-// A fill walks block, fy, fx and brings one tile row a cycle into the array's shadow weights; a stream
-// walks y, x over the tile that is active.  While the stream works on a tile the fill brings the next
-// one, which may belong to the next instruction.
+// A fill walks block, fy, fx and brings one tile row a cycle into the array's shadow weights; a
+// stream walks y, x over the tile that is active.  While the stream works on a tile the fill brings
+// the next one, which may belong to the next instruction.
 //
 // Contract
-// - `instr_i` is a COMPUTE instruction (its opcode is not looked at) whose counts blocks, fy, fx, y and
-//   x are all at least 1.  At most 4 instructions are inside.
+// - `instr_i` is a COMPUTE instruction (its opcode is not looked at) whose counts blocks, fy, fx, y
+//   and x are all at least 1.  At most 4 instructions are inside.
 // - An instruction retires, in order, once its last sums are readable in the accumulators.
-// - Let L = log2(Lanes) and T the number of tiles of P pixels.  After a handshake in cycle 0 on an idle
-//   unit the first vector is read in cycle Lanes + 1, the first vector of each further tile max(P, Lanes)
-//   cycles after the one before it, and `retire_valid_o` rises in cycle
-//   (T - 1) * max(P, Lanes) + P + Lanes + L + 6.
-// - `instr_ready_o` rises in the cycle in which the first vector of an instruction's last tile is read;
-//   the first vector of the next instruction follows that tile after max(P, Lanes + 1 + wait) cycles, with
-//   `wait` the cycles from ready to valid.
-// - Activations arrive exactly 2 cycles after `a_en_o`, weights exactly 2 cycles after `f_en_o`; sums
-//   leave 2 cycles after their `acc_valid_o`.
+// - Let L = log2(Lanes) and T the number of tiles of P pixels.  After a handshake in cycle 0 on an
+//   idle unit the first vector is read in cycle Lanes + 1, the first vector of each further tile
+//   max(P, Lanes) cycles after the one before it, and `retire_valid_o` rises in cycle (T - 1) *
+//   max(P, Lanes) + P + Lanes + L + 6.
+// - `instr_ready_o` rises in the cycle in which the first vector of an instruction's last tile is
+//   read; the first vector of the next instruction follows that tile after max(P, Lanes + 1 + wait)
+//   cycles, with `wait` the cycles from ready to valid.
+// - Activations arrive exactly 2 cycles after `a_en_o`, weights exactly 2 cycles after `f_en_o`;
+//   sums leave 2 cycles after their `acc_valid_o`.
 // - `stall_o`: weights are brought in and no vector is streamed.
 
 module npu_compute #(
@@ -57,7 +57,8 @@ module npu_compute #(
 );
 
   localparam int InsideLimit = 4;
-  // Cycles from reading a vector: to its arrival, to the start of its accumulation, and to the write.
+  // Cycles from reading a vector: to its arrival, to the start of its accumulation, and to the
+  // write.
   localparam int ReadCycles = 2;
   localparam int AccCycles = LaneBits + 2;
   localparam int WriteCycles = AccCycles + 3;

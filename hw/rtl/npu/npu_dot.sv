@@ -1,13 +1,14 @@
 // One column of the multiplier array: Lanes products of an activation and a weight, and their sum.
 //
-// Weights are double-buffered: bytes shift into the shadow weights, row 0 first, while the active ones
-// multiply; a swap makes the shadow weights active.
+// Weights are double-buffered: bytes shift into the shadow weights, row 0 first, while the active
+// ones multiply; a swap makes the shadow weights active.
 //
 // Contract
 // - `fill_valid_i`: `fill_i` is the weight of the next row.  After Lanes of them the shadow holds a
-//   column, which `swap_i` takes in a later cycle; the next fill may begin in the cycle of the swap.
-// - `operand_valid_i`: `operands_i` holds Lanes signed numbers of 9 bits, multiplied by the weights that
-//   were active since the cycle before or earlier.
+//   column, which `swap_i` takes in a later cycle; the next fill may begin in the cycle of the
+//   swap.
+// - `operand_valid_i`: `operands_i` holds Lanes signed numbers of 9 bits, multiplied by the weights
+//   that were active since the cycle before or earlier.
 // - `sum_o` follows its operands by exactly 1 + log2(Lanes) cycles and holds until the next one.
 
 module npu_dot #(
@@ -34,8 +35,8 @@ module npu_dot #(
     valid_q <= {valid_q[LaneBits-2:0], operand_valid_i};
   end
 
-  // The nodes of the adder tree in heap order: node i adds nodes 2i and 2i+1, the products are nodes
-  // Lanes to 2*Lanes-1, and node 1 is the sum.  Node i stands at position i - 1 of the bus.
+  // The nodes of the adder tree in heap order: node i adds nodes 2i and 2i+1, the products are
+  // nodes Lanes to 2*Lanes-1, and node 1 is the sum.  Node i stands at position i - 1 of the bus.
   logic [(2*Lanes-1)*SumBits-1:0] nodes;
 
   for (genvar i = 0; i < Lanes; i++) begin : gen_product

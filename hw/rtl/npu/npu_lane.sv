@@ -1,4 +1,5 @@
-// One lane of the vector unit: gathers one channel's sum, requantises it and looks it up in a table.
+// One lane of the vector unit: gathers one channel's sum, requantises it and looks it up in a
+// table.
 //
 //   y = clamp((acc*m + r*mr + b) >> s, lo, hi), then table[y mod 256] when enabled
 //
@@ -6,11 +7,13 @@
 // - `record_valid_i`: `record_i` is the next byte of the 12-byte record, byte 0 first.
 // - `table_valid_i`: `table_i` is word `table_row_i` of the table.
 // - The mode inputs hold while an instruction's outputs are inside.
-// - `read_valid_i`: `read_i` is a word's element of this lane, at cycle 2 for the last one: a window's
-//   element, to be multiplied by `tap_i` when `mac_i`, or the residual.  `gather_valid_i` one cycle
-//   later takes the element into the sum, `gather_first_i` when it is a window's first one.
+// - `read_valid_i`: `read_i` is a word's element of this lane, at cycle 2 for the last one: a
+//   window's element, to be multiplied by `tap_i` when `mac_i`, or the residual.  `gather_valid_i`
+//   one cycle later takes the element into the sum, `gather_first_i` when it is a window's first
+//   one.
 // - With `drain_i` the sum is `drain_sum_i` at cycle 3, taken by `gather_valid_i`.
-// - `stage_valid_i`: bit k marks that the output was issued k + 4 cycles before, so bit 0 is cycle 4.
+// - `stage_valid_i`: bit k marks that the output was issued k + 4 cycles before, so bit 0 is cycle
+//   4.
 // - `result_o` is valid at cycle 12.
 
 module npu_lane #(

@@ -5,16 +5,16 @@
 // outputs, one a cycle, and writes every output 12 cycles after its last read was issued.
 //
 // Contract
-// - `instr_i` is an instruction of this unit whose counts y and x (and window_y and window_x, unless it
-//   is a DRAIN) are at least 1; a WINDOW_MAC has at most 64 taps.
+// - `instr_i` is an instruction of this unit whose counts y and x (and window_y and window_x,
+//   unless it is a DRAIN) are at least 1; a WINDOW_MAC has at most 64 taps.
 // - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual), the
-//   window being 1 for DRAIN, which reads its residual in the same cycle, and window_y * window_x else.
-//   After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by every cycle in
-//   which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in cycle S + N + 12, and
-//   `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again in the cycle after the
-//   retirement.
-// - Data of weight, activation and accumulator reads follow exactly 2 cycles after their handshake.  A
-//   word is written in the cycle of `vw_valid_o`.
+//   window being 1 for DRAIN, which reads its residual in the same cycle, and window_y * window_x
+//   else.  After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by
+//   every cycle in which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in
+//   cycle S + N + 12, and `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again
+//   in the cycle after the retirement.
+// - Data of weight, activation and accumulator reads follow exactly 2 cycles after their handshake.
+//   A word is written in the cycle of `vw_valid_o`.
 // - `stall_o`: a read waits for its port.
 
 module npu_vector #(

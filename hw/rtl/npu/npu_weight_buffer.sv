@@ -2,13 +2,14 @@
 // slice `a % Groups`.
 //
 // Contract
-// - Port A fills the array: `f_en_i` reads row `f_row_i` of every slice; always accepted, `f_data_o`
-//   (slice 0 in the low bits) is valid exactly 2 cycles later.
-// - Port B of each slice takes one access a cycle: the vector unit's read (vr, always accepted) before
-//   the load's write (lw).  `lw_ready_o` is combinational from the vector unit's valid and address.
+// - Port A fills the array: `f_en_i` reads row `f_row_i` of every slice; always accepted,
+//   `f_data_o` (slice 0 in the low bits) is valid exactly 2 cycles later.
+// - Port B of each slice takes one access a cycle: the vector unit's read (vr, always accepted)
+//   before the load's write (lw).  `lw_ready_o` is combinational from the vector unit's valid and
+//   address.
 // - Data of a vector read follow exactly 2 cycles after its handshake, marked by its data_valid.
-// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a word
-//   written in the same cycle is undefined.
+// - A write is seen by every read that starts in a later cycle; what a read on port A gets of a
+//   word written in the same cycle is undefined.
 
 module npu_weight_buffer #(
   parameter int Lanes = 16,

@@ -2,8 +2,9 @@
 // elements of its window and then its residual.
 //
 // Contract
-// - `start_i` loads `instr_i`; from the next cycle the outputs describe the first read.  `step_i` moves
-//   on to the next; the instruction is through with the step in which `emit_o` and `last_o` are high.
+// - `start_i` loads `instr_i`; from the next cycle the outputs describe the first read.  `step_i`
+//   moves on to the next; the instruction is through with the step in which `emit_o` and `last_o`
+//   are high.
 // - `act_valid_o`: the activation word at `act_addr_o` has to be read, for a window's element when
 //   `tap_o` (number `tap_index_o`, the window's first when `first_o`), else as the residual.
 // - `acc_addr_o` is the accumulator word of the output, `out_addr_o` the word to be written.
