@@ -33,6 +33,8 @@ FETCH_TO_ADDRESS = 3
 """Cycles from the deal of an instruction that makes room to the address of the next chunk."""
 BEAT_TO_DEAL = 3
 """Cycles from an instruction's last beat to its deal."""
+MARK = 1
+"""Cycles from a marked instruction's retirement to its mark."""
 DONE = 2
 """Cycles from the retirement of the last instruction to the end of the run."""
 
@@ -194,10 +196,10 @@ class _Run:
         load.unit, compute.unit = self.load, self.compute
         vector.unit, store.unit = self.vector, self.store
 
-    def _share(self, buffer: Buffer, accesses: float) -> None:
-        self.load.share(buffer, accesses)
+    def _share(self, buffer: Buffer, share: float) -> None:
+        self.load.share(buffer, share)
         if buffer == Buffer.ACTIVATION:
-            self.store.share(accesses)
+            self.store.share(share)
 
     def push(self, source: Unit, targets: tuple[Unit, ...]) -> None:
         """Give tokens in the present cycle; they can be taken from the next one on."""
@@ -255,7 +257,7 @@ def _cycles(timeline: Timeline) -> int:
 def _layers(program: Program, plan: Plan, timeline: Timeline) -> tuple[LayerTrace, ...]:
     edges = np.zeros(len(program.layers) + 1, dtype=np.int64)
     for index in np.flatnonzero(plan.mark):
-        edges[timeline.layer[index] + 1] = timeline.retired[index] + DONE
+        edges[timeline.layer[index] + 1] = timeline.retired[index] + MARK
     edges = np.maximum.accumulate(edges)
     edges[-1] = _cycles(timeline)
     busy = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
+from intaglio.sim.port import PortUse, use_port
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import (
@@ -21,8 +21,6 @@ from intaglio.templates.npu.isa import (
 
 PAGE_BYTES = 4096
 BURST_BEATS = 256
-VECTOR_WRITE_DELAY = 12
-"""Cycles from an output's last read to its write."""
 
 
 def column(words: np.ndarray, spec: Field) -> np.ndarray:
@@ -76,14 +74,12 @@ class VectorWork:
 
     setup       cycles that read its constants
     reads       cycles that issue its reads, when no port holds one up
-    stalls      cycles in which its own writes hold a read up
-    accesses    words it reads from and writes to the activation buffer
+    port        what it makes of the activation buffer's port from its first read on
     """
 
     setup: int
     reads: int
-    stalls: int
-    accesses: int
+    port: PortUse
 
 
 class Plan:
@@ -159,10 +155,8 @@ class Plan:
         mac, table = opcode == Opcode.WINDOW_MAC, bool(field(index, "table"))
         if opcode == Opcode.DRAIN:
             setup = timing.vector_cycles(self.design, 0, table=table) - timing.VECTOR_PIPELINE
-            if not residual:
-                return VectorWork(setup, outputs, 0, outputs)
-            stalls = read_stalls(shape, None, aside, output)
-            return VectorWork(setup, outputs, stalls, 2 * outputs)
+            port = use_port(shape, None, aside if residual else None, output)
+            return VectorWork(setup, outputs, port)
         window = field(index, "window_y"), field(index, "window_x")
         taps = window[0] * window[1]
         setup = timing.vector_cycles(self.design, 0, taps=taps if mac else 0, table=table)
@@ -180,53 +174,10 @@ class Plan:
                 )
             ),
         )
-        stalls = read_stalls(shape, source, aside if residual else None, output)
-        reads = outputs * (taps + residual)
-        return VectorWork(setup, reads, stalls, reads + outputs)
+        port = use_port(shape, source, aside if residual else None, output)
+        return VectorWork(setup, outputs * (taps + residual), port)
 
 
 def _unit_lists(masks: np.ndarray) -> list[tuple[Unit, ...]]:
     table = [tuple(unit for unit in Unit if mask >> unit & 1) for mask in range(16)]
     return [table[mask] for mask in masks.tolist()]
-
-
-Pair = tuple[int, int]
-Source = tuple[Pair, int, int, int, int, int]
-"""Window, then the parities of address, y and x stride, and the window's y and x stride."""
-
-
-@cache
-def read_stalls(shape: Pair, source: Source | None, residual: Pair | None, output: Pair) -> int:
-    """Cycles in which a vector instruction's own writes hold up its reads.
-
-    A write goes before a read of the same bank (parity of the word address).  `shape` is (y, x)
-    of the outputs; `residual` and `output` are the parities of address and row stride.
-    """
-    banks = _read_banks(shape, source, residual).tolist()
-    reads = len(banks) // (shape[0] * shape[1])
-    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-    written = ((output[0] + y * output[1] + x) & 1).tolist()
-    busy: dict[int, int] = {}
-    cycle = 0
-    for position, bank in enumerate(banks):
-        while busy.get(cycle) == bank:
-            cycle += 1
-        if position % reads == reads - 1:
-            busy[cycle + VECTOR_WRITE_DELAY] = written[position // reads]
-        cycle += 1
-    return cycle - len(banks)
-
-
-def _read_banks(shape: Pair, source: Source | None, residual: Pair | None) -> np.ndarray:
-    """Bank of every activation read in order of issue."""
-    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-    reads = []
-    if source is not None:
-        (window_y, window_x), address, y_stride, x_stride, wy_stride, wx_stride = source
-        wy, wx = np.divmod(np.arange(window_y * window_x), window_x)
-        outputs = address + y * y_stride + x * x_stride
-        reads.append(outputs[:, None] + wy * wy_stride + wx * wx_stride)
-    if residual is not None:
-        reads.append((residual[0] + y * residual[1] + x)[:, None])
-    banks: np.ndarray = (np.concatenate(reads, axis=1) & 1).reshape(-1)
-    return banks

@@ -80,7 +80,7 @@ class Compute:
 class Vector:
     """The vector unit: constants, a read a cycle, the pipeline; one instruction at a time.
 
-    `share` is told how many accesses a cycle are left at a buffer's port.
+    `share` is told how many words a cycle are left to load and store at a buffer's port.
     """
 
     events: Events
@@ -94,16 +94,15 @@ class Vector:
         """Setup, reads and the stalls of their own port, then the pipeline."""
         now, work = self.events.now, self.plan.vector_work(index)
         reading = now + work.setup + 1
-        read = reading + work.reads + work.stalls
+        read = reading + work.reads + work.port.stalls
         end = read + timing.VECTOR_PIPELINE - 1
-        self.port_stall += work.stalls
+        self.port_stall += work.port.stalls
         self.ready = end + 1
-        left = 2 - work.accesses / (read - reading)
         if self.plan.design.groups == 1:
             self.events.at(now + 1, lambda: self.share(Buffer.WEIGHT, 0))
         self.events.at(reading, lambda: self.share(Buffer.WEIGHT, 1))
-        self.events.at(reading, lambda: self.share(Buffer.ACTIVATION, left))
-        self.events.at(read, lambda: self.share(Buffer.ACTIVATION, 2))
+        self.events.at(reading, lambda: self.share(Buffer.ACTIVATION, work.port.share))
+        self.events.at(end, lambda: self.share(Buffer.ACTIVATION, 1))
         self.finish(index, end)
 
 
@@ -168,9 +167,8 @@ class Load:
         step = self.events.now + LOAD_TO_STEP
         return _Plane(index, box, step, port, last, arrived=not box.planes)
 
-    def share(self, buffer: Buffer, accesses: float) -> None:
-        """Note how many accesses a cycle the vector unit leaves of a buffer's port."""
-        share = min(max(accesses, 0.0), 1.0)
+    def share(self, buffer: Buffer, share: float) -> None:
+        """Note how many words a cycle the vector unit leaves of a buffer's port."""
         if share == self._shares[buffer]:
             return
         self._shares[buffer] = share
@@ -320,9 +318,8 @@ class Store:
         """Cycles in which the buffer's port was the limit."""
         return self._port.held
 
-    def share(self, accesses: float) -> None:
-        """Note how many accesses a cycle the vector unit leaves of the activation buffer."""
-        share = min(max(accesses, 0.0), 1.0)
+    def share(self, share: float) -> None:
+        """Note how many words a cycle the vector unit leaves of the activation buffer's port."""
         if share != self._port.share:
             self._port.share = share
             self.memory.refresh()

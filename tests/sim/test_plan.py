@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from intaglio.sim.plan import Plan, read_stalls, split_run
+from intaglio.sim.plan import Plan, split_run
+from intaglio.sim.port import PortUse
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, encode
 from tests.sim.programs import SMALL
 
@@ -79,60 +76,18 @@ def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
     work = plan(Instruction(Opcode.WINDOW_MAC, fields)).vector_work(0)
     assert work.setup == 9 + 256 // SMALL.lanes + 12
     assert work.reads == 6 * 10
-    assert work.accesses == 6 * 11
 
 
 def test_a_drain_without_residual_never_stalls_on_its_port() -> None:
     work = plan(Instruction(Opcode.DRAIN, {"y": 2, "x": 30})).vector_work(0)
-    assert (work.setup, work.reads, work.stalls, work.accesses) == (12, 60, 0, 60)
+    assert (work.setup, work.reads, work.port) == (12, 60, PortUse(0, 1.0))
 
 
 def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
     same = plan(Instruction(Opcode.DRAIN, {"y": 1, "x": 40, "residual": 1})).vector_work(0)
     fields = {"y": 1, "x": 40, "residual": 1, "residual_address": 1}
     other = plan(Instruction(Opcode.DRAIN, fields)).vector_work(0)
-    assert (same.stalls, other.stalls) == (3, 0)
-
-
-def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
-    """The port, cycle by cycle: a write twelve cycles after its last read goes before a read."""
-    pending: list[tuple[int, int]] = []
-    cycle = issued = 0
-    for group, write in zip(reads, writes, strict=True):
-        for address in group:
-            while any(when == cycle and (word - address) % 2 == 0 for when, word in pending):
-                cycle += 1
-            cycle += 1
-            issued += 1
-        pending.append((cycle - 1 + 12, write))
-    return cycle - issued
-
-
-@given(
-    st.tuples(st.integers(1, 4), st.integers(1, 9)),
-    st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    st.lists(st.integers(0, 1), min_size=9, max_size=9),
-    st.booleans(),
-)
-def test_stalls_equal_a_port_stepped_by_addresses(
-    shape: tuple[int, int], window: tuple[int, int], bits: list[int], with_residual: bool
-) -> None:
-    address, ys, xs, wys, wxs, out, out_row, aside, aside_row = bits
-    reads, writes = [], []
-    for y, x in product(range(shape[0]), range(shape[1])):
-        group = [
-            address + y * ys + x * xs + wy * wys + wx * wxs
-            for wy, wx in product(range(window[0]), range(window[1]))
-        ]
-        reads.append(group + [aside + y * aside_row + x] * with_residual)
-        writes.append(out + y * out_row + x)
-    got = read_stalls(
-        shape,
-        (window, address, ys, xs, wys, wxs),
-        (aside, aside_row) if with_residual else None,
-        (out, out_row),
-    )
-    assert got == stalls_of_addresses(reads, writes)
+    assert (same.port.stalls, other.port.stalls) == (3, 0)
 
 
 def test_columns_of_an_empty_program() -> None:

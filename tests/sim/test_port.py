@@ -1,0 +1,75 @@
+"""Port B of the activation buffer under a vector instruction."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intaglio.sim.port import PortUse, use_port
+
+
+def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
+    """The port, cycle by cycle: a write twelve cycles after its last read goes before a read."""
+    pending: list[tuple[int, int]] = []
+    cycle = issued = 0
+    for group, write in zip(reads, writes, strict=True):
+        for address in group:
+            while any(when == cycle and (word - address) % 2 == 0 for when, word in pending):
+                cycle += 1
+            cycle += 1
+            issued += 1
+        pending.append((cycle - 1 + 12, write))
+    return cycle - issued
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 9)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.lists(st.integers(0, 1), min_size=9, max_size=9),
+    st.booleans(),
+)
+def test_stalls_equal_a_port_stepped_by_addresses(
+    shape: tuple[int, int], window: tuple[int, int], bits: list[int], with_residual: bool
+) -> None:
+    address, ys, xs, wys, wxs, out, out_row, aside, aside_row = bits
+    reads, writes = [], []
+    for y, x in product(range(shape[0]), range(shape[1])):
+        group = [
+            address + y * ys + x * xs + wy * wys + wx * wxs
+            for wy, wx in product(range(window[0]), range(window[1]))
+        ]
+        reads.append(group + [aside + y * aside_row + x] * with_residual)
+        writes.append(out + y * out_row + x)
+    got = use_port(
+        shape,
+        (window, address, ys, xs, wys, wxs),
+        (aside, aside_row) if with_residual else None,
+        (out, out_row),
+    )
+    assert got.stalls == stalls_of_addresses(reads, writes)
+    assert 0 <= got.share <= 1
+
+
+def test_a_drain_without_residual_leaves_a_bank_a_cycle() -> None:
+    assert use_port((3, 5), None, None, (1, 1)) == PortUse(0, 1.0)
+
+
+def test_a_residual_drain_takes_both_banks() -> None:
+    pixels = 600
+    use = use_port((1, pixels), None, (1, 0), (0, 0))
+    assert use.stalls == 0
+    assert use.share == pytest.approx(24 / (pixels + 12), abs=2 / pixels)
+
+
+def test_reads_of_one_bank_stop_a_walk_at_its_first_word_there() -> None:
+    same_bank = ((1, 3), 0, 0, 0, 0, 0)
+    use = use_port((1, 40), same_bank, None, (0, 0))
+    assert use.share < 0.25
+
+
+def test_reads_of_alternating_banks_leave_the_other_one() -> None:
+    alternating = ((1, 4), 0, 0, 0, 0, 1)
+    assert use_port((1, 40), alternating, None, (0, 0)).share > 0.5
