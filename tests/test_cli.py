@@ -1,0 +1,236 @@
+"""Every verb's answers, errors and exit codes, as a person and as a program see them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intaglio import api, cli
+
+NETS = Path(__file__).with_name("nets.py")
+TINY = f"{NETS}:tiny"
+KNOWN_FORMS = "file.py:callable, package.module:callable or archive.pt2"
+
+
+class Shell:
+    """Runs command lines in this process and keeps what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *words: str | Path) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        code = cli.main([str(word) for word in words])
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+    def json(self, *words: str | Path) -> tuple[int, dict[str, Any]]:
+        """Exit code and the one JSON object on standard output, where nothing else may be."""
+        code, out, _ = self(*words, "--json")
+        answer = json.loads(out)
+        assert isinstance(answer, dict)
+        return code, answer
+
+    def refusal(self, *words: str | Path) -> tuple[int, str]:
+        """Exit code and the one line on standard error; JSON must tell the same."""
+        code, out, err = self(*words)
+        assert out == ""
+        sentence = err.removeprefix("error: ").removesuffix("\n")
+        assert self.json(*words)[1]["error"]["message"] == sentence
+        return code, sentence
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def write_design(folder: Path, text: str) -> Path:
+    path = folder / "design.toml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_verb_the_help_is_shown(shell: Shell) -> None:
+    code, out, _ = shell()
+    assert code == 0
+    for verb in ("check", "compile", "simulate", "verify", "report", "doctor", "demo"):
+        assert f"\n  {verb} " in out
+
+
+def test_an_unknown_verb_gets_the_nearest_one(shell: Shell) -> None:
+    assert shell.refusal("compyle") == (2, "No such command 'compyle'. Did you mean 'compile'?")
+
+
+def test_a_missing_argument_is_wrong_usage(shell: Shell) -> None:
+    assert shell.refusal("check") == (2, "Missing argument 'MODEL'.")
+    assert shell.json("check")[1]["error"]["kind"] == "UsageError"
+
+
+def test_an_unknown_option_is_wrong_usage(shell: Shell) -> None:
+    code, sentence = shell.refusal("doctor", "--jsno")
+    assert code == 2
+    assert sentence.startswith("No such option: --jsno")
+
+
+def test_help_loads_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys; from intaglio.cli import main; main(['compile', '--help']); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+
+
+def test_doctor_lists_every_part(shell: Shell) -> None:
+    code, answer = shell.json("doctor")
+    assert code == 0
+    assert {"python", "torch", "verilator", "g++"} <= {part["name"] for part in answer["parts"]}
+    assert "torchao" in shell("doctor")[1]
+
+
+def test_doctor_exits_1_without_a_core_part(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    code, answer = shell.json("doctor")
+    assert (code, answer["healthy"]) == (1, False)
+
+
+def test_check_lists_every_node(shell: Shell) -> None:
+    code, answer = shell.json("check", TINY)
+    assert code == 0
+    assert answer["refused"] == 0
+    assert {node["status"] for node in answer["nodes"]} == {"mapped", "folded"}
+    code, out, _ = shell("check", TINY)
+    assert code == 0
+    assert out.endswith(f"tiny: all {len(answer['nodes'])} nodes mapped\n")
+
+
+def test_check_exits_1_when_a_node_is_refused(shell: Shell) -> None:
+    code, answer = shell.json("check", f"{NETS}:sine")
+    assert code == 1
+    refused = [node for node in answer["nodes"] if node["status"] == "refused"]
+    assert [node["operation"] for node in refused] == ["sin"]
+    assert "return torch.sin(self.conv(images))" in refused[0]["line"]
+
+
+def test_compile_refuses_what_check_refuses(shell: Shell, tmp_path: Path) -> None:
+    code, sentence = shell.refusal("compile", f"{NETS}:sine", "-o", tmp_path / "out")
+    assert code == 1
+    assert sentence.startswith("sin (nets.py:")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("tests/nets.py", f"MODEL 'tests/nets.py' has no known form; give {KNOWN_FORMS}"),
+        ("nowhere.py:net", "nowhere.py: there is no such file; give the path of a Python file"),
+        (f"{NETS}:tinny", f"{NETS}: has no callable 'tinny'; did you mean 'tiny'?"),
+        (
+            f"{NETS}:not_a_pair",
+            "not_a_pair() returned Tiny; return (module, example_inputs) with a torch.nn.Module "
+            "and a tuple of tensors",
+        ),
+    ],
+)
+def test_a_wrong_model_is_wrong_usage(shell: Shell, model: str, sentence: str) -> None:
+    assert shell.refusal("check", model) == (2, sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sentence"),
+    [
+        ("row = 8\n", 2, "{path}: unknown key 'row'; did you mean 'rows'?"),
+        ("rows = 7\n", 1, "design 'design': rows is 7, legal is 4 or 8 or 16 or 32 or 64"),
+        ("rows = \n", 2, "design file '{path}' is not TOML: Invalid value (at line 1, column 8)"),
+    ],
+)
+def test_a_wrong_design_is_refused(
+    shell: Shell, tmp_path: Path, text: str, code: int, sentence: str
+) -> None:
+    path = write_design(tmp_path, text)
+    assert shell.refusal("check", TINY, "--design", path) == (code, sentence.format(path=path))
+
+
+def test_a_design_that_is_not_there_is_wrong_usage(shell: Shell) -> None:
+    expected = (2, "cannot read design file 'none.toml': No such file or directory")
+    assert shell.refusal("check", TINY, "--design", "none.toml") == expected
+
+
+def test_an_unknown_template_is_wrong_usage(shell: Shell) -> None:
+    expected = (2, "unknown template 'npv'; did you mean 'npu'?")
+    assert shell.refusal("check", TINY, "--template", "npv") == expected
+
+
+@pytest.mark.parametrize(
+    ("bits", "sentence"),
+    [
+        ("8", "--bits is '8', expected two numbers as in --bits 8,8 (weights, activations)"),
+        ("9,8", "weight precision of 9 bits is outside 2 to 8; choose 2 to 8"),
+    ],
+)
+def test_wrong_bits_are_wrong_usage(shell: Shell, bits: str, sentence: str) -> None:
+    assert shell.refusal("check", TINY, "--bits", bits) == (2, sentence)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        (
+            {"images": np.zeros((2, 3, 9, 8), np.float32)},
+            "calibration input 'images' has shape (2, 3, 9, 8), the model takes (images, 3, 8, 8); "
+            "reshape it, with at least one image along axis 0",
+        ),
+        (
+            {"images": np.full((2, 3, 8, 8), np.nan, np.float32)},
+            "calibration input 'images' holds NaN or infinity in image 0; remove or repair that "
+            "image",
+        ),
+        (
+            {"image": np.zeros((2, 3, 8, 8), np.float32)},
+            "calibration key 'image' is no input of the model; did you mean 'images'?",
+        ),
+    ],
+)
+def test_wrong_calibration_is_refused(
+    shell: Shell, tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str
+) -> None:
+    np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
+    line = ("compile", TINY, "--calibration", tmp_path / "data.npz", "-o", tmp_path / "out")
+    assert shell.refusal(*line) == (1, sentence)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_exception_that_nobody_meant_exits_70(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a wheel came off")
+
+    monkeypatch.setattr(api, "simulate", broken)
+    code, out, err = shell("simulate", "anywhere")
+    assert (code, out) == (70, "")
+    assert "Traceback" in err
+    assert err.endswith("error: this is a bug in intaglio: RuntimeError: a wheel came off\n")
+    assert shell.json("simulate", "anywhere") == (
+        70,
+        {
+            "error": {
+                "kind": "InternalError",
+                "message": "this is a bug in intaglio: RuntimeError: a wheel came off",
+            }
+        },
+    )
+
+
+def test_an_interrupt_exits_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "simulate", interrupted)
+    assert shell.refusal("simulate", "anywhere") == (130, "interrupted")
