@@ -159,7 +159,8 @@ def _operators(
     found: Findings = {}
 
     def refused(group: Group, error: UnsupportedError) -> None:
-        found.update(_together(group.source.nodes, _refusal(group.name, str(error))))
+        sentence = str(error).removeprefix(f"{group.label}: ")
+        found.update(_together(group.source.nodes, _refusal(group.name, sentence)))
 
     data = batches(captured, calibration_data(captured, None, seed))
     quantised = Quantize(plan, precision)(captured.module, data)

@@ -1,0 +1,85 @@
+"""Canonical spelling: synonyms disappear, values stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from intaglio.compiler.graph import origins
+from intaglio.compiler.passes.canonicalize import Canonicalize
+from tests.compiler.models import Calls, EveryOperator, calls, graph_of, images, seeded
+
+Forward = Callable[[nn.Module, Tensor], object]
+
+
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (lambda m, x: torch.relu(functional.dropout(x, training=False).clone()), ["relu"]),
+        (lambda m, x: torch.relu(x.view(1, 4, 6, 6)), ["relu"]),
+        (lambda m, x: x.expand(1, 4, 6, 6).relu(), ["relu"]),
+        (lambda m, x: torch.flatten(x.relu(), 1), ["relu", "view"]),
+        (lambda m, x: x.relu().reshape(1, 4, 36).flatten(1).unsqueeze(2), ["relu", "view"]),
+        (lambda m, x: x.relu().reshape(1, 4, 36).view(1, 4, 6, 6), ["relu"]),
+        (lambda m, x: functional.adaptive_avg_pool2d(x, 1), ["avg_pool2d"]),
+        (lambda m, x: functional.adaptive_avg_pool2d(x, (3, 2)), ["avg_pool2d"]),
+        (lambda m, x: functional.adaptive_avg_pool2d(x.relu(), 6), ["relu"]),
+        (lambda m, x: functional.adaptive_avg_pool2d(x, 4), ["adaptive_avg_pool2d"]),
+        (lambda m, x: x.mean((2, 3)), ["avg_pool2d", "view"]),
+        (lambda m, x: x.mean((-1, -2), keepdim=True), ["avg_pool2d"]),
+        (lambda m, x: x.mean(1), ["mean"]),
+        (lambda m, x: functional.pad(x, (1, 2, 0, 1)), ["constant_pad_nd"]),
+        (lambda m, x: functional.pad(x, (1, 1, 0, 0), "reflect"), None),
+        (lambda m, x: functional.max_pool2d(x, 2).relu(), ["relu", "max_pool2d"]),
+        (lambda m, x: functional.relu6(functional.max_pool2d(x, 2)), ["hardtanh", "max_pool2d"]),
+        (lambda m, x: functional.avg_pool2d(x, 2).relu(), ["avg_pool2d", "relu"]),
+    ],
+)
+def test_one_spelling(forward: Forward, expected: list[str] | None) -> None:
+    x = images(1, 4, 6, 6)
+    module = graph_of(Calls(forward), x)
+    before = module(x)
+    made = Canonicalize()(module)
+    torch.testing.assert_close(made(x), before)
+    if expected is not None:
+        assert calls(made) == expected
+
+
+@pytest.mark.parametrize(("kernel", "padded"), [(3, False), ((2, 3), True), (4, True)])
+def test_same_padding_becomes_numbers(kernel: int | tuple[int, int], padded: bool) -> None:
+    conv = nn.Conv2d(4, 4, kernel, padding="same", dilation=1, groups=2)
+    x = images(1, 4, 6, 6)
+    module = graph_of(Calls(lambda m, x: m.conv(x), conv=conv), x)
+    before = module(x)
+    made = Canonicalize()(module)
+    torch.testing.assert_close(made(x), before)
+    assert calls(made) == ["constant_pad_nd"] * padded + ["conv2d"]
+    assert all(not isinstance(arg, str) for node in made.graph.nodes for arg in node.args)
+
+
+def test_values_of_a_whole_model_stay() -> None:
+    model, x = seeded(EveryOperator), images(1, 3, 20, 28)
+    made = Canonicalize()(graph_of(model, x))
+    torch.testing.assert_close(made(x), model(x))
+
+
+def test_what_is_removed_is_remembered() -> None:
+    module = graph_of(Calls(lambda m, x: x.relu().clone().flatten(1).unsqueeze(0)), images(1, 4, 2))
+    made = Canonicalize()(module)
+    names = {n.name: origins(n) for n in made.graph.nodes if n.op == "call_function"}
+    assert names == {"relu": ("relu", "clone"), "unsqueeze": ("unsqueeze", "view")}
+
+
+def test_a_shared_view_is_kept_for_its_other_user() -> None:
+    def forward(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        flat = x.relu().flatten(1)
+        return flat.tanh(), flat.view(1, 6, 4).sigmoid()
+
+    x = images(1, 4, 2, 3)
+    module = graph_of(Calls(forward), x)
+    before = module(x)
+    torch.testing.assert_close(Canonicalize()(module)(x), before)

@@ -1,0 +1,128 @@
+"""`check`: every node has a verdict, and refusals do not stop it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from intaglio.compiler.check import CheckReport, Verdict, check
+from intaglio.compiler.workload import MatMul, Op, Workload
+from tests.compiler.models import Calls, EveryOperator, Residual, images, line_of, seeded
+from tests.conftest import Golden
+
+
+class Mixed(nn.Module):
+    """Two refusals, an average without reciprocal, and layers around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 1)
+        self.drop = nn.Dropout()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop(functional.relu(self.conv(torch.sin(x))))
+        y = functional.avg_pool2d(y, (53, 59))
+        scores: Tensor = self.fc(y.flatten(1) * 2)
+        return scores
+
+
+def statuses(report: CheckReport) -> dict[str, tuple[str, str]]:
+    return {verdict.node: (verdict.status, verdict.target) for verdict in report.verdicts}
+
+
+def test_a_supported_model_is_mapped_or_folded_whole() -> None:
+    report = check(seeded(EveryOperator), (images(1, 3, 20, 28),))
+    assert report.ok
+    assert statuses(report)["image"] == ("mapped", "image")
+    assert {verdict.status for verdict in report.verdicts} == {"mapped", "folded"}
+
+
+def test_folded_nodes_say_where_they_went() -> None:
+    made = statuses(check(seeded(Residual), (images(1, 3, 8, 8),)))
+    assert made["conv2d_2"] == ("mapped", "conv2")
+    for node in ("_native_batch_norm_legit_no_training_2", "getitem_6", "add", "relu_2", "clone"):
+        assert made[node] == ("folded", "conv2")
+
+
+def test_every_refusal_is_listed() -> None:
+    report = check(seeded(Mixed), (images(1, 1, 53, 59),), name="mixed")
+    assert not report.ok
+    assert statuses(report) == {
+        "x": ("mapped", "x"),
+        "sin": ("refused", "sin"),
+        "conv2d": ("mapped", "conv"),
+        "relu": ("folded", "conv"),
+        "clone": ("folded", "conv"),
+        "avg_pool2d": ("refused", "avg_pool2d"),
+        "view": ("mapped", "view"),
+        "mul": ("refused", "mul"),
+        "linear": ("mapped", "fc"),
+    }
+    pool = next(verdict for verdict in report.refused if verdict.node == "avg_pool2d")
+    line = line_of(Mixed.forward, "avg_pool2d")
+    assert pool == Verdict(
+        "avg_pool2d",
+        "avg_pool2d.default",
+        "refused",
+        "avg_pool2d",
+        line,
+        "an average over 3127 values has no exact 16-bit reciprocal",
+        "pool in two steps of smaller windows",
+    )
+
+
+def test_the_text_of_a_report(golden: Golden) -> None:
+    report = check(seeded(Mixed), (images(1, 1, 53, 59),), name="mixed")
+    golden("check_mixed.txt", report.to_text())
+
+
+def test_the_json_of_a_report() -> None:
+    report = check(seeded(Mixed), (images(1, 1, 53, 59),))
+    made = report.to_dict()
+    assert (made["model"], made["ok"], made["refused"]) == ("Mixed", False, 3)
+    nodes = made["nodes"]
+    assert isinstance(nodes, list)
+    assert nodes[1] == {
+        "node": "sin",
+        "operation": "sin.default",
+        "status": "refused",
+        "target": "sin",
+        "line": line_of(Mixed.forward, "torch.sin"),
+        "reason": "sin has no integer form",
+        "way_out": "replace it by supported layers, or run this part outside the model",
+    }
+
+
+def test_a_design_may_refuse_an_operator() -> None:
+    def supports(op: Op, workload: Workload) -> str | None:
+        if isinstance(op, MatMul):
+            return f"{workload.tensor(op.input).elements} features are too many; use fewer"
+        return None
+
+    report = check(seeded(Residual), (images(1, 3, 8, 8),), supports=supports)
+    (refused,) = report.refused
+    assert (refused.node, refused.target) == ("linear", "head")
+    assert (refused.reason, refused.way_out) == ("12 features are too many", "use fewer")
+
+
+def test_a_result_without_a_node_is_listed() -> None:
+    report = check(Calls(lambda m, x: (x.relu(), None)).eval(), (images(1, 4),))
+    (refused,) = report.refused
+    assert (refused.node, refused.reason) == ("output", "the model returns None")
+
+
+def test_what_nothing_reads_is_folded_away() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        x.tanh()
+        return x.relu()
+
+    made = statuses(check(Calls(forward).eval(), (images(1, 4),)))
+    assert made["relu"] == ("mapped", "relu")
+    assert made.get("tanh", ("folded", "nothing reads it")) == ("folded", "nothing reads it")
+
+
+def test_a_model_of_refusals_only() -> None:
+    report = check(Calls(lambda m, x: torch.sin(x)).eval(), (images(1, 4),))
+    assert [verdict.status for verdict in report.verdicts] == ["mapped", "refused"]
