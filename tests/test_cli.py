@@ -114,7 +114,7 @@ def test_check_exits_1_when_a_node_is_refused(shell: Shell) -> None:
     code, answer = shell.json("check", f"{NETS}:sine")
     assert code == 1
     refused = [node for node in answer["nodes"] if node["status"] == "refused"]
-    assert [node["operation"] for node in refused] == ["sin"]
+    assert [node["operation"] for node in refused] == ["sin.default"]
     assert "return torch.sin(self.conv(images))" in refused[0]["line"]
 
 

@@ -57,7 +57,7 @@ def check(
         tuple(example_inputs),
         precision=precision,
         name=name,
-        supports=lambda workload, op: supports(op, workload, chosen),
+        supports=lambda op, workload: supports(op, workload, chosen),
     )
 
 
