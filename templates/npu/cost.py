@@ -48,7 +48,8 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     ):
         constants *= len(tiles)
     words = read + written * (1 + shape.residual) + constants + table_words(shape.table, design)
-    memory = timing.memory_cycles(design, words) + timing.fetch_cycles(design, 4 * steps)
+    words += timing.fetch_words(design, steps * (3 + mapping.step_blocks + shape.residual))
+    memory = timing.memory_cycles(design, words)
     first = _first(shape, mapping, design)
     exposed = first + _last(mapping, shape, design)
     if mapping.input_slots == 1:
@@ -95,9 +96,11 @@ class _ArrayCost:
         words = weights + inputs + outputs * (1 + self.shape.residual)
         words += table_words(self.shape.table, design)
         steps = self.tiles * sum(self.chunks)
-        instructions = steps + weight_loads + input_loads + self.tiles * blocks * 2
-        memory = timing.memory_cycles(design, words) + timing.fetch_cycles(design, instructions)
-        array = self._array()
+        stores = self.tiles * len(self.chunks) * (1 + self.shape.residual)
+        instructions = steps + weight_loads + input_loads + self.tiles * blocks + stores
+        words += timing.fetch_words(design, instructions)
+        memory = timing.memory_cycles(design, words)
+        array = self._array() + steps * timing.QUEUE
         if self.mapping.input_slots == 1 and not self.mapping.resident and input_loads > 1:
             array += self._alone(inputs, input_loads)
         if self.mapping.weight_slots == 1 and weight_loads > 1:

@@ -24,7 +24,7 @@ from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
 from intaglio.templates.npu.memory_map import activation_bytes, align, plan_layouts
 from intaglio.templates.npu.program import LayerInfo, Program, Region
 from intaglio.templates.npu.steps import Place, RegionNeed, Step
-from intaglio.templates.npu.support import supports
+from intaglio.templates.npu.supports import supports
 from intaglio.templates.npu.tokens import Tokens, derive
 from intaglio.templates.npu.window_steps import window_regions, window_steps
 from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate

@@ -220,7 +220,8 @@ def load_activations(
         padding.left + box.words + padding.right,
     )
     written = Box(Space.ACTIVATION, local.start, counts, (local.plane_words, local.row_words))
-    return Draft(Opcode.LOAD, fields, place.layer, (read,), (written,), relocate=True)
+    reads = (read,) if all(read.counts) else ()
+    return Draft(Opcode.LOAD, fields, place.layer, reads, (written,), relocate=True)
 
 
 def store_tile(

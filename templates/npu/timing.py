@@ -57,6 +57,6 @@ def store_cycles(design: NpuDesign, words: int) -> int:
     return memory_cycles(design, words) + design.memory_latency_cycles + STORE_PIPELINE
 
 
-def fetch_cycles(design: NpuDesign, instructions: int) -> int:
-    """Beats that bring `instructions` instructions in."""
-    return instructions * INSTRUCTION_BYTES // design.memory_bytes_per_cycle
+def fetch_words(design: NpuDesign, instructions: int) -> int:
+    """What fetching `instructions` instructions costs memory, in words."""
+    return instructions * INSTRUCTION_BYTES // design.word_bytes

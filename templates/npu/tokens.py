@@ -1,8 +1,8 @@
 """Derives the dependency tokens of a program from the words that its instructions read and write.
 
 The order of the text is a legal sequential order.  Instruction `j` needs every earlier instruction
-of another unit that wrote what `j` reads or writes, or read what `j` writes.  Units retire in order,
-so the latest such instruction of each unit is enough, and what the unit of `j` already knows,
+of another unit that wrote what `j` reads or writes, or read what `j` writes.  Units retire in
+order, so the latest of each unit is enough, and what the unit of `j` already knows,
 directly or through the units it has heard of, is left out: one token a pair of units suffices.
 """
 
