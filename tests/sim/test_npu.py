@@ -14,7 +14,7 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Buffer, Instruction, Opcode, Unit
 from intaglio.templates.npu.program import Program
 from tests.sim import handmade
-from tests.sim.programs import SMALL, make
+from tests.sim.programs import LINE, SMALL, double_buffered, make
 
 FETCHED = 3 + 10 + 16 + 2 + timing.QUEUE
 """Issue of the first instruction on SMALL: address, latency, 16 beats, deal, queue."""
@@ -66,9 +66,6 @@ def test_vector_takes_its_closed_form_without_conflicts(
     outputs = fields["y"] * fields["x"]
     table = "table" in fields
     assert retired - issued == timing.vector_cycles(SMALL, outputs, reads, taps, table)
-
-
-LINE = {"planes": 1, "rows": 1, "contiguous": 1}
 
 
 @pytest.mark.parametrize("words", [1, 40, 200])
@@ -154,54 +151,6 @@ def test_utilisation_is_macs_by_cycles_and_multipliers() -> None:
     conv = trace.layers[0]
     assert conv.utilisation == conv.macs / (conv.cycles * 16)
     assert trace.utilisation == conv.macs / (trace.cycles * 16)
-
-
-def double_buffered(design: NpuDesign, steps: int) -> Program:
-    """Load, convolve, drain and store, overlapped by two of every buffer."""
-    load, array, vector, store = Unit
-    y, x, blocks = 3, 5, 3
-    words = design.word_bytes
-    tile_words = blocks * design.rows * design.groups
-    half = design.accumulator_words
-    items = []
-    for step in range(steps):
-        side, later = step % 2, step > 1
-        weights, inputs, output = side * 60, side * 100, 60 + side * 100
-        activation = {
-            "memory_address": 8192, "planes": blocks, "rows": y, "words": x, "contiguous": 1,
-            "memory_plane_stride": y * x * words, "local_address": inputs,
-            "local_plane_stride": y * x, "local_row_stride": x,
-        }  # fmt: skip
-        constants = {**LINE, "buffer": Buffer.WEIGHT, "words": tile_words + 12}
-        tile = {
-            "blocks": blocks, "fy": 1, "fx": 1, "y": y, "x": x, "acc_address": side * half,
-            "act_address": inputs * words, "weight_address": weights,
-            "block_stride": y * x * words, "y_stride": x * words, "x_stride": words,
-        }  # fmt: skip
-        requantise = {
-            "y": y, "x": x, "source_address": side * half, "output_address": output,
-            "output_row_stride": x, "record_address": weights + tile_words, "lo": -128, "hi": 127,
-        }  # fmt: skip
-        result = {
-            "memory_address": 32768 + step * 4096, "planes": 1, "rows": y, "words": x,
-            "contiguous": 1, "local_address": output, "local_row_stride": x,
-        }  # fmt: skip
-        waits = ((array, vector), (vector,), (store,)) if later else ((), (), ())
-        items += [
-            Instruction(Opcode.LOAD, activation, pop=waits[0]),
-            Instruction(Opcode.LOAD, {**constants, "local_address": weights}, push=(array, vector)),
-            Instruction(Opcode.COMPUTE, tile, pop=(load, *waits[1]), push=(vector, load)),
-            Instruction(
-                Opcode.DRAIN,
-                requantise,
-                pop=(array, load, *waits[2]),
-                push=(store, array, load),
-            ),
-            Instruction(
-                Opcode.STORE, result, pop=(vector,), push=(vector,), mark=step == steps - 1
-            ),
-        ]
-    return make(items, design, memory_bytes=1 << 17)
 
 
 @pytest.mark.parametrize("latency", [1, 50, 400])
