@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -23,27 +25,28 @@ class Verified:
     cycles: int
     layers: Mapping[str, int]
 
-    @classmethod
-    def from_dict(cls, stored: object) -> Verified:
-        """From the stored JSON value.  Raises ArtifactError when it is not what verify writes."""
-        try:
-            assert isinstance(stored, dict)
-            return cls(
-                images=int(stored["images"]),
-                words_compared=int(stored["words_compared"]),
-                mismatches=int(stored["mismatches"]),
-                cycles=int(stored["cycles_rtl"]),
-                layers={row["name"]: int(row["cycles_rtl"]) for row in stored["layers"]},
-            )
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"the stored verification is corrupt ({type(error).__name__}: {error}); "
-                "run intaglio verify again"
-            ) from error
-
     def __str__(self) -> str:
         verdict = "all equal" if not self.mismatches else f"{self.mismatches} differ"
-        return f"verified: {self.words_compared} words compared over {self.images} images, {verdict}"
+        return (
+            f"verified: {self.words_compared} words compared over {self.images} images, {verdict}"
+        )
+
+
+def load_verified(path: Path) -> Verified:
+    """Read what `verify` stored in `path`.  Raises ArtifactError when it is something else."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Verified(
+            images=int(stored["images"]),
+            words_compared=int(stored["words_compared"]),
+            mismatches=int(stored["mismatches"]),
+            cycles=int(stored["cycles_rtl"]),
+            layers={row["name"]: int(row["cycles_rtl"]) for row in stored["layers"]},
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: is corrupt ({type(error).__name__}: {error}); run intaglio verify again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ What a function needs is imported when it runs: `check` and `compile` load torch
 from __future__ import annotations
 
 import json
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import intaglio
 from intaglio.progress import Callback, silent
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from intaglio.templates.npu.design import NpuDesign
 
     Arrays = Mapping[str, NDArray[np.generic]]
+    Floats = Mapping[str, NDArray[np.floating]]
 
 VERIFIED = "verify.json"
 """The file of an artifact's folder in which `verify` leaves what it found."""
@@ -39,25 +41,26 @@ def check(
     model: nn.Module | ExportedProgram,
     example_inputs: Sequence[Tensor],
     *,
+    template: str = "npu",
     design: NpuDesign | None = None,
     precision: Precision | None = None,
     name: str | None = None,
 ) -> CheckReport:
-    """Every node of `model` as mapped, folded or refused on `design` (the default npu).
+    """Every node of `model` as mapped, folded or refused on `design` (the template's default).
 
     `example_inputs` have batch 1.  Raises CaptureError when the model is not a static graph.
     """
     from intaglio.compiler import check as checker
-    from intaglio.templates.npu.design import NpuDesign
-    from intaglio.templates.npu.supports import supports
+    from intaglio.templates.template import find_template
 
-    chosen = design or NpuDesign()
+    family = find_template(template)
+    chosen = design or family.design(None)
     return checker.check(
         model,
         tuple(example_inputs),
         precision=precision,
         name=name,
-        supports=lambda op, workload: supports(op, workload, chosen),
+        supports=lambda op, workload: family.supports(op, workload, chosen),
     )
 
 
@@ -65,6 +68,7 @@ def compile(
     model: nn.Module | ExportedProgram,
     example_inputs: Sequence[Tensor],
     *,
+    template: str = "npu",
     design: NpuDesign | None = None,
     calibration: Arrays | None = None,
     output: Path | str | None = None,
@@ -74,7 +78,7 @@ def compile(
     force: bool = False,
     progress: Callback = silent,
 ) -> Artifact:
-    """Quantise `model`, map it onto `design` (the default npu) and write the artifact.
+    """Quantise `model`, map it onto `design` (the template's default) and write the artifact.
 
     `calibration` maps input names to arrays with any number of images along axis 0; without it one
     normal image drawn from `seed` is used.  `output` is the folder to write, or a new temporary one
@@ -83,11 +87,11 @@ def compile(
     """
     from intaglio.compiler.pipeline import to_workload
     from intaglio.templates import artifact
-    from intaglio.templates.npu.design import NpuDesign
-    from intaglio.templates.npu.schedule import schedule
+    from intaglio.templates.template import find_template
 
-    folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / "artifact"
-    artifact.check_target(folder, force=force)
+    if output is not None:
+        artifact.check_target(Path(output), force=force)
+    family = find_template(template)
     workload = to_workload(
         model,
         example_inputs,
@@ -97,8 +101,9 @@ def compile(
         seed=seed,
         progress=progress,
     )
-    program = schedule(workload, design or NpuDesign(), progress)
-    info = {"intaglio": intaglio.__version__, "seed": seed, "calibrated": calibration is not None}
+    program = family.schedule(workload, design or family.design(None), progress)
+    folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
+    info = _provenance(template, seed, calibration)
     return artifact.write(folder, workload, program, info=info, force=force)
 
 
@@ -116,7 +121,7 @@ def verify(
     artifact: Artifact | Path | str,
     *,
     images: int = 1,
-    data: Arrays | None = None,
+    data: Floats | None = None,
     seed: int = 0,
     cache: Path | None = None,
     progress: Callback = silent,
@@ -125,23 +130,33 @@ def verify(
 
     `data` maps input names to real arrays with images along axis 0; without it integers over
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
-    in the user's home.  Leaves the result in the artifact's folder.  Raises ToolError when a tool is missing and VerificationError when the hardware stops.
+    in the user's home.  Leaves the result in the artifact's folder.  Raises ToolError when a tool
+    is missing and VerificationError when the hardware stops.
     """
+    from intaglio.hw.npu_model import DRIVER
+    from intaglio.hw.verilator import Model
     from intaglio.sim import verify as proof
 
     opened = _opened(artifact)
-    found = proof.verify(opened, images=images, data=data, seed=seed, progress=progress)
+    bench = proof.Bench(
+        opened.workload, opened.program, Model(opened.rtl_files, opened.top, DRIVER)
+    )
+    found = proof.verify(bench, images=images, data=data, seed=seed, cache=cache, progress=progress)
     (opened.directory / VERIFIED).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
     return found
 
 
 def summarise(artifact: Artifact | Path | str) -> Summary:
-    """What an artifact holds: workload, mapping, simulated cycles, and what `verify` found."""
-    from intaglio.report.summary import summarise as collect
+    """What an artifact holds: design, layers, simulated cycles, and what `verify` found.
+
+    Raises ArtifactError when the folder or the stored verification is corrupt.
+    """
+    from intaglio.report import summary
 
     opened = _opened(artifact)
     stored = opened.directory / VERIFIED
-    return collect(opened, simulate(opened), stored if stored.exists() else None)
+    verified = summary.load_verified(stored) if stored.exists() else None
+    return summary.summarise(opened.program, simulate(opened), verified)
 
 
 def _opened(artifact: Artifact | Path | str) -> Artifact:
@@ -149,3 +164,15 @@ def _opened(artifact: Artifact | Path | str) -> Artifact:
     from intaglio.templates.artifact import Artifact
 
     return artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
+
+
+def _provenance(template: str, seed: int, calibration: Arrays | None) -> dict[str, object]:
+    """What an artifact notes about its making."""
+    images = 0 if calibration is None else max(len(array) for array in calibration.values())
+    packages = ("intaglio", "numpy", "torch", "torchao")
+    return {
+        "template": template,
+        "seed": seed,
+        "calibration_images": images,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+    }

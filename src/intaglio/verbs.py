@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.table import Table
 
@@ -20,11 +21,10 @@ from intaglio.doctor import Part, diagnose
 from intaglio.errors import UsageError
 from intaglio.progress import bars
 from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.template import find_template
 
 if TYPE_CHECKING:
-    from intaglio.compiler.model import LoadedModel
-
-TEMPLATES = ("npu",)
+    from intaglio.compiler.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +37,19 @@ class Request:
     bits: str
     trust: bool
 
-    def load(self) -> LoadedModel:
+    def load(self) -> Model:
         """The model and its example inputs."""
         from intaglio.compiler.model import load_model
 
         return load_model(self.model, trust=self.trust)
 
-    def npu_design(self) -> NpuDesign:
-        """The design of the file, or the default one.
+    def read_design(self) -> NpuDesign:
+        """The design of the file, or the template's default one.
 
-        Raises UsageError for another template, and when the file is missing or holds a wrong key.
+        Raises UsageError for an unknown template, file or key, and DesignError for a value.
         """
-        if self.template not in TEMPLATES:
-            raise UsageError(
-                f"unknown template '{self.template}'; {_hint(self.template, TEMPLATES)}"
-            )
-        return NpuDesign.from_toml(self.design) if self.design else NpuDesign()
+        design: NpuDesign = find_template(self.template).design(self.design)
+        return design
 
     def precision(self) -> Precision:
         """The bits of weights and activations.  Raises UsageError unless `bits` is `W,A`."""
@@ -84,17 +81,17 @@ def show(outcome: Outcome, as_json: bool) -> int:
     return outcome.exit_code
 
 
-def _hint(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-
-
 def check(request: Request) -> Outcome:
     """Every node of a model as mapped, folded or refused; exit 1 when any is refused."""
-    design, precision = request.npu_design(), request.precision()
+    design, precision = request.read_design(), request.precision()
     loaded = request.load()
     found = api.check(
-        loaded.module, loaded.example_inputs, design=design, precision=precision, name=loaded.name
+        loaded.module,
+        loaded.example_inputs,
+        template=request.template,
+        design=design,
+        precision=precision,
+        name=loaded.name,
     )
     return Outcome(found.to_dict(), found.to_text().rstrip(), 0 if found.ok else 1)
 
@@ -103,13 +100,14 @@ def compile(
     request: Request, output: Path, *, calibration: Path | None, force: bool, quiet: bool
 ) -> Outcome:
     """Write an artifact and say what is in it."""
-    design, precision = request.npu_design(), request.precision()
+    design, precision = request.read_design(), request.precision()
     data = read_arrays(calibration) if calibration else None
     loaded = request.load()
     with bars(wanted=not quiet) as progress:
         artifact = api.compile(
             loaded.module,
             loaded.example_inputs,
+            template=request.template,
             design=design,
             calibration=data,
             output=output,
@@ -146,10 +144,21 @@ def simulate(folder: Path, *, trace: Path | None) -> Outcome:
 
 def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bool) -> Outcome:
     """Compare every word of the RTL with the reference; exit 1 when any differs."""
-    arrays = read_arrays(data) if data else None
+    arrays = _real_numbers(data) if data else None
     with bars(wanted=not quiet) as progress:
         found = api.verify(folder, images=images, data=arrays, seed=seed, progress=progress)
     return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
+
+
+def _real_numbers(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The arrays of an .npz file as float32.  Raises UsageError when one holds something else."""
+    arrays = read_arrays(path)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise UsageError(
+                f"data '{name}' holds {array.dtype}, real numbers are needed; convert it to float32"
+            )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def report(folder: Path) -> Outcome:
@@ -177,7 +186,8 @@ def demo(network: str, *, images: int, quiet: bool) -> Outcome:
     from intaglio.examples import mnist
 
     if network not in mnist.RECIPES:
-        raise UsageError(f"unknown network '{network}'; {_hint(network, tuple(mnist.RECIPES))}")
+        known = " and ".join(mnist.RECIPES)
+        raise UsageError(f"unknown network '{network}'; the demo has {known}")
     with bars(wanted=not quiet) as progress, tempfile.TemporaryDirectory() as folder:
         result = mnist.run(network, Path(folder) / network, images=images, progress=progress)
     return Outcome(result.to_dict(), str(result), 0 if result.mismatches == 0 else 1)
