@@ -70,6 +70,40 @@ class EveryOperator(nn.Module):
         return self.fc2(hidden).unsqueeze(0).squeeze(0), functional.hardsigmoid(joined)
 
 
+class InvertedResidual(nn.Module):
+    """A narrow residual around a wide depthwise convolution, without a clamp at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 12, 1, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False),
+            nn.BatchNorm2d(12),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(12, 3, 1, bias=False),
+            nn.BatchNorm2d(3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide: Tensor = x + self.body(x)
+        return wide
+
+
+class TwoInputs(nn.Module):
+    """Two inputs that meet, and one layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.second = nn.Conv2d(2, 4, 1)
+
+    def forward(self, left: Tensor, right: Tensor) -> dict[str, Tensor]:
+        total = functional.relu(self.first(left) + self.second(right))
+        return {"sum": total, "again": self.second(right) - total}
+
+
 def settled(model: nn.Module) -> nn.Module:
     """`model` in eval mode, its batch normalisation settled on seeded statistics."""
     generator = torch.Generator().manual_seed(7)

@@ -23,10 +23,20 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Workload,
+    inputs,
 )
 from intaglio.errors import UnsupportedError
 from tests.compiler.fake_quantised import compare, quantised
-from tests.compiler.models import Calls, EveryOperator, Residual, images, line_of, seeded
+from tests.compiler.models import (
+    Calls,
+    EveryOperator,
+    InvertedResidual,
+    Residual,
+    TwoInputs,
+    images,
+    line_of,
+    seeded,
+)
 
 
 @pytest.mark.parametrize("precision", [Precision(8, 8), Precision(4, 8), Precision(4, 4)])
@@ -41,6 +51,28 @@ def test_every_operator_is_its_fake_quantised_form(precision: Precision) -> None
     made = compare(seeded(EveryOperator), images(1, 3, 20, 28), precision=precision)
     assert made.compared > 6000
     assert max(made.excess.values()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes"),
+    [(InvertedResidual, [(1, 3, 9, 9)]), (TwoInputs, [(1, 3, 5, 5), (1, 2, 5, 5)])],
+)
+def test_other_shapes_of_networks_are_their_fake_quantised_form(
+    kind: type[nn.Module], shapes: list[tuple[int, ...]]
+) -> None:
+    made = compare(seeded(kind), *(images(*shape) for shape in shapes))
+    assert max(made.excess.values()) < 1e-3
+
+
+def test_two_inputs_and_a_layer_called_twice() -> None:
+    workload = lowered(seeded(TwoInputs), images(1, 3, 5, 5), images(1, 2, 5, 5))
+    assert workload.inputs == ("left", "right")
+    assert workload.outputs == ("first", "second_2")
+    assert [(op.name, inputs(op)) for op in workload.ops] == [
+        ("second", ("right",)),
+        ("first", ("left", "second")),
+        ("second_2", ("right", "first")),
+    ]
 
 
 def lowered(model: nn.Module, *batch: Tensor) -> Workload:
