@@ -1,0 +1,194 @@
+"""Random designs and networks for the npu, and the check that its programs compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import strategies as st
+
+from intaglio.compiler import reference
+from intaglio.compiler.workload import Workload
+from intaglio.sim import isa
+from intaglio.sim.machine import Machine
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import decode
+from intaglio.templates.npu.program import Program
+from tests.compiler.builders import I8, U8, Builder, draw_inputs
+
+SMALL = NpuDesign(
+    rows=4,
+    cols=8,
+    lanes=4,
+    vector_lanes=4,
+    activation_buffer_kib=1,
+    weight_buffer_kib=1,
+    accumulator_buffer_kib=1,
+    memory_bytes_per_cycle=4,
+    name="small",
+)
+"""Buffers so small that everything is cut."""
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> NpuDesign:
+    """Legal designs of every shape, most of them with small buffers."""
+    lanes = draw(st.sampled_from((4, 8, 16, 32)))
+    cols = draw(st.sampled_from([c for c in (4, 8, 16, 32, 64) if c >= lanes]))
+    beat = draw(st.sampled_from([b for b in (4, 8, 16, 32) if b <= lanes]))
+    least = max(1, cols // 8)
+    sizes = st.sampled_from((1, 2, 4, 8))
+    return NpuDesign(
+        rows=lanes,
+        cols=cols,
+        lanes=lanes,
+        vector_lanes=lanes,
+        activation_buffer_kib=least * draw(sizes),
+        weight_buffer_kib=2 * least * draw(sizes),
+        accumulator_buffer_kib=least * draw(sizes),
+        memory_bytes_per_cycle=beat,
+        name="drawn",
+    )
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Workload:
+    """Two to five operators, each reading something made before it."""
+    b = Builder(draw(st.integers(0, 1 << 16)))
+    size = draw(st.integers(3, 12)), draw(st.integers(3, 12))
+    channels = draw(st.integers(1, 20))
+    x = b.tensor("x", (1, channels, *size), draw(st.sampled_from((I8, U8))))
+    made = [x]
+    for index in range(draw(st.integers(1, 5))):
+        source = draw(st.sampled_from(made))
+        grow = draw(st.sampled_from(_GROWERS))
+        made.append(grow(draw, b, f"op{index}", source, made))
+    last = made[-1]
+    if draw(st.booleans()):
+        elements = int(np.prod(b.tensors[last].shape))
+        flat = b.reshape("flat", last, (1, elements))
+        last = b.matmul("head", flat, draw(st.integers(1, 20)))
+    return b.build((x,), (last,))
+
+
+Grower = Callable[[st.DrawFn, Builder, str, str, list[str]], str]
+
+
+def _window(draw: st.DrawFn, extents: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Kernel, stride and dilation that fit in `extents` without padding."""
+    kernel = [draw(st.integers(1, min(4, e))) for e in extents]
+    dilation = [
+        draw(st.integers(1, min(3, (e - 1) // (k - 1)))) if k > 1 else 1
+        for e, k in zip(extents, kernel, strict=True)
+    ]
+    stride = [draw(st.integers(1, 3)) for _ in extents]
+    return (kernel[0], kernel[1]), (stride[0], stride[1]), (dilation[0], dilation[1])
+
+
+def _pads(draw: st.DrawFn, most: tuple[int, int]) -> tuple[int, int, int, int]:
+    y, x = most
+    sides = [draw(st.integers(0, limit)) for limit in (y, y, x, x)]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _conv(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    _, channels, *extents = b.tensors[source].shape
+    kernel, stride, dilation = _window(draw, tuple(extents))
+    groups = draw(st.sampled_from([g for g in (1, 2, 3, 4, 5) if channels % g == 0]))
+    outputs = groups * draw(st.integers(1, 20 // groups))
+    return b.conv(
+        name,
+        source,
+        outputs,
+        kernel,
+        stride,
+        _pads(draw, (3, 3)),
+        dilation,
+        groups,
+        draw(st.sampled_from((I8, U8))),
+        table=draw(st.booleans()),
+    )
+
+
+def _depthwise(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    _, channels, *extents = b.tensors[source].shape
+    kernel, stride, dilation = _window(draw, tuple(extents))
+    pads = _pads(draw, (2, 2))
+    return b.conv(name, source, channels, kernel, stride, pads, dilation, groups=channels)
+
+
+def _residual(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    _, channels, *_ = b.tensors[source].shape
+    same = [other for other in made if b.tensors[other].shape == b.tensors[source].shape]
+    return b.conv(name, source, channels, (1, 1), residual=draw(st.sampled_from(same)))
+
+
+def _pool(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    kernel, stride, _ = _window(draw, b.tensors[source].shape[2:])
+    kind = draw(st.sampled_from(("max", "average")))
+    pads = _pads(draw, (kernel[0] // 2, kernel[1] // 2)) if kind == "max" else (0, 0, 0, 0)
+    return b.pool(name, source, "max" if kind == "max" else "average", kernel, stride, pads)
+
+
+def _eltwise(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    same = [other for other in made if b.tensors[other].shape == b.tensors[source].shape]
+    kind = draw(st.booleans())
+    return b.eltwise(name, "add" if kind else "sub", source, draw(st.sampled_from(same)))
+
+
+def _rescale(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    return b.rescale(name, source, draw(st.sampled_from((I8, U8))), draw(st.booleans()))
+
+
+def _concat(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    extents = b.tensors[source].shape[2:]
+    same = [other for other in made if b.tensors[other].shape[2:] == extents]
+    others = draw(st.lists(st.sampled_from(same), min_size=1, max_size=3))
+    return b.concat(name, source, *others)
+
+
+_GROWERS: tuple[Grower, ...] = (
+    _conv,
+    _conv,
+    _depthwise,
+    _residual,
+    _pool,
+    _eltwise,
+    _rescale,
+    _concat,
+)
+
+
+def run(program: Program, inputs: dict[str, np.ndarray], order: int | None) -> np.ndarray:
+    """Memory after `program`, executed in the order of its text or a random legal one."""
+    machine = Machine(program.design, program.memory_bytes)
+    image = program.memory_image()
+    machine.memory.write(np.zeros(1, np.int64), image[None], True)
+    for name in program.inputs:
+        layout = program.tensors[name]
+        raw = layout.pack(inputs[name])
+        machine.memory.write(np.array([layout.address]), raw[None], True)
+    instructions = decode(program.instructions)
+    indices = (
+        isa.program_order(program, instructions)
+        if order is None
+        else isa.random_order(program, instructions, order)
+    )
+    for index in indices:
+        machine.execute(instructions[index])
+    return machine.memory.data
+
+
+def check(workload: Workload, program: Program, seed: int = 0) -> None:
+    """Every byte of every tensor, padding included, is what the integer reference says.
+
+    The program runs in its own order and in two random ones.
+    """
+    inputs = draw_inputs(workload, seed)
+    expected = reference.run(workload, inputs)
+    for order in (None, seed, seed + 1):
+        memory = run(program, inputs, order)
+        for name, layout in program.tensors.items():
+            found = memory[layout.address : layout.address + layout.bytes]
+            assert np.array_equal(found, layout.pack(expected[name])), (name, order)
+            assert np.array_equal(layout.unpack(found), expected[name]), (name, order)
