@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import numpy as np
 import pytest
 
 from intaglio import api, cli
+from intaglio.hw.npu_model import UnitCounters
+from intaglio.sim import verify as proof
+from intaglio.sim.verify_report import Difference, VerifyReport
+from intaglio.templates import artifact as artifacts
+from tests.nets import tiny
 
 NETS = Path(__file__).with_name("nets.py")
 TINY = f"{NETS}:tiny"
@@ -204,6 +210,143 @@ def test_wrong_calibration_is_refused(
     line = ("compile", TINY, "--calibration", tmp_path / "data.npz", "-o", tmp_path / "out")
     assert shell.refusal(*line) == (1, sentence)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of the tiny network, which no test changes."""
+    folder = tmp_path_factory.mktemp("compiled") / "artifact"
+    module, inputs = tiny()
+    api.compile(module, inputs, output=folder, name="tiny")
+    return folder
+
+
+@pytest.fixture
+def artifact(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of that artifact."""
+    return Path(shutil.copytree(compiled, tmp_path / "artifact"))
+
+
+def test_compile_says_what_it_wrote(shell: Shell, tmp_path: Path) -> None:
+    code, answer = shell.json("compile", TINY, "-o", tmp_path / "out")
+    assert code == 0
+    assert answer["calibration"] == "one seeded normal image"
+    assert answer["layers"] == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_an_existing_output_is_kept(shell: Shell, artifact: Path) -> None:
+    before = (artifact / "artifact.json").read_bytes()
+    assert shell.refusal("compile", TINY, "-o", artifact) == (
+        2,
+        f"output '{artifact}' exists; name another one or add --force to replace it",
+    )
+    assert (artifact / "artifact.json").read_bytes() == before
+
+
+def test_force_replaces_an_artifact(shell: Shell, artifact: Path) -> None:
+    (artifact / "verify.json").write_text("{}")
+    assert shell("compile", TINY, "-o", artifact, "--force")[0] == 0
+    assert not (artifact / "verify.json").exists()
+
+
+def test_force_replaces_nothing_but_artifacts(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    code, sentence = shell.refusal("compile", TINY, "-o", tmp_path, "--force")
+    assert (code, sentence) == (
+        2,
+        f"output '{tmp_path}' exists and is no artifact, so it is not replaced; name another one",
+    )
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_interrupted_compile_leaves_nothing(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifacts, "emit", interrupted)
+    line = ("compile", TINY, "-o", tmp_path / "out")
+    assert shell.refusal(*line) == (130, "interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["simulate", "verify", "report"])
+def test_a_folder_that_is_no_artifact_is_refused(shell: Shell, verb: str, tmp_path: Path) -> None:
+    assert shell.refusal(verb, tmp_path) == (
+        1,
+        f"{tmp_path}/artifact.json: cannot be read (No such file or directory); name a folder "
+        "that compile wrote",
+    )
+
+
+@pytest.mark.parametrize("verb", ["simulate", "verify", "report"])
+def test_a_corrupt_artifact_is_refused(shell: Shell, verb: str, artifact: Path) -> None:
+    path = artifact / "program.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert shell.refusal(verb, artifact) == (
+        1,
+        f"{path}: its SHA-256 is not the one artifact.json names; compile the model again",
+    )
+
+
+def test_report_without_a_verification_says_so(shell: Shell, artifact: Path) -> None:
+    code, out, _ = shell("report", artifact)
+    assert code == 0
+    assert out.endswith("\nnot verified; run intaglio verify\n")
+    answer = shell.json("report", artifact)[1]
+    assert answer["verified"] is None
+    assert [row["cycles_rtl"] for row in answer["layers"]] == [None] * 4
+
+
+def test_a_corrupt_verification_is_refused(shell: Shell, artifact: Path) -> None:
+    (artifact / "verify.json").write_text('{"images": 1}')
+    assert shell.refusal("report", artifact) == (
+        1,
+        f"{artifact}/verify.json: is corrupt (KeyError: 'words_compared'); run intaglio verify "
+        "again",
+    )
+
+
+def test_verify_without_a_compiler_names_the_fix(
+    shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert shell.refusal("verify", artifact) == (
+        1,
+        "the C++ compiler g++ is not on PATH; run: apt-get install g++",
+    )
+
+
+def test_verify_exits_1_on_the_first_difference(
+    shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Difference(0, "conv1", "conv1", 3, (1, 2), 5, -5)
+    units = (UnitCounters(0, 0, 0, 0),) * 4
+    found = VerifyReport("tiny", 0, 1, 10, 1, first, (100,), 100, (), units, 0, 0)
+    monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
+    code, out, _ = shell("verify", artifact)
+    assert code == 1
+    assert (
+        "image 0, layer 'conv1': tensor 'conv1' channel 3, position (1, 2): expected 5, got -5"
+        in out
+    )
+
+
+def test_data_that_are_not_numbers_are_wrong_usage(
+    shell: Shell, artifact: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "data.npz", images=np.array([["a", "b"]]))
+    assert shell.refusal("verify", artifact, "--data", tmp_path / "data.npz") == (
+        2,
+        "data 'images' holds <U1, real numbers are needed; convert it to float32",
+    )
+
+
+def test_an_unknown_demo_network_is_wrong_usage(shell: Shell) -> None:
+    expected = (2, "unknown network 'alexnet'; the demo has lenet5 and resnet8")
+    assert shell.refusal("demo", "alexnet") == expected
 
 
 def test_an_exception_that_nobody_meant_exits_70(
