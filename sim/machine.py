@@ -26,6 +26,8 @@ from intaglio.templates.npu.isa import (
 
 _GATHER_ELEMENTS = 1 << 22
 """Array operands that one step of a COMPUTE gathers at most; bounds the memory it takes."""
+_EXACT_PRODUCTS = (1 << 24) // (255 * 128)
+"""Products of 8 bits whose sum is exact in float32, in any order."""
 
 
 class Storage:
@@ -211,7 +213,8 @@ class Machine:
                 f"{design.groups} words of a tile row"
             )
         sums = np.zeros((pixels, design.cols))
-        step = max(1, _GATHER_ELEMENTS // (pixels * design.rows))
+        step = min(_EXACT_PRODUCTS, _GATHER_ELEMENTS // pixels) // design.rows
+        step = max(1, step)
         for first in range(0, tiles, step):
             chosen = np.arange(first, min(tiles, first + step))
             sums += self._products(i, chosen)
@@ -224,9 +227,9 @@ class Machine:
         self.accumulated[target] = True
 
     def _products(self, i: Instruction, tiles: np.ndarray) -> np.ndarray:
-        """Sums of `tiles` (indices in execution order) in float64, of shape (pixels, cols).
+        """Sums of a few `tiles` (indices in execution order) in float32, of shape (pixels, cols).
 
-        Exact: every partial sum is an integer below 2**53.
+        Exact: every partial sum is an integer below 2**24.
         """
         rows, cols = self.design.rows, self.design.cols
         starts = self._pixel_offsets(i)[:, None] + self._tile_offsets(i, tiles)[None, :]
@@ -240,8 +243,8 @@ class Machine:
             self.activation.refuse_undefined(starts, defined | ~used)
         if i["input_signed"]:
             vectors = vectors.view(np.int8)
-        left = vectors.reshape(len(starts), -1).astype(np.float64)
-        product: np.ndarray = left @ weights.reshape(-1, cols).astype(np.float64)
+        left = vectors.reshape(len(starts), -1).astype(np.float32)
+        product: np.ndarray = left @ weights.reshape(-1, cols).astype(np.float32)
         return product
 
     @staticmethod

@@ -82,6 +82,10 @@ class VectorWork:
     port: PortUse
 
 
+_FIELDS = tuple(FIELDS[op] for op in (Opcode.LOAD, Opcode.COMPUTE, Opcode.DRAIN, Opcode.STORE))
+"""Fields by unit: the instructions of one unit share theirs."""
+
+
 class Plan:
     """Columns of the Program as lists, and the work of each instruction on demand."""
 
@@ -95,7 +99,8 @@ class Plan:
         self.push = _unit_lists(column(instructions, HEADER["push"]))
         self.layer: list[int] = column(instructions, HEADER["layer"]).tolist()
         self.mark: list[int] = column(instructions, HEADER["mark"]).tolist()
-        self._columns: dict[tuple[Opcode, str], list[int]] = {}
+        self._columns: dict[tuple[int, str], list[int]] = {}
+        self._boxes: dict[int, Box] = {}
 
     def is_sync(self, index: int) -> bool:
         """Whether the instruction is tokens only."""
@@ -103,11 +108,10 @@ class Plan:
 
     def field(self, index: int, name: str) -> int:
         """One field of one instruction."""
-        opcode = Opcode(self.opcode[index])
-        family = (Opcode(opcode & 3 | 4), name)
-        if family not in self._columns:
-            self._columns[family] = column(self.words, FIELDS[opcode][name]).tolist()
-        return self._columns[family][index]
+        key = self.unit[index], name
+        if key not in self._columns:
+            self._columns[key] = column(self.words, _FIELDS[self.unit[index]][name]).tolist()
+        return self._columns[key][index]
 
     def compute_work(self, index: int) -> tuple[int, int]:
         """Tiles and pixels of a COMPUTE."""
@@ -117,6 +121,11 @@ class Plan:
 
     def box(self, index: int) -> Box:
         """The box of a LOAD or STORE."""
+        if index not in self._boxes:
+            self._boxes[index] = self._box(index)
+        return self._boxes[index]
+
+    def _box(self, index: int) -> Box:
         words, rows, planes = (self.field(index, n) for n in ("words", "rows", "planes"))
         present = words and rows and planes
         runs = tuple(self._runs(index, plane) for plane in range(planes)) if present else ()
