@@ -12,7 +12,7 @@ from intaglio.templates.npu.mapping import (
     ArrayMapping,
     Tile,
     WindowMapping,
-    chunks_of,
+    chunk_count,
     constant_words,
     cut,
     pieces_of,
@@ -84,7 +84,8 @@ class _ArrayCost:
         self.columns = cut(shape.x.outputs, mapping.tile_x)
         self.tiles = len(self.rows) * len(self.columns)
         self.weight_tiles = sum(shape.tiles(t) for touched in shape.touched for t in touched)
-        self.chunks = [len(chunks_of(shape, touched, mapping)) for touched in shape.touched]
+        counts = {t: chunk_count(shape, t, mapping) for t in set(shape.touched)}
+        self.chunks = [counts[touched] for touched in shape.touched]
 
     def filled(self) -> ArrayMapping:
         """The mapping with what it costs."""
@@ -155,12 +156,11 @@ class _ArrayCost:
     def _inputs(self) -> tuple[int, int]:
         """Words and loads of inputs."""
         mapping = self.mapping
-        pieces = [
-            piece
-            for touched in self.shape.touched
-            for touch in touched
-            for piece in pieces_of(touch, mapping.input_blocks)
-        ]
+        split = {
+            touched: [p for touch in touched for p in pieces_of(touch, mapping.input_blocks)]
+            for touched in set(self.shape.touched)
+        }
+        pieces = [piece for touched in self.shape.touched for piece in split[touched]]
         distinct = list(dict.fromkeys(pieces))
         if mapping.resident:
             return self._words(distinct, resident=True), len(distinct) * self.tiles

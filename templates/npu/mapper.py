@@ -20,8 +20,8 @@ from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
     WindowMapping,
+    chunk_count,
     chunk_words,
-    chunks_of,
     constant_words,
     table_words,
 )
@@ -179,7 +179,7 @@ def _chunks(
             break
         chunk = _chunk(shape, loaded, tiles)
         probe = ArrayMapping(1, 1, loaded, *chunk, False, False, 1, slots, 1)
-        total = sum(len(chunks_of(shape, touched, probe)) for touched in shape.touched)
+        total = sum(chunk_count(shape, touched, probe) for touched in shape.touched)
         held = room // chunk_words(probe, design)
         found[total if total <= held else slots, chunk] = None
     return tuple(found)

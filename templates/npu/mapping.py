@@ -144,6 +144,14 @@ def chunks_of(shape: ArrayShape, touched: Sequence[Touch], mapping: ArrayMapping
     return chunks
 
 
+def chunk_count(shape: ArrayShape, touched: Sequence[Touch], mapping: ArrayMapping) -> int:
+    """How many chunks `chunks_of` gives."""
+    inner = blocks_of(shape.y.kernel, mapping.chunk_fy)
+    inner *= blocks_of(shape.columns, mapping.chunk_columns)
+    pieces = [piece for touch in touched for piece in pieces_of(touch, mapping.input_blocks)]
+    return inner * sum(blocks_of(p.end - p.first, mapping.chunk_blocks) for p in pieces)
+
+
 def pieces_of(touch: Touch, blocks: int) -> list[Touch]:
     """`touch` in pieces of at most `blocks` blocks."""
     return [
