@@ -14,11 +14,18 @@ from intaglio.hw.verilator import Model, build
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Instruction, Opcode, Unit, encode
 from tests.hw.dma_model import Sizes, execute, random_program
 
+pytestmark = pytest.mark.rtl
+
 BASE = 0x40_0000_0000 >> 4
 ACT_WORDS = 512
 PROGRAM = 0x100
 WATCHDOG = 2000
-SHAPES = [(4, 4), (16, 16), (16, 4)]
+SHAPES = [
+    (4, 4),
+    (8, 4),
+    pytest.param((16, 16), marks=pytest.mark.slow),
+    pytest.param((16, 4), marks=pytest.mark.slow),
+]
 """Lanes and bytes of a memory beat."""
 
 
