@@ -63,7 +63,8 @@ class NpuTemplate:
 
     def supports(self, op: Op, workload: Workload, design: NpuDesign) -> str | None:
         """Why `design` cannot execute `op`, with the way out; None when it can."""
-        return npu_supports.supports(op, workload, design)
+        reason = npu_supports.supports(op, workload, design)
+        return npu_schedule.misfit(op, workload, design) if reason is None else reason
 
     def schedule(
         self, workload: Workload, design: NpuDesign, progress: Progress | None = None

@@ -168,6 +168,20 @@ def test_a_design_that_is_not_there_is_wrong_usage(shell: Shell) -> None:
     assert shell.refusal("check", TINY, "--design", "none.toml") == expected
 
 
+def test_a_design_that_cannot_hold_a_tile_is_refused(shell: Shell, tmp_path: Path) -> None:
+    path = write_design(tmp_path, "rows = 64\ncols = 64\nweight_buffer_kib = 1\n")
+    sentence = (
+        "conv1: one tile needs 4864 bytes of the weight buffer, which holds 1024; raise "
+        "weight_buffer_kib to 8"
+    )
+    line = ("compile", TINY, "--design", path, "-o", tmp_path / "out")
+    assert shell.refusal(*line) == (1, sentence)
+    assert not (tmp_path / "out").exists()
+    code, out, _ = shell("check", TINY, "--design", path)
+    assert code == 1
+    assert sentence in out
+
+
 def test_an_unknown_template_is_wrong_usage(shell: Shell) -> None:
     expected = (2, "unknown template 'npv'; did you mean 'npu'?")
     assert shell.refusal("check", TINY, "--template", "npv") == expected

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler.workload import Op, Workload
-from intaglio.errors import UnsupportedError
+from intaglio.errors import DesignError, UnsupportedError
 from intaglio.templates.npu.allocator import Allocator
 from intaglio.templates.npu.array_steps import array_regions, array_steps
 from intaglio.templates.npu.builder import Builder
@@ -122,6 +122,22 @@ def mappings(workload: Workload, design: NpuDesign) -> dict[str, ArrayMapping | 
     }
 
 
+def misfit(op: Op, workload: Workload, design: NpuDesign) -> str | None:
+    """Why `design` cannot hold one tile of a supported operator; None when it can.
+
+    None also when another operator is not supported, since then there are no layouts to map.
+    """
+    try:
+        work = translate(op, workload, plan_layouts(workload, design), design)
+        if work is not None:
+            map_work(op.name, work, design)
+    except DesignError as error:
+        return str(error)
+    except UnsupportedError:
+        return None
+    return None
+
+
 def _refuse(workload: Workload, design: NpuDesign) -> None:
     for op in workload.ops:
         reason = supports(op, workload, design)
@@ -145,7 +161,7 @@ def schedule(workload: Workload, design: NpuDesign, progress: Progress | None = 
     for done, op in enumerate(workload.ops):
         layering.add(op)
         if progress is not None:
-            progress("scheduling", done + 1, len(workload.ops))
+            progress("schedule", done + 1, len(workload.ops))
     if not layering.layers:
         raise UnsupportedError(
             f"workload '{workload.name}' only reshapes; there is nothing to run on an npu"
