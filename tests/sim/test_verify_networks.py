@@ -1,0 +1,82 @@
+"""Random networks on the RTL of two designs: every word, and the cycles that were simulated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from intaglio.compiler.workload import Workload
+from intaglio.errors import DesignError
+from intaglio.hw.npu_model import DRIVER
+from intaglio.hw.sources import rtl_sources
+from intaglio.hw.verilator import Model
+from intaglio.sim.verify import Bench, verify
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.emit import parameters
+from intaglio.templates.npu.schedule import schedule
+from tests.compiler.builders import every_operator
+from tests.templates.npu.networks import SMALL, networks
+
+pytestmark = pytest.mark.rtl
+
+WIDE = NpuDesign(
+    rows=8,
+    cols=32,
+    lanes=8,
+    vector_lanes=8,
+    activation_buffer_kib=4,
+    weight_buffer_kib=8,
+    accumulator_buffer_kib=8,
+    memory_bytes_per_cycle=4,
+    memory_latency_cycles=100,
+    name="wide",
+)
+DESIGNS = (SMALL, WIDE)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def _bench(workload: Workload, design: NpuDesign) -> Bench:
+    hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(design).items()))
+    return Bench(workload, schedule(workload, design), hardware)
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+def test_every_operator(design: NpuDesign, cache: Path) -> None:
+    report = verify(_bench(every_operator(), design), images=3, cache=cache)
+    assert report.passed, str(report)
+    assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    workload=networks(),
+    seed=st.integers(0, 1 << 16),
+    latency=st.sampled_from((1, 7, 200)),
+    stall_permille=st.sampled_from((0, 0, 300)),
+)
+def test_random_networks(
+    cache: Path,
+    design: NpuDesign,
+    workload: Workload,
+    seed: int,
+    latency: int,
+    stall_permille: int,
+) -> None:
+    try:
+        bench = _bench(workload, replace(design, memory_latency_cycles=latency))
+    except DesignError:
+        assume(False)
+    report = verify(replace(bench, stall_permille=stall_permille), seed=seed, cache=cache)
+    assert report.passed, str(report)
+    if not stall_permille:
+        assert abs(report.cycles_simulated - report.cycles_rtl) < 0.1 * report.cycles_rtl + 50
