@@ -1,0 +1,172 @@
+"""What the npu refuses, by the whole sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from intaglio.compiler.workload import Concat, ElementType, Workload
+from intaglio.errors import UnsupportedError
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.schedule import schedule
+from intaglio.templates.npu.supports import supports
+from tests.compiler.builders import I8, Builder, every_operator
+
+
+def batch() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (2, 3, 4, 4))
+    return b.build((x,), (b.conv("op", x, 3, (1, 1)),))
+
+
+def wide() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4), ElementType(16))
+    return b.build((x,), (b.conv("op", x, 3, (1, 1)),))
+
+
+def weights() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4))
+    y = b.conv("op", x, 3, (1, 1))
+    b.tensors["op.weight"] = replace(b.tensors["op.weight"], element=ElementType(9))
+    return b.build((x,), (y,))
+
+
+def long() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 1, 1, 70000))
+    return b.build((x,), (b.pool("op", x, "max", (1, 1), (1, 1)),))
+
+
+def padded() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 1, 4, 4))
+    return b.build((x,), (b.conv("op", x, 1, (1, 1), padding=(300, 0, 0, 0)),))
+
+
+def large_kernel() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 1, 1, 2000))
+    return b.build((x,), (b.conv("op", x, 1, (1, 1500)),))
+
+
+def large_window() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 1, 300, 3))
+    return b.build((x,), (b.pool("op", x, "max", (300, 2), (1, 1)),))
+
+
+def _concat(**changes: object) -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 2, 2))
+    y = b.concat("op", x, x)
+    op = b.ops[-1]
+    assert isinstance(op, Concat)
+    first = replace(op.epilogues[0], **changes)  # type: ignore[arg-type]
+    b.ops[-1] = replace(op, epilogues=(first, op.epilogues[1]))
+    return b.build((x,), (y,))
+
+
+def clamped_differently() -> Workload:
+    return _concat(lo=0)
+
+
+def joined_residual() -> Workload:
+    return _concat(residual="x", residual_multiplier="op.1.multiplier")
+
+
+def moved() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 4, 4, 4))
+    made = b.conv("first", x, 8, (1, 1))
+    return b.build((x,), (b.rescale("op", b.reshape("fold", made, (1, 32, 2, 2))),))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            batch,
+            "op: tensor 'x' is a batch of 2; the npu runs one image at a time, so give example "
+            "inputs with a batch of 1",
+        ),
+        (
+            wide,
+            "op: tensor 'x' holds i16, the npu's elements have 8 bits; quantise its activations to "
+            "at most 8 bits",
+        ),
+        (
+            weights,
+            "op: weight 'op.weight' holds i9, the npu's weights are signed 8 bits; quantise its "
+            "weights to at most 8 bits",
+        ),
+        (
+            long,
+            "op: tensor 'x' is 70000 pixels long, the npu counts to 65535; split the feature map",
+        ),
+        (padded, "op: padding of 300 pixels, the npu pads up to 255; pad less"),
+        (
+            large_kernel,
+            "op: window of 1x1500 pixels, the npu's reach 1023; use two smaller windows one after "
+            "the other",
+        ),
+        (
+            large_window,
+            "op: window of 300x2 pixels, the npu's reach 255; use two smaller windows one after "
+            "the other",
+        ),
+        (
+            clamped_differently,
+            "op: its operands are clamped to different ranges, the npu has one for each block of "
+            "channels; clamp the operands before they are joined",
+        ),
+        (
+            joined_residual,
+            "op: an operand has a residual or a table, which the npu cannot join; apply it before "
+            "the concatenation",
+        ),
+        (
+            moved,
+            "op: reads 'fold.out', which a reshape turned from 8x4x4 into 32x2x2 without moving "
+            "data; only a linear layer, another reshape or the network's output can follow such a "
+            "reshape",
+        ),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
+    workload = make()
+    op = next(op for op in workload.ops if op.name == "op")
+    assert supports(op, workload, NpuDesign()) == sentence
+    with pytest.raises(UnsupportedError) as caught:
+        schedule(workload, NpuDesign())
+    assert str(caught.value) == sentence
+
+
+def test_every_operator_is_supported() -> None:
+    workload = every_operator()
+    assert [supports(op, workload, NpuDesign()) for op in workload] == [None] * len(workload.ops)
+
+
+def test_a_workload_without_weights_has_no_program() -> None:
+    full = every_operator()
+    bare = replace(full, constants={})
+    with pytest.raises(UnsupportedError) as caught:
+        schedule(bare, NpuDesign())
+    assert str(caught.value) == (
+        "workload 'built' has no weights; lower it from a model to schedule it"
+    )
+
+
+def test_a_workload_that_only_reshapes_has_no_program() -> None:
+    b = Builder()
+    x = b.tensor("x", (1, 4, 2, 2), I8)
+    workload = b.build((x,), (b.reshape("flat", x, (1, 16)),))
+    with pytest.raises(UnsupportedError) as caught:
+        schedule(workload, NpuDesign())
+    assert str(caught.value) == (
+        "workload 'built' only reshapes; there is nothing to run on an npu"
+    )

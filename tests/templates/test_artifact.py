@@ -1,0 +1,184 @@
+"""Artifacts: whole or not there, and every change noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intaglio.compiler.workload import Workload
+from intaglio.errors import ArtifactError, UsageError
+from intaglio.templates import artifact
+from intaglio.templates.artifact import MANIFEST, Artifact
+from intaglio.templates.npu.program import Program, to_dict
+from intaglio.templates.npu.schedule import schedule
+from tests.compiler.builders import every_operator
+from tests.templates.npu.networks import SMALL
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return every_operator()
+
+
+@pytest.fixture(scope="module")
+def program(workload: Workload) -> Program:
+    return schedule(workload, SMALL)
+
+
+def test_an_artifact_is_what_was_written(
+    workload: Workload, program: Program, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "out"
+    artifact.write(folder, workload, program, info={"seed": 3})
+    opened = Artifact.open(folder)
+    assert to_dict(opened.program) == to_dict(program)
+    assert np.array_equal(opened.program.image, program.image)
+    assert opened.workload.ops == workload.ops
+    assert dict(opened.info) == {"seed": 3}
+    assert opened.rtl_files[-1] == folder / "rtl" / f"{opened.top}.sv"
+    assert all(path.is_file() for path in opened.rtl_files)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_an_existing_folder_is_not_replaced(
+    workload: Workload, program: Program, tmp_path: Path
+) -> None:
+    artifact.write(tmp_path / "out", workload, program, info={})
+    with pytest.raises(UsageError) as caught:
+        artifact.write(tmp_path / "out", workload, program, info={})
+    assert str(caught.value) == (
+        f"output '{tmp_path / 'out'}' exists; name another one or add --force to replace it"
+    )
+    artifact.write(tmp_path / "out", workload, program, info={"seed": 9}, force=True)
+    assert Artifact.open(tmp_path / "out").info["seed"] == 9
+
+
+def test_a_folder_that_is_no_artifact_is_never_replaced(
+    workload: Workload, program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError) as caught:
+        artifact.write(tmp_path / "photos", workload, program, info={}, force=True)
+    assert str(caught.value) == (
+        f"output '{tmp_path / 'photos'}' exists and is no artifact, so it is not replaced; name "
+        "another one"
+    )
+
+
+class Stop(BaseException):
+    """Stands for an interrupt."""
+
+
+@pytest.mark.parametrize("where", ["emit", "save_program"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_nothing_half_written_is_left(
+    workload: Workload,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    existing: bool,
+) -> None:
+    if existing:
+        artifact.write(tmp_path / "out", workload, program, info={"seed": 1})
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    monkeypatch.setattr(artifact, where, stop)
+    with pytest.raises(Stop):
+        artifact.write(tmp_path / "out", workload, program, info={}, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == (["out"] if existing else [])
+    if existing:
+        assert Artifact.open(tmp_path / "out").info["seed"] == 1
+
+
+def test_the_old_artifact_returns_when_the_new_one_cannot_be_moved(
+    workload: Workload, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact.write(tmp_path / "out", workload, program, info={"seed": 1})
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="^$"):
+        artifact.write(tmp_path / "out", workload, program, info={}, force=True)
+    assert Artifact.open(tmp_path / "out").info["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["workload.json", "program.safetensors", "rtl/npu_top.sv", "images/memory.bin"],
+)
+def test_a_changed_file_is_named(
+    workload: Workload, program: Program, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "out"
+    artifact.write(folder, workload, program, info={})
+    raw = bytearray((folder / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (folder / name).write_bytes(bytes(raw))
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(folder)
+    assert str(caught.value) == (
+        f"{folder / name}: its SHA-256 is not the one artifact.json names; compile the model again"
+    )
+
+
+def test_a_missing_file_is_named(workload: Workload, program: Program, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    artifact.write(folder, workload, program, info={})
+    (folder / "program.json").unlink()
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(folder)
+    assert str(caught.value) == (
+        f"{folder / 'program.json'}: cannot be read (No such file or directory); compile the model "
+        "again"
+    )
+
+
+def test_a_folder_without_an_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / MANIFEST}: cannot be read (No such file or directory); name a folder that "
+        "compile wrote"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is corrupt (JSONDecodeError: Expecting property name enclosed in double quotes: "),
+        ('{"schema": 1}', "is corrupt (KeyError: 'files')"),
+        ("[]", "is corrupt (TypeError: "),
+        ('{"schema": 1, "files": [], "info": {}}', "is corrupt (no list of files)"),
+        (
+            '{"schema": 2, "files": {}, "info": {}}',
+            "schema 2 is not 1, the one this version reads",
+        ),
+    ],
+)
+def test_a_bad_manifest(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / MANIFEST}: {reason}")
+    assert str(caught.value).endswith("; compile the model again")
+
+
+def test_the_manifest_names_every_file(
+    workload: Workload, program: Program, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    artifact.write(folder, workload, program, info={})
+    named = json.loads((folder / MANIFEST).read_text())["files"]
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert set(named) == present - {MANIFEST}
