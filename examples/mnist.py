@@ -72,15 +72,18 @@ class Result:
         return asdict(self)
 
     def __str__(self) -> str:
+        rows = (
+            (f"accuracy on {HELD_OUT} held-out digits, float", f"{self.accuracy_float:.1%}"),
+            (f"accuracy on {HELD_OUT} held-out digits, integer", f"{self.accuracy_integer:.1%}"),
+            ("cycles an image, simulated", f"{self.cycles_simulated}"),
+            ("cycles an image, measured in RTL", f"{self.cycles_rtl}"),
+            ("utilisation of the array, simulated", f"{self.utilisation:.1%}"),
+        )
         verdict = "all equal" if self.mismatches == 0 else f"{self.mismatches} differ"
         return "\n".join(
             (
-                f"network                            {self.network}",
-                f"accuracy, float                    {self.accuracy_float:.1%}",
-                f"accuracy, integer                  {self.accuracy_integer:.1%}",
-                f"cycles an image, simulated         {self.cycles_simulated}",
-                f"cycles an image, measured in RTL   {self.cycles_rtl}",
-                f"utilisation of the array, simulated {self.utilisation:.1%}",
+                f"{self.network} on real digits",
+                *(f"  {what:44s} {value:>8s}" for what, value in rows),
                 f"{self.words_compared} words of the RTL compared with the integer reference over "
                 f"{self.images} real images: {verdict}",
             )

@@ -16,18 +16,20 @@ Model = tuple[nn.Module, tuple[Tensor, ...]]
 class LeNet5(nn.Module):
     """Two convolutions and three linear layers on 28 x 28 grey images (LeCun et al., 1998).
 
-    ReLU and max pooling replace the original's sigmoids and averages.
+    ReLU and max pooling replace the original's sigmoids and averages.  `width` scales the
+    channels of every layer but the last.
     """
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, 5)
+        conv1, conv2, fc1, fc2 = (max(1, round(width * n)) for n in (6, 16, 120, 84))
+        self.conv1 = nn.Conv2d(1, conv1, 5, padding=2)
+        self.conv2 = nn.Conv2d(conv1, conv2, 5)
         self.pool = nn.MaxPool2d(2)
         self.relu = nn.ReLU()
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, classes)
+        self.fc1 = nn.Linear(conv2 * 5 * 5, fc1)
+        self.fc2 = nn.Linear(fc1, fc2)
+        self.fc3 = nn.Linear(fc2, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 1, 28, 28) to logits (N, classes)."""

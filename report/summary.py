@@ -27,9 +27,8 @@ class Verified:
 
     def __str__(self) -> str:
         verdict = "all equal" if not self.mismatches else f"{self.mismatches} differ"
-        return (
-            f"verified: {self.words_compared} words compared over {self.images} images, {verdict}"
-        )
+        images = "1 image" if self.images == 1 else f"{self.images} images"
+        return f"verified: {self.words_compared} words compared over {images}, {verdict}"
 
 
 def load_verified(path: Path) -> Verified:
@@ -89,8 +88,8 @@ class Summary:
     def __str__(self) -> str:
         parameters = ", ".join(f"{key} {value}" for key, value in self.design.items())
         proof = str(self.verified) if self.verified else "not verified; run intaglio verify"
-        heading = f"{self.name} on {parameters}; {self.memory_bytes} bytes of memory"
-        return "\n".join([heading, "", *self._table(), "", proof])
+        heading = (f"{self.name}: {self.memory_bytes} bytes of memory", f"design: {parameters}")
+        return "\n".join([*heading, "", *self._table(), "", proof])
 
     def _table(self) -> list[str]:
         width = max(len(row.name) for row in (*self.layers, self._total()))

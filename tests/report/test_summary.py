@@ -20,7 +20,8 @@ SUMMARY = Summary("net", {"rows": 4, "cols": 4}, 512, ROWS, 100, 0.5, VERIFIED)
 
 def test_the_text_shows_layers_totals_and_proof() -> None:
     assert str(SUMMARY).splitlines() == [
-        "net on rows 4, cols 4; 512 bytes of memory",
+        "net: 512 bytes of memory",
+        "design: rows 4, cols 4",
         "",
         "layer         op              macs instructions  simulated        RTL    use",
         "conv1         Conv2d           640           12         90         91  50.0%",
@@ -32,8 +33,8 @@ def test_the_text_shows_layers_totals_and_proof() -> None:
 
 
 def test_differences_are_counted_in_words() -> None:
-    different = dataclasses.replace(VERIFIED, mismatches=3)
-    assert str(different) == "verified: 70 words compared over 2 images, 3 differ"
+    different = dataclasses.replace(VERIFIED, images=1, mismatches=3)
+    assert str(different) == "verified: 70 words compared over 1 image, 3 differ"
 
 
 def test_without_verification_there_is_no_measured_number() -> None:
@@ -41,7 +42,7 @@ def test_without_verification_there_is_no_measured_number() -> None:
     unverified = dataclasses.replace(SUMMARY, layers=rows, verified=None)
     lines = str(unverified).splitlines()
     assert lines[-1] == "not verified; run intaglio verify"
-    assert all(line.split()[-2] == "-" for line in lines[3:6])
+    assert all(line.split()[-2] == "-" for line in lines[4:7])
     assert unverified.to_dict()["verified"] is None
 
 
