@@ -1,0 +1,93 @@
+"""axi_burst_split: bursts cover a run exactly, keep to 256 beats and never cross 4 KiB."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import cocotb
+
+from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, value
+
+RUN = ["run_addr_i", "run_beats_i", "run_last_i"]
+BURST = ["burst_addr_o", "burst_beats_o", "burst_last_o"]
+PAGE = 4096
+
+
+def _run(dut: Any, page_offset: int, beats: int, last: int) -> dict[str, int]:
+    size = value(dut.BeatBytes)
+    page = random.getrandbits(len(dut.run_addr_i) - 13) * PAGE
+    address = page + page_offset // size * size
+    return {"run_addr_i": address, "run_beats_i": beats, "run_last_i": last}
+
+
+def _random_runs(dut: Any, count: int) -> Iterator[dict[str, int]]:
+    """Runs that start anywhere in a page, many of them just before or after its end."""
+    size = value(dut.BeatBytes)
+    for _ in range(count):
+        offset = random.choice([random.randrange(PAGE), PAGE - size, PAGE - 2 * size, 0])
+        beats = random.choice([1, 2, 255, 256, 257, random.randrange(1, 1200)])
+        yield _run(dut, offset, beats, random.getrandbits(1))
+
+
+def _bursts(dut: Any, runs: list[dict[str, int]]) -> list[Item]:
+    size, expected = value(dut.BeatBytes), []
+    for run in runs:
+        address, left = run["run_addr_i"], run["run_beats_i"]
+        while left:
+            beats = min(left, 256, (PAGE - address % PAGE) // size)
+            left -= beats
+            last = int(left == 0 and run["run_last_i"])
+            expected.append(dict(zip(BURST, (address, beats, last), strict=True)))
+            address += beats * size
+    return expected
+
+
+def _ends(dut: Any, pause: float, stall: float) -> tuple[Driver, Monitor]:
+    driver = Driver(dut, "run_valid_i", "run_ready_o", RUN, pause)
+    return driver, Monitor(dut, "burst_valid_o", "burst_ready_i", BURST, stall)
+
+
+@bench(30_000)
+async def covers_every_run_under_stalls(dut: Any) -> None:
+    await begin(dut)
+    for pause, stall in ((0.0, 0.0), (0.6, 0.0), (0.0, 0.6), (0.4, 0.4)):
+        driver, monitor = _ends(dut, pause, stall)
+        runs = list(_random_runs(dut, 100))
+        await driver.send(runs)
+        await clock(dut, 200)
+        monitor.stop()
+        assert monitor.taken == _bursts(dut, runs)
+
+
+@bench(2_000)
+async def bursts_follow_without_a_gap(dut: Any) -> None:
+    await begin(dut)
+    driver, monitor = _ends(dut, 0.0, 0.0)
+    runs = list(_random_runs(dut, 30))
+    await driver.send(runs)
+    await clock(dut, 100)
+    assert monitor.taken == _bursts(dut, runs)
+    assert monitor.cycles[-1] - monitor.cycles[0] == len(monitor.taken) - 1
+
+
+@bench(5_000)
+async def a_reset_forgets_the_run(dut: Any) -> None:
+    await begin(dut)
+    for _ in range(20):
+        driver, monitor = _ends(dut, 0.0, 0.7)
+        task = cocotb.start_soon(driver.send([_run(dut, 0, 4000, 1)] * 3))
+        await clock(dut, random.randrange(3, 15))
+        task.cancel()
+        monitor.stop()
+        dut.run_valid_i.value = 0
+        await reset(dut, 1)
+        await clock(dut, 2)
+        assert value(dut.burst_valid_o) == 0
+        driver, monitor = _ends(dut, 0.0, 0.3)
+        run = _run(dut, PAGE - 16, 20, 1)
+        await driver.send([run])
+        await clock(dut, 40)
+        monitor.stop()
+        assert monitor.taken == _bursts(dut, [run])

@@ -1,0 +1,41 @@
+"""Every RTL module by itself, in cocotb: stalls, resets, back-pressure, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from intaglio.hw.sources import rtl_sources
+from tests.rtl.cocotb_runner import Block, run_block
+
+pytestmark = pytest.mark.rtl
+
+BLOCKS = (
+    Block("axi_burst_split", (("BeatBytes", 4),)),
+    Block("axi_burst_split", (("BeatBytes", 16),)),
+    Block("delay_line", (("Width", 5), ("Cycles", 2))),
+    Block("delay_line", (("Width", 3), ("Cycles", 7))),
+    Block("fifo", (("Width", 12), ("Depth", 4))),
+    Block("fifo", (("Width", 3), ("Depth", 2))),
+    Block("ram_1r1w", (("Width", 9), ("Depth", 16))),
+    Block("ram_2p", (("Width", 9), ("Depth", 16))),
+    Block("stream_narrow", (("InBits", 32), ("OutBits", 8))),
+    Block("stream_narrow", (("InBits", 8), ("OutBits", 8))),
+    Block("stream_widen", (("InBits", 8), ("OutBits", 32))),
+    Block("stream_widen", (("InBits", 8), ("OutBits", 8))),
+    Block("npu_tokens"),
+    Block("npu_marks"),
+)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_block(block: Block, tmp_path: Path) -> None:
+    outcome = run_block(block, tmp_path)
+    assert not outcome.failed, outcome.log
+    assert outcome.passed, outcome.log
+
+
+def test_every_module_has_its_tests() -> None:
+    modules = {path.stem for path in rtl_sources("npu")} - {"npu_isa_pkg"}
+    assert {block.name for block in BLOCKS} == modules
