@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +78,8 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedPro
             f"{type(model).__name__} is in training mode; call its eval() before capturing it"
         )
     try:
-        with quiet():
+        # On failure torch prints the partial graph to stderr; the raised sentence replaces it.
+        with quiet(), redirect_stderr(StringIO()):
             return torch.export.export(model, example_inputs, strict=False)
     except GuardOnDataDependentSymNode as error:
         raise CaptureError(

@@ -84,12 +84,13 @@ def refusal(model: nn.Module, *inputs: Tensor) -> str:
     return str(caught.value)
 
 
-def test_a_branch_on_data_is_refused() -> None:
+def test_a_branch_on_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     line = line_of(Branching.forward, "if x.sum()")
     assert refusal(Branching().eval(), images(1, 4)) == (
         f"a branch or a size depends on data at {line}; replace the branch by arithmetic such as "
         "torch.where, or move it out of the model"
     )
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_size_that_depends_on_data_is_refused() -> None:
