@@ -50,15 +50,15 @@ class ArrayInputs:
             if self._first_row(strip) + self.shape.y.loaded(self.tiles[strip].height) > first
         ]
 
-    def local(self, index: int, loaded: Touch, items: list[Item]) -> LocalBox:
-        """Where the rows of tile `index` and the blocks of `loaded` are in the buffer."""
+    def local(self, index: int, loaded: Touch, start: int) -> LocalBox:
+        """Where tile `index` finds `loaded` in the slot, or the region, that starts at `start`."""
         tile, y = self.tiles[index], self.shape.y
         width = row_words(self.shape, tile.x, tile.width, self.place.design.lanes)
         if not self.mapping.resident:
-            return LocalBox(items[0].start, width, y.loaded(tile.height) * width)
+            return LocalBox(start, width, y.loaded(tile.height) * width)
         plane = y.loaded(y.outputs) * width
-        start = items[0].start + loaded.first * plane + self._first_row(index) * width
-        return LocalBox(start, width, plane)
+        first = loaded.first * plane + self._first_row(index) * width
+        return LocalBox(start + first, width, plane)
 
     def element(self, tile: Tile) -> int:
         """Elements of a packed row in the buffer before the first that `tile` reads."""
@@ -81,18 +81,17 @@ class ArrayInputs:
                 )
                 skip = max(seen - self._first_row(index), 0)
             need, base = self.place.regions["input"]
-            slot, end = len(self.strips), base + need.words
-            whole = Item("input", slot, need.space, base, end)
-            start = self.local(index, loaded, [whole]).start
-            load = self._load(index, loaded, start, skip)
-            self.strips[key] = Item("input", slot, need.space, base, end, (load,))
+            load = self._load(index, loaded, base, skip)
+            self.strips[key] = Item(
+                "input", len(self.strips), need.space, base, base + need.words, (load,)
+            )
         return self.strips[key]
 
     def _load(self, index: int, loaded: Touch, start: int, skip: int) -> Draft:
-        """The LOAD of what tile `index` reads, without its first `skip` rows, to word `start`."""
+        """The LOAD of what tile `index` reads of `loaded`, without its first `skip` rows."""
         tile, y, x = self.tiles[index], self.shape.y, self.shape.x
         rows = y.span(tile.y, tile.height).without_first(skip, y.memory_step)
-        local = self.local(index, loaded, [Item("input", 0, self.ring.need.space, start, start)])
+        local = self.local(index, loaded, start)
         box = LocalBox(start + skip * local.row_words, local.row_words, local.plane_words)
         operand = self.operands[loaded.operand]
         if self.shape.pixel_bytes:

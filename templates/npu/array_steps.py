@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from intaglio.compiler.workload import Requantise, Workload
+from intaglio.compiler.workload import Requantise
 from intaglio.templates.npu.array_inputs import ArrayInputs
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
@@ -55,11 +55,9 @@ def array_regions(
     return tuple(needs)
 
 
-def array_steps(
-    work: ArrayWork, mapping: ArrayMapping, workload: Workload, place: Place
-) -> list[Step]:
+def array_steps(work: ArrayWork, mapping: ArrayMapping, place: Place) -> list[Step]:
     """The steps of `work`, in order."""
-    return list(_ArraySteps(work, mapping, workload, place).generate())
+    return list(_ArraySteps(work, mapping, place).generate())
 
 
 @dataclass(slots=True)
@@ -68,7 +66,6 @@ class _ArraySteps:
 
     work: ArrayWork
     mapping: ArrayMapping
-    workload: Workload
     place: Place
     tiles: list[Tile] = field(init=False)
     inputs: ArrayInputs = field(init=False)
@@ -117,7 +114,7 @@ class _ArraySteps:
             last = position == len(chunks) - 1
             inputs = self.inputs.items(index, chunk.loaded)
             weights = self._weights(output, position, chunk, last)
-            local = self.inputs.local(index, chunk.loaded, inputs)
+            local = self.inputs.local(index, chunk.loaded, inputs[0].start)
             compute = self._compute(index, chunk, weights.start, local, position > 0)
             if last:
                 records = weights.start + chunk.tiles * self.design.rows * self.design.groups

@@ -102,6 +102,42 @@ class NpuDesign:
         """Multiply-accumulates the array does in a cycle."""
         return self.rows * self.cols
 
+    @classmethod
+    def space(cls) -> dict[str, tuple[int, ...]]:
+        """The fields that a search may choose, each with every value that some design has."""
+        kib = tuple(1 << i for i in range(13))
+        return {
+            "rows": _SIZES,
+            "cols": _SIZES,
+            "activation_buffer_kib": kib,
+            "weight_buffer_kib": kib,
+            "accumulator_buffer_kib": kib,
+            "memory_bytes_per_cycle": _SIZES,
+        }
+
+    @classmethod
+    def repaired(cls, values: Mapping[str, int | float | str]) -> NpuDesign:
+        """The design of `values`, of which each in `space()` is moved to its nearest legal value.
+
+        Columns rise to the rows, memory narrows to the rows, and the accumulators grow or shrink
+        to the words that a half may have.  Raises as `from_dict` does for everything else.
+        """
+        wanted = {**cls().to_dict(), **values}
+        rows, cols, memory, accumulators = (
+            int(wanted[key])
+            for key in ("rows", "cols", "memory_bytes_per_cycle", "accumulator_buffer_kib")
+        )
+        cols = max(cols, rows)
+        least, most = -(-16 * 8 * cols // 1024), (8 * cols << 15) // 1024
+        moved = {
+            "lanes": rows,
+            "vector_lanes": rows,
+            "cols": cols,
+            "memory_bytes_per_cycle": min(memory, rows),
+            "accumulator_buffer_kib": min(max(accumulators, least), most),
+        }
+        return cls.from_dict({**wanted, **moved})
+
     def to_dict(self) -> dict[str, int | float | str]:
         """Plain values for JSON."""
         return asdict(self)

@@ -78,7 +78,7 @@ def mapped_steps(mapped: Mapped, workload: Workload, place: Place) -> list[Step]
     """The steps of a mapped operator."""
     match mapped:
         case MappedArray():
-            return array_steps(mapped.work, mapped.mapping, workload, place)
+            return array_steps(mapped.work, mapped.mapping, place)
         case MappedWindow():
             return window_steps(mapped.work, mapped.mapping, workload, place)
         case _:

@@ -198,7 +198,7 @@ def load_activations(
     layout: TensorLayout,
     box: BlockBox,
     local: LocalBox,
-    padding: Padding = Padding(),  # noqa: B008
+    padding: Padding,
     row_step: int = 1,
 ) -> Draft:
     """Bring a box of a tensor to the activation buffer; rows are `row_step` apart in memory."""
@@ -243,4 +243,4 @@ def load_tile(
 ) -> Draft:
     """Bring `blocks` blocks of the pixels of `tile` to word `start`: a residual."""
     local = LocalBox(start, tile.width, tile.pixels)
-    return load_activations(place, layout, tile_box(tile, block, blocks), local)
+    return load_activations(place, layout, tile_box(tile, block, blocks), local, Padding())

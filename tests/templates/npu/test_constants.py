@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from intaglio.compiler.workload import Workload
+from intaglio.compiler.workload import Workload, epilogues
 from intaglio.templates.npu.constants import (
     Filler,
     array_constants,
@@ -68,7 +68,7 @@ def test_padding_lanes_find_an_entry_of_zero_in_the_table() -> None:
     assert filler(workload.ops[0], workload) == Filler(200, 0)
     raw = records(workload.ops[0], workload, 3, DESIGN)[0]
     assert raw[:2, 3].tolist() == [400 & 0xFF, 400 >> 8]
-    table = table_bytes(workload.ops[0].epilogue, workload, DESIGN)  # type: ignore[union-attr]
+    table = table_bytes(epilogues(workload.ops[0])[0], workload, DESIGN)
     assert table.shape == (64, 4)
     assert table[50].tolist() == [0, 9, 9, 9]
 

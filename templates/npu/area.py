@@ -1,0 +1,60 @@
+"""The area of an npu, estimated from its parameters: no tool runs, microseconds an estimate.
+
+The unit is the gate equivalent (GE): four transistors, a NAND of two inputs.  Multipliers and
+what serves them grow with rows * cols, lanes and vector unit with rows, control with nothing; the
+coefficients are least squares over Yosys runs of the RTL (`benchmarks/area.py`, docs/area.md),
+which they meet within 3 %.  Memory bits are counted exactly.  Wires and layout density are left
+out: areas compare npus with each other, and with nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intaglio.templates.npu.design import NpuDesign
+
+TRANSISTORS_A_GATE = 4
+TRANSISTORS_A_REGISTER_BIT = 24
+TRANSISTORS_A_MEMORY_BIT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What an npu is made of: transistors of its logic, bits of registers and of memories."""
+
+    logic_transistors: int
+    register_bits: int
+    memory_bits: int
+
+    @property
+    def transistors(self) -> int:
+        """All of it."""
+        registers = TRANSISTORS_A_REGISTER_BIT * self.register_bits
+        return self.logic_transistors + registers + TRANSISTORS_A_MEMORY_BIT * self.memory_bits
+
+    @property
+    def kge(self) -> float:
+        """All of it in thousands of gate equivalents."""
+        return self.transistors / TRANSISTORS_A_GATE / 1000
+
+
+def estimate_area(design: NpuDesign) -> Area:
+    """The estimated area of `design`; memory latencies of up to 256 cycles."""
+    multipliers, rows = design.multipliers, design.rows
+    return Area(
+        logic_transistors=3830 * multipliers + 40_450 * rows + 126_000,
+        register_bits=61 * multipliers + 549 * rows + 5_340,
+        memory_bits=_buffer_bits(design) + _queue_bits(design),
+    )
+
+
+def _buffer_bits(design: NpuDesign) -> int:
+    kib = (
+        design.activation_buffer_kib + design.weight_buffer_kib + design.accumulator_buffer_kib
+    )
+    return 8 * 1024 * kib
+
+
+def _queue_bits(design: NpuDesign) -> int:
+    """Queues of instructions, of words on their way, and of beats from memory."""
+    return 42_516 + 2_688 * design.lanes + 512 * design.memory_bytes_per_cycle
