@@ -14,6 +14,8 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
+from intaglio.templates.npu.isa import Instruction, encode
+
 PERIOD_NS = 10
 Body = Callable[[Any], Awaitable[None]]
 Item = Mapping[str, int]
@@ -147,3 +149,8 @@ async def wait_for(dut: Any, condition: Callable[[], bool], cycles: int = 5000) 
             return cycle
         await RisingEdge(dut.clk_i)
     raise AssertionError(f"the condition does not hold after {cycles} cycles")
+
+
+def encoded(instruction: Instruction) -> int:
+    """The 512 bits of an instruction."""
+    return int.from_bytes(encode((instruction,)).tobytes(), "little")

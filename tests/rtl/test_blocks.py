@@ -26,6 +26,12 @@ BLOCKS = (
     Block("stream_widen", (("InBits", 8), ("OutBits", 8))),
     Block("npu_tokens"),
     Block("npu_marks"),
+    Block("npu_issue", (("QueueDepth", 4),)),
+    Block("npu_fetch", (("MemBytes", 4),)),
+    Block("npu_fetch", (("MemBytes", 16),)),
+    Block("npu_box_runs", (("Lanes", 4), ("MemBytes", 4))),
+    Block("npu_box_runs", (("Lanes", 16), ("MemBytes", 4))),
+    Block("npu_box_words"),
 )
 
 

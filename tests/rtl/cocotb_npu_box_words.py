@@ -1,0 +1,100 @@
+"""npu_box_words: every word of the padded box once, in order."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+
+from intaglio.templates.npu.isa import Instruction, Opcode
+from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, value
+from tests.rtl.cocotb_boxes import random_box, steps
+
+PORTS = {
+    "planes_i": "planes",
+    "rows_i": "rows",
+    "words_i": "words",
+    "address_i": "local_address",
+    "row_stride_i": "local_row_stride",
+    "plane_stride_i": "local_plane_stride",
+    "pad_top_i": "pad_top",
+    "pad_bottom_i": "pad_bottom",
+    "pad_left_i": "pad_left",
+    "pad_right_i": "pad_right",
+}
+FIELDS = ["step_present_o", "step_addr_o", "step_inside_o", "step_last_o"]
+
+
+def _item(box: Instruction) -> Item:
+    return {port: box[field] for port, field in PORTS.items()}
+
+
+def _expected(boxes: list[Instruction]) -> list[tuple[int, ...]]:
+    """(present, address, inside, last); a box without a word gives (0, 1)."""
+    found: list[tuple[int, ...]] = []
+    for box in boxes:
+        words = [(1, step.address, int(step.inside), int(step.last)) for step in steps(box)]
+        found += words or [(0, 1)]
+    return found
+
+
+def _seen(monitor: Monitor) -> list[tuple[int, ...]]:
+    names = FIELDS
+    return [
+        tuple(x[name] for name in (names if x["step_present_o"] else (names[0], names[3])))
+        for x in monitor.taken
+    ]
+
+
+def _ends(dut: Any, pause: float, stall: float) -> tuple[Driver, Monitor]:
+    driver = Driver(dut, "box_valid_i", "box_ready_o", list(PORTS), pause)
+    return driver, Monitor(dut, "step_valid_o", "step_ready_i", FIELDS, stall)
+
+
+def _boxes(count: int) -> list[Instruction]:
+    return [random_box(Opcode.LOAD, 4, local_words=1 << 24) for _ in range(count)]
+
+
+@bench(60_000)
+async def boxes_become_their_words(dut: Any) -> None:
+    await begin(dut)
+    for pause, stall in ((0.0, 0.0), (0.7, 0.0), (0.2, 0.4)):
+        driver, monitor = _ends(dut, pause, stall)
+        boxes = _boxes(40)
+        await driver.send([_item(box) for box in boxes])
+        await clock(dut, 800)
+        monitor.stop()
+        assert _seen(monitor) == _expected(boxes)
+
+
+@bench(20_000)
+async def boxes_follow_without_a_gap(dut: Any) -> None:
+    await begin(dut)
+    driver, monitor = _ends(dut, 0.0, 0.0)
+    boxes = _boxes(20)
+    await driver.send([_item(box) for box in boxes])
+    await clock(dut, 800)
+    assert _seen(monitor) == _expected(boxes)
+    assert monitor.cycles[-1] - monitor.cycles[0] == len(monitor.cycles) - 1
+
+
+@bench(10_000)
+async def a_reset_forgets_the_box(dut: Any) -> None:
+    await begin(dut)
+    for _ in range(15):
+        driver, monitor = _ends(dut, 0.0, 0.3)
+        boxes = _boxes(10)
+        task = cocotb.start_soon(driver.send([_item(box) for box in boxes]))
+        await clock(dut, random.randrange(4, 60))
+        task.cancel()
+        monitor.stop()
+        dut.box_valid_i.value = 0
+        await reset(dut, 1)
+        await clock(dut, 2)
+        assert (value(dut.step_valid_o), value(dut.box_ready_o)) == (0, 1)
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        await driver.send([_item(boxes[0])])
+        await clock(dut, 450)
+        monitor.stop()
+        assert _seen(monitor) == _expected(boxes[:1])
