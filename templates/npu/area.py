@@ -49,9 +49,7 @@ def estimate_area(design: NpuDesign) -> Area:
 
 
 def _buffer_bits(design: NpuDesign) -> int:
-    kib = (
-        design.activation_buffer_kib + design.weight_buffer_kib + design.accumulator_buffer_kib
-    )
+    kib = design.activation_buffer_kib + design.weight_buffer_kib + design.accumulator_buffer_kib
     return 8 * 1024 * kib
 
 

@@ -92,7 +92,7 @@ class ArrayInputs:
         tile, y, x = self.tiles[index], self.shape.y, self.shape.x
         rows = y.span(tile.y, tile.height).without_first(skip, y.memory_step)
         local = self.local(index, loaded, start)
-        box = LocalBox(start + skip * local.row_words, local.row_words, local.plane_words)
+        box = LocalBox(local.start + skip * local.row_words, local.row_words, local.plane_words)
         operand = self.operands[loaded.operand]
         if self.shape.pixel_bytes:
             word, words = self._packed_words(tile)
