@@ -71,7 +71,7 @@ def check(
     from intaglio import verbs
 
     request = verbs.Request(model, template, design, bits, trust)
-    return verbs.show(verbs.check(request), as_json)
+    return verbs.show(verbs.check(request, quiet=as_json), as_json)
 
 
 @app.command()
@@ -107,7 +107,7 @@ def simulate(
     """Count cycles, stalls and bytes of one inference."""
     from intaglio import verbs
 
-    return verbs.show(verbs.simulate(folder, trace=trace), as_json)
+    return verbs.show(verbs.simulate(folder, trace=trace, quiet=as_json), as_json)
 
 
 @app.command()
@@ -128,11 +128,26 @@ def verify(
 
 
 @app.command()
+def search(
+    specification: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="what to search: see docs/search.md")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where to write")],
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the study in DIR")] = False,
+    as_json: Json = False,
+) -> int:
+    """Choose network and hardware together, then prove the choice."""
+    from intaglio import verbs
+
+    return verbs.show(verbs.search(specification, output, resume=resume, quiet=as_json), as_json)
+
+
+@app.command()
 def report(folder: Folder, as_json: Json = False) -> int:
     """Show an artifact, layer by layer."""
     from intaglio import verbs
 
-    return verbs.show(verbs.report(folder), as_json)
+    return verbs.show(verbs.report(folder, quiet=as_json), as_json)
 
 
 @app.command()

@@ -81,18 +81,20 @@ def show(outcome: Outcome, as_json: bool) -> int:
     return outcome.exit_code
 
 
-def check(request: Request) -> Outcome:
+def check(request: Request, *, quiet: bool) -> Outcome:
     """Every node of a model as mapped, folded or refused; exit 1 when any is refused."""
     design, precision = request.read_design(), request.precision()
     loaded = request.load()
-    found = api.check(
-        loaded.module,
-        loaded.example_inputs,
-        template=request.template,
-        design=design,
-        precision=precision,
-        name=loaded.name,
-    )
+    with bars(wanted=not quiet) as progress:
+        progress("check", 0, 1)
+        found = api.check(
+            loaded.module,
+            loaded.example_inputs,
+            template=request.template,
+            design=design,
+            precision=precision,
+            name=loaded.name,
+        )
     return Outcome(found.to_dict(), found.to_text().rstrip(), 0 if found.ok else 1)
 
 
@@ -134,9 +136,11 @@ def compile(
     return Outcome(answer, text)
 
 
-def simulate(folder: Path, *, trace: Path | None) -> Outcome:
+def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
     """Cycles, stalls and bytes of one inference; writes the timeline when `trace` is given."""
-    seen = api.simulate(folder)
+    with bars(wanted=not quiet) as progress:
+        progress("simulate", 0, 1)
+        seen = api.simulate(folder)
     if trace is not None:
         seen.write_timeline(trace)
     return Outcome(seen.to_dict(), str(seen))
@@ -161,9 +165,18 @@ def _real_numbers(path: Path) -> dict[str, NDArray[np.float32]]:
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def report(folder: Path) -> Outcome:
+def search(specification: Path, output: Path, *, resume: bool, quiet: bool) -> Outcome:
+    """Search network and hardware together; exit 1 when a word of the chosen RTL differs."""
+    with bars(wanted=not quiet) as progress:
+        found = api.explore(specification, output, resume=resume, progress=progress)
+    return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
+
+
+def report(folder: Path, *, quiet: bool) -> Outcome:
     """An artifact layer by layer, with what verify stored."""
-    summary = api.summarise(folder)
+    with bars(wanted=not quiet) as progress:
+        progress("simulate", 0, 1)
+        summary = api.summarise(folder)
     return Outcome(summary.to_dict(), str(summary))
 
 
