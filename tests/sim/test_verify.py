@@ -37,11 +37,6 @@ SIZES = (
 )
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 def _bench(program: Program | None = None, sources: tuple[Path, ...] | None = None) -> Bench:
     hardware = Model(sources or rtl_sources("npu"), "npu_top", DRIVER, SIZES)
     return Bench(handmade.workload(), program or handmade.program(), hardware)
@@ -78,8 +73,8 @@ def _mutated(folder: Path, name: str, old: str, new: str) -> tuple[Path, ...]:
     return tuple(sources)
 
 
-def test_equal_words_and_cycles(cache: Path) -> None:
-    report = verify(_bench(), images=3, seed=1, cache=cache)
+def test_equal_words_and_cycles(model_cache: Path) -> None:
+    report = verify(_bench(), images=3, seed=1, cache=model_cache)
     assert report.passed
     assert report.first is None
     assert report.words_compared == 3 * WORDS
@@ -91,16 +86,16 @@ def test_equal_words_and_cycles(cache: Path) -> None:
     assert [unit.instructions for unit in report.units] == [2, 1, 2, 2]
 
 
-def test_random_stalls_change_no_word(cache: Path) -> None:
-    quiet = verify(_bench(), cache=cache)
+def test_random_stalls_change_no_word(model_cache: Path) -> None:
+    quiet = verify(_bench(), cache=model_cache)
     for seed in range(4):
-        report = verify(replace(_bench(), stall_permille=400), seed=seed, cache=cache)
+        report = verify(replace(_bench(), stall_permille=400), seed=seed, cache=model_cache)
         assert report.passed
         assert report.cycles_rtl > quiet.cycles_rtl
 
 
-def test_report_as_json_and_text(cache: Path) -> None:
-    report = verify(_bench(), images=2, seed=7, cache=cache)
+def test_report_as_json_and_text(model_cache: Path) -> None:
+    report = verify(_bench(), images=2, seed=7, cache=model_cache)
     found = report.to_dict()
     assert found["words_compared"] == 2 * WORDS
     assert found["mismatches"] == 0
@@ -113,9 +108,11 @@ def test_report_as_json_and_text(cache: Path) -> None:
     assert lines[-1].split()[:3] == ["whole", "network", str(report.cycles_rtl)]
 
 
-def test_progress_counts_cycles(cache: Path) -> None:
+def test_progress_counts_cycles(model_cache: Path) -> None:
     steps: list[tuple[str, int, int]] = []
-    report = verify(_bench(), images=2, cache=cache, progress=lambda *step: steps.append(step))
+    report = verify(
+        _bench(), images=2, cache=model_cache, progress=lambda *step: steps.append(step)
+    )
     expected = report.cycles_simulated
     assert ("run image 1 of 2 in RTL", 0, expected) in steps
     assert ("run image 2 of 2 in RTL", 0, expected) in steps
@@ -129,16 +126,16 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize("part", MUTATIONS)
-def test_mutated_hardware_is_found(part: str, cache: Path, tmp_path: Path) -> None:
-    report = verify(_bench(sources=_mutated(tmp_path, *MUTATIONS[part])), cache=cache)
+def test_mutated_hardware_is_found(part: str, model_cache: Path, tmp_path: Path) -> None:
+    report = verify(_bench(sources=_mutated(tmp_path, *MUTATIONS[part])), cache=model_cache)
     assert not report.passed
     assert report.first is not None
     assert report.first.layer == "conv"
 
 
-def test_mutated_weight_is_found_where_it_acts(cache: Path) -> None:
+def test_mutated_weight_is_found_where_it_acts(model_cache: Path) -> None:
     program = _with_constant(0, handmade.program().image[0] ^ 0x40)
-    report = verify(_bench(program), seed=5, cache=cache)
+    report = verify(_bench(program), seed=5, cache=model_cache)
     inputs = _drawn(seed=5)
     wanted = reference.run(handmade.workload(), inputs)["conv"]
     found = isa.run(program, inputs)["conv"]
@@ -158,10 +155,10 @@ def _drawn(seed: int) -> Mapping[str, NDArray[np.int64]]:
     return {"x": np.random.default_rng(seed).integers(-128, 127, shape, endpoint=True)}
 
 
-def test_padding_lane_that_is_not_zero_is_found(cache: Path) -> None:
+def test_padding_lane_that_is_not_zero_is_found(model_cache: Path) -> None:
     lane = handmade.DESIGN.lanes - 1
     bias = handmade.KERNEL**2 * handmade.DESIGN.lanes**2 + lane
-    report = verify(_bench(_with_constant(bias, 6)), cache=cache)
+    report = verify(_bench(_with_constant(bias, 6)), cache=model_cache)
     assert report.first is not None
     assert str(report.first) == (
         "image 0, layer 'conv': tensor 'conv' padding of channel 3, position (0, 0): "
@@ -170,16 +167,16 @@ def test_padding_lane_that_is_not_zero_is_found(cache: Path) -> None:
     assert report.mismatches == handmade.SIZE**2
 
 
-def test_word_that_is_not_written_is_found(cache: Path) -> None:
-    report = verify(_bench(_with_fields(POOL_STORE, rows=handmade.POOLED - 1)), cache=cache)
+def test_word_that_is_not_written_is_found(model_cache: Path) -> None:
+    report = verify(_bench(_with_fields(POOL_STORE, rows=handmade.POOLED - 1)), cache=model_cache)
     assert report.mismatches == handmade.POOLED
     assert report.first is not None
     assert report.first.position == (1, 0)
 
 
-def test_write_outside_the_tensors_is_found(cache: Path) -> None:
+def test_write_outside_the_tensors_is_found(model_cache: Path) -> None:
     with pytest.raises(VerificationError) as caught:
-        verify(_bench(_with_fields(POOL_STORE, memory_address=8)), cache=cache)
+        verify(_bench(_with_fields(POOL_STORE, memory_address=8)), cache=model_cache)
     assert re.fullmatch(
         r"the hardware wrote \d+ bytes outside the tensors it makes, the first in byte \d+ of "
         r"region 'constants'",
@@ -187,10 +184,10 @@ def test_write_outside_the_tensors_is_found(cache: Path) -> None:
     )
 
 
-def test_hang_names_who_waits_for_whom(cache: Path, tmp_path: Path) -> None:
+def test_hang_names_who_waits_for_whom(model_cache: Path, tmp_path: Path) -> None:
     sources = _mutated(tmp_path, "npu_tokens.sv", "8'(push_i[4*f + t])", "8'(f == 2 && 1'b0)")
     with pytest.raises(VerificationError) as caught:
-        verify(_bench(sources=sources), cache=cache)
+        verify(_bench(sources=sources), cache=model_cache)
     sentence = re.sub(r"\d+ cycles", "N cycles", str(caught.value))
     assert sentence == (
         "the hardware made no progress until its watchdog ended, N cycles after the start, in "
@@ -199,9 +196,9 @@ def test_hang_names_who_waits_for_whom(cache: Path, tmp_path: Path) -> None:
     )
 
 
-def test_read_outside_memory_is_reported(cache: Path) -> None:
+def test_read_outside_memory_is_reported(model_cache: Path) -> None:
     with pytest.raises(VerificationError) as caught:
-        verify(_bench(_with_fields(1, memory_address=1 << 30)), cache=cache)
+        verify(_bench(_with_fields(1, memory_address=1 << 30)), cache=model_cache)
     sentence = re.sub(r"\d+ cycles", "N cycles", str(caught.value))
     assert sentence.startswith(
         "the hardware got an error response to a memory read, N cycles after the start, in "
@@ -209,9 +206,9 @@ def test_read_outside_memory_is_reported(cache: Path) -> None:
     )
 
 
-def test_real_data_are_quantised(cache: Path) -> None:
+def test_real_data_are_quantised(model_cache: Path) -> None:
     data = {"x": np.random.default_rng(2).normal(0, 40, (2, 3, handmade.SIZE, handmade.SIZE))}
-    report = verify(_bench(), images=2, data=data, cache=cache)
+    report = verify(_bench(), images=2, data=data, cache=model_cache)
     assert report.passed
     assert report.words_compared == 2 * WORDS
 

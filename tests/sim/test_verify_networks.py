@@ -38,19 +38,14 @@ WIDE = NpuDesign(
 DESIGNS = (SMALL, WIDE)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 def _bench(workload: Workload, design: NpuDesign) -> Bench:
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(design).items()))
     return Bench(workload, schedule(workload, design), hardware)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
-def test_every_operator(design: NpuDesign, cache: Path) -> None:
-    report = verify(_bench(every_operator(), design), images=3, cache=cache)
+def test_every_operator(design: NpuDesign, model_cache: Path) -> None:
+    report = verify(_bench(every_operator(), design), images=3, cache=model_cache)
     assert report.passed, str(report)
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
 
@@ -65,7 +60,7 @@ def test_every_operator(design: NpuDesign, cache: Path) -> None:
     stall_permille=st.sampled_from((0, 0, 300)),
 )
 def test_random_networks(
-    cache: Path,
+    model_cache: Path,
     design: NpuDesign,
     workload: Workload,
     seed: int,
@@ -76,7 +71,7 @@ def test_random_networks(
         bench = _bench(workload, replace(design, memory_latency_cycles=latency))
     except DesignError:
         assume(False)
-    report = verify(replace(bench, stall_permille=stall_permille), seed=seed, cache=cache)
+    report = verify(replace(bench, stall_permille=stall_permille), seed=seed, cache=model_cache)
     assert report.passed, str(report)
     if not stall_permille:
         assert abs(report.cycles_simulated - report.cycles_rtl) < 0.1 * report.cycles_rtl + 50
