@@ -32,6 +32,7 @@ BLOCKS = (
     Block("npu_box_runs", (("Lanes", 4), ("MemBytes", 4))),
     Block("npu_box_runs", (("Lanes", 16), ("MemBytes", 4))),
     Block("npu_box_words"),
+    Block("npu_control", (("Cols", 8), ("Lanes", 4))),
     Block("npu_reader", (("MemBytes", 4), ("ReadAhead", 64))),
     Block("npu_writer", (("MemBytes", 4),)),
     Block("npu_load", (("Lanes", 4), ("MemBytes", 4), ("ActWords", 64), ("WeightWords", 64))),
