@@ -9,7 +9,7 @@ The contract, which the memory of the RTL test bench keeps too:
 - A write burst is acknowledged `latency` cycles after its last beat.
 
 The npu's side of the channels is here as well: bursts of fetch go before bursts of load, and a
-burst of load is requested only while fewer than 256 beats of load are outstanding.
+burst of load is requested only while fewer than `read_ahead` beats of load are outstanding.
 
 Bursts are not stepped beat by beat.  Between events the head of each direction moves at a constant
 rate: one beat a cycle alone, an even share when both directions are busy, less when the npu's end
@@ -27,12 +27,10 @@ from intaglio.sim.engine import Events
 
 OUTSTANDING = 16
 """Bursts of one direction between address and last beat (reads) or acknowledgement (writes)."""
-READ_AHEAD = 256
-"""Beats of load outstanding from which on no further burst of load is requested."""
 QUEUE_BEATS = 64
 """Beats of load that wait in the npu for their word to be written."""
-_DUST = 1e-6
-"""Beats that rounding may leave of a burst that is over."""
+DUST = 1e-6
+"""Beats, words and cycles below this are what rounding left."""
 
 
 @dataclass(slots=True)
@@ -66,52 +64,84 @@ class Port:
 
 @dataclass(slots=True)
 class QueuedPort(Port):
-    """An end that takes a beat a cycle into a queue and empties it at `rate * share`.
+    """An end that takes a beat a cycle into a queue, and writes words from there to a buffer.
 
-    begins      cycle from which on the queue is emptied
-    queue       beats in the queue in cycle `settled`
+    begins      cycle of its first write
+    lead        words of fill still to be written before the first beat
+    queue       beats that wait
+    trail       words of fill still to be written after the last beat
+    writes      words that are written for a beat
+    arrived     whether the last beat is in the queue or written
+    settled     the cycle that `lead`, `queue` and `trail` are of
     """
 
     begins: float = 0.0
+    lead: float = 0.0
     queue: float = 0.0
+    trail: float = 0.0
+    writes: float = 1.0
+    arrived: bool = False
     settled: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Beats a cycle that leave the queue: `rate`, or less when the buffer is the limit."""
+        return min(self.rate, self.share / self.writes)
 
     def wish(self, now: float) -> float:
         """A beat a cycle until the queue is full, then what leaves it."""
         if self.opens > now:
             return 0.0
-        if self.queue < QUEUE_BEATS - _DUST:
+        if self.queue < QUEUE_BEATS - DUST:
             return 1.0
-        return min(1.0, self.rate * self.share) if self.begins <= now else 0.0
+        return self.speed if self._emptying(now) else 0.0
 
     def settle(self, now: float, elapsed: float, moved: float) -> None:
-        """Fill the queue, and empty it since the last time."""
-        emptying = max(now - max(self.begins, self.settled), 0.0)
+        """Fill the queue, and write since the last time: lead, queue, trail."""
+        left = max(now - max(self.begins, self.settled), 0.0)
         self.settled = now
-        if self.queue + moved > _DUST:
-            self.held += emptying * (1 - self.share)
-        self.queue = max(self.queue + moved - emptying * self.rate * self.share, 0.0)
+        self.queue += moved
+        used = min(left, self.lead / self.share) if self.share > 0 else left
+        self.lead = max(self.lead - used * self.share, 0.0)
+        self.held += used * (1 - self.share)
+        left -= used
+        if self.queue > DUST:
+            self.held += left * (1 - self.speed / self.rate)
+        emptied = min(self.queue, left * self.speed)
+        self.queue -= emptied
+        left -= emptied / self.speed if emptied else 0.0
+        if self.arrived:
+            self.trail = max(self.trail - left * self.share, 0.0)
+
+    def _emptying(self, now: float) -> bool:
+        return self.begins <= now and self.lead <= DUST
+
+    def _lead_end(self, now: float) -> float:
+        start = max(now, self.begins)
+        if self.lead <= DUST:
+            return start
+        return start + self.lead / self.share if self.share > 0 else math.inf
 
     def next_change(self, now: float, rate: float) -> float:
         """When the queue is full at the latest, or begins to be emptied."""
         if self.opens > now:
             return self.opens
-        if self.begins > now and self.queue >= QUEUE_BEATS - _DUST:
-            return self.begins
-        growth = rate - (self.rate * self.share if self.begins <= now else 0.0)
+        emptying = self._emptying(now)
+        begins = math.inf if emptying else self._lead_end(now)
         room = QUEUE_BEATS - self.queue
-        if room <= _DUST or growth <= 0:
-            return math.inf
-        full = now + room / growth
-        return full if self.begins <= now else min(full, self.begins)
+        if room <= DUST:
+            return begins
+        growth = rate - (self.speed if emptying else 0.0)
+        return min(begins, now + room / growth) if growth > 0 else begins
 
-    def empty_at(self, now: float) -> float:
-        """When the queue is empty, should nothing more come and nothing change."""
+    def written_at(self, now: float) -> float:
+        """When the last word is written, should nothing more come and nothing change."""
         self.settle(now, 0.0, 0.0)
-        start = max(now, self.begins)
-        if self.queue <= _DUST or start == math.inf:
-            return start
-        return start + self.queue / (self.rate * self.share) if self.share > 0 else math.inf
+        end = self._lead_end(now)
+        for amount, speed in ((self.queue, self.speed), (self.trail, self.share)):
+            if amount > DUST:
+                end += amount / speed if speed > 0 else math.inf
+        return end
 
 
 @dataclass(slots=True)
@@ -193,10 +223,11 @@ class Memory:
     `write_delay` is the npu's, in cycles from a write burst's address to its first beat.
     """
 
-    def __init__(self, events: Events, latency: int, write_delay: int) -> None:
+    def __init__(self, events: Events, latency: int, write_delay: int, read_ahead: int) -> None:
         self.events = events
         self.latency = latency
         self.write_delay = write_delay
+        self.read_ahead = read_ahead
         self._fetches: deque[Burst] = deque()
         self._loads: deque[Burst] = deque()
         self._stores: deque[Burst] = deque()
@@ -243,14 +274,14 @@ class Memory:
             self._ahead -= moved
         self._write.advance(now, elapsed)
         for channel, end in ((self._read, self._end_read), (self._write, self._end_write)):
-            if channel.bursts and channel.bursts[0].beats <= _DUST:
+            if channel.bursts and channel.bursts[0].beats <= DUST:
                 end(channel.bursts.popleft(), now)
             channel.rate = 0.0
 
     def _end_read(self, burst: Burst, now: float) -> None:
         self._read.outstanding -= burst.closes
         if burst.moved is not None:
-            self.events.at(math.ceil(now - _DUST), burst.moved)
+            self.events.at(math.ceil(now - DUST), burst.moved)
 
     def _end_write(self, burst: Burst, now: float) -> None:
         def acknowledge() -> None:
@@ -260,19 +291,28 @@ class Memory:
             if self._stores:
                 self.refresh()
 
-        self.events.at(math.ceil(now - _DUST) + self.latency, acknowledge)
+        self.events.at(math.ceil(now - DUST) + self.latency, acknowledge)
 
     def _request(self, now: float) -> None:
+        """Give the addresses whose time has come, fetch first; writes have their own channel."""
         read, write = self._read, self._write
-        while read.outstanding < OUTSTANDING:
-            if self._fetches:
+        while self._next_address() <= now:
+            if self._fetches and self._fetches[0].earliest <= now:
                 read.accept(self._fetches, now, self.latency)
-            elif self._loads and self._ahead < READ_AHEAD - 1 + _DUST:
-                self._ahead += read.accept(self._loads, now, self.latency)
             else:
-                break
+                self._ahead += read.accept(self._loads, now, self.latency)
         while write.outstanding < OUTSTANDING and self._stores:
             write.accept(self._stores, now, self.write_delay)
+
+    def _next_address(self) -> float:
+        """When the next address of a read can be given; infinite while nothing may be."""
+        when = math.inf
+        if self._read.outstanding < OUTSTANDING:
+            if self._fetches:
+                when = self._fetches[0].earliest
+            if self._loads and self._ahead < self.read_ahead - 1 + DUST:
+                when = min(when, self._loads[0].earliest)
+        return max(when, self._read.address_cycle + 1)
 
     def _share(self, now: float) -> None:
         """Split the bandwidth: evenly, unless one direction wants less than half."""
@@ -285,10 +325,10 @@ class Memory:
         self._read.rate, self._write.rate = reads, writes
 
     def _plan_next(self, now: float) -> None:
-        when = min(self._read.next_change(now), self._write.next_change(now))
+        when = min(self._read.next_change(now), self._write.next_change(now), self._next_address())
         if self._loads and self._read.rate > 0 and self._read.outstanding < OUTSTANDING:
-            excess = self._ahead - (READ_AHEAD - 1)
-            if excess > 0 and self._read.bursts[0].port is not self._fetch_port:
+            excess = self._ahead - (self.read_ahead - 1)
+            if excess > DUST and self._read.bursts[0].port is not self._fetch_port:
                 when = min(when, now + excess / self._read.rate)
         self._plan += 1
         if when < math.inf:

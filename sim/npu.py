@@ -18,6 +18,7 @@ from intaglio.sim.plan import Plan
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace, busy_cycles
 from intaglio.sim.units import WRITE_DELAY, Compute, Load, Store, TimedUnit, Vector
 from intaglio.templates.npu import timing
+from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Buffer, Opcode, Unit
 from intaglio.templates.npu.program import Program
 
@@ -33,8 +34,6 @@ FETCH_TO_ADDRESS = 3
 """Cycles from the deal of an instruction that makes room to the address of the next chunk."""
 BEAT_TO_DEAL = 3
 """Cycles from an instruction's last beat to its deal."""
-MARK = 1
-"""Cycles from a marked instruction's retirement to its mark."""
 DONE = 2
 """Cycles from the retirement of the last instruction to the end of the run."""
 
@@ -181,7 +180,8 @@ class _Run:
         design = plan.design
         self.plan = plan
         self.events = Events()
-        self.memory = Memory(self.events, design.memory_latency_cycles, WRITE_DELAY)
+        read_ahead = parameters(design)["ReadAhead"]
+        self.memory = Memory(self.events, design.memory_latency_cycles, WRITE_DELAY, read_ahead)
         self.tokens = {(a, b): 0 for a in Unit for b in Unit}
         self.queued = [math.inf] * plan.count
         self.issued = [math.inf] * plan.count
@@ -257,7 +257,7 @@ def _cycles(timeline: Timeline) -> int:
 def _layers(program: Program, plan: Plan, timeline: Timeline) -> tuple[LayerTrace, ...]:
     edges = np.zeros(len(program.layers) + 1, dtype=np.int64)
     for index in np.flatnonzero(plan.mark):
-        edges[timeline.layer[index] + 1] = timeline.retired[index] + MARK
+        edges[timeline.layer[index] + 1] = timeline.retired[index] + DONE
     edges = np.maximum.accumulate(edges)
     edges[-1] = _cycles(timeline)
     busy = [

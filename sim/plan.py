@@ -35,6 +35,8 @@ class Box:
 
     lead, inside, trail     words of a plane written to the buffer before, between and after the
                             first and the last word from memory (no lead and trail in a store)
+    passing                 cycles that its beats take from the queue to the buffer, with the fill
+                            words between them
     planes                  of each plane with words in memory, the runs of consecutive beats: byte
                             address and beats
     fill                    words written when nothing comes from memory
@@ -44,6 +46,7 @@ class Box:
     lead: int
     inside: int
     trail: int
+    passing: int
     planes: tuple[tuple[tuple[int, int], ...], ...]
     fill: int = 0
 
@@ -130,7 +133,7 @@ class Plan:
         present = words and rows and planes
         runs = tuple(self._runs(index, plane) for plane in range(planes)) if present else ()
         if Opcode(self.opcode[index]) == Opcode.STORE:
-            return Box(Buffer.ACTIVATION, 0, words * rows, 0, runs)
+            return Box(Buffer.ACTIVATION, 0, words * rows, 0, words * rows, runs)
         top, bottom, left, right = (
             self.field(index, f"pad_{side}") for side in ("top", "bottom", "left", "right")
         )
@@ -138,9 +141,11 @@ class Plan:
         across = left + words + right
         plane = (top + rows + bottom) * across
         if not present:
-            return Box(buffer, 0, 0, 0, (), planes * plane)
+            return Box(buffer, 0, 0, 0, 0, (), planes * plane)
         lead, trail = top * across + left, bottom * across + right
-        return Box(buffer, lead, plane - lead - trail, trail, runs)
+        beats = self.design.word_bytes // self.design.memory_bytes_per_cycle
+        passing = beats * words * rows + (rows - 1) * max(left + right - beats + 1, 0)
+        return Box(buffer, lead, plane - lead - trail, trail, passing, runs)
 
     def _runs(self, index: int, plane: int) -> tuple[tuple[int, int], ...]:
         field = self.field

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from intaglio.sim.engine import Events
-from intaglio.sim.memory import Burst, Memory, Port, QueuedPort
+from intaglio.sim.memory import DUST, Burst, Memory, Port, QueuedPort
 from intaglio.sim.plan import Box, Plan, split_run
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.isa import Buffer
@@ -115,7 +115,6 @@ class _Plane:
     first_step: float
     port: QueuedPort
     last: bool
-    arrived: bool = False
 
 
 class Load:
@@ -163,9 +162,12 @@ class Load:
         last = position >= len(box.planes) - 1
         port = QueuedPort(opens=math.inf, begins=math.inf, share=self._shares[box.buffer])
         if box.planes:
-            port.rate = box.beats / (len(box.planes) * box.inside)
-        step = self.events.now + LOAD_TO_STEP
-        return _Plane(index, box, step, port, last, arrived=not box.planes)
+            beats = box.beats / len(box.planes)
+            port.rate, port.writes = beats / box.passing, box.inside / beats
+            port.lead, port.trail = box.lead, box.trail
+        else:
+            port.lead, port.arrived = max(box.fill, 1), True
+        return _Plane(index, box, self.events.now + LOAD_TO_STEP, port, last)
 
     def share(self, buffer: Buffer, share: float) -> None:
         """Note how many words a cycle the vector unit leaves of a buffer's port."""
@@ -178,7 +180,7 @@ class Load:
                 plane.port.settle(self.events.now, 0.0, 0.0)
                 plane.port.share = share
         self.memory.refresh()
-        if self._planes and self._planes[0].arrived:
+        if self._planes and self._planes[0].port.arrived:
             self._plan_write()
 
     def _bursts(self, planes: list[_Plane]) -> list[Burst]:
@@ -215,7 +217,7 @@ class Load:
     def _receive(self) -> None:
         """Open the port of the plane whose beats come next."""
         for plane in self._planes:
-            if not plane.arrived:
+            if not plane.port.arrived:
                 if plane.port.opens == math.inf:
                     plane.port.opens = self.events.now
                     self.memory.refresh()
@@ -224,40 +226,34 @@ class Load:
     def _moved(self) -> None:
         """The last beat of the plane that is received has arrived."""
         for plane in self._planes:
-            if not plane.arrived:
-                plane.arrived = True
+            if not plane.port.arrived:
+                plane.port.arrived = True
                 break
         self._receive()
         if plane is self._planes[0]:
             self._plan_write()
 
     def _write(self) -> None:
-        """Begin the writes of the oldest plane; fill words alone need no memory."""
-        while self._planes:
-            plane = self._planes[0]
-            begin = max(plane.first_step, self._free)
-            if plane.box.planes:
-                plane.port.settle(self.events.now, 0.0, 0.0)
-                plane.port.begins = begin + plane.box.lead - self._beat_to_step
-                self.memory.refresh()
-                if plane.arrived:
-                    self._plan_write()
-                return
-            self._end(begin + max(plane.box.fill, 1))
+        """Begin the writes of the oldest plane, if there is one."""
+        if not self._planes:
+            return
+        plane = self._planes[0]
+        plane.port.settle(self.events.now, 0.0, 0.0)
+        plane.port.begins = max(plane.first_step, self._free) - self._beat_to_step
+        self.memory.refresh()
+        if plane.port.arrived:
+            self._plan_write()
 
     def _plan_write(self) -> None:
-        """Come back when the last word of the oldest plane leaves the queue."""
+        """Come back when the last word of the oldest plane is written."""
         self._write_plan += 1
         plan = self._write_plan
-        when = self._planes[0].port.empty_at(self.events.now)
+        when = self._planes[0].port.written_at(self.events.now)
         if when < math.inf:
             self.events.at(when, lambda: self._written() if plan == self._write_plan else None)
 
     def _written(self) -> None:
-        plane = self._planes[0]
-        box, begin = plane.box, max(plane.first_step, self._free)
-        last = math.ceil(self.events.now) + self._beat_to_step
-        self._end(max(last, begin + box.lead + box.inside) + box.trail)
+        self._end(math.ceil(self.events.now - DUST) + self._beat_to_step)
         self._write()
 
     def _end(self, free: float) -> None:

@@ -16,7 +16,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.events = Events()
-        self.memory = Memory(self.events, LATENCY, WRITE_DELAY)
+        self.memory = Memory(self.events, LATENCY, WRITE_DELAY, read_ahead=256)
         self.over: dict[str, float] = {}
         self.accepted: dict[str, float] = {}
 
@@ -114,13 +114,13 @@ def test_fetch_goes_before_load(bench: Bench) -> None:
 
 
 def test_a_queued_port_takes_64_beats_before_it_slows_the_bus(bench: Bench) -> None:
-    port = QueuedPort(rate=0.5)
+    port = QueuedPort(rate=0.5, writes=2)
     bench.memory.load([bench.burst("r", 256, port)])
     bench.store(w=1)
     bench.events.run()
     full = 64 / (1 - 0.5)
     assert bench.over["r"] == LATENCY + full + (256 - full) / 0.5
-    assert port.empty_at(bench.over["r"]) == LATENCY + 256 / 0.5
+    assert port.written_at(bench.over["r"]) == LATENCY + 256 / 0.5
 
 
 def test_a_queued_port_that_has_not_begun_holds_64_beats(bench: Bench) -> None:
@@ -128,7 +128,34 @@ def test_a_queued_port_that_has_not_begun_holds_64_beats(bench: Bench) -> None:
     bench.memory.load([bench.burst("r", 256, port)])
     bench.events.run()
     assert bench.over["r"] == 1000 + 256 - 64
-    assert port.empty_at(bench.over["r"]) == 1000 + 256
+    assert port.written_at(bench.over["r"]) == 1000 + 256
+
+
+def test_fill_is_written_before_the_first_beat_and_after_the_last(bench: Bench) -> None:
+    port = QueuedPort(begins=LATENCY, lead=100, trail=30)
+    burst = bench.burst("r", 256, port)
+    finished = burst.moved
+
+    def arrived() -> None:
+        assert finished is not None
+        finished()
+        port.arrived = True
+
+    burst.moved = arrived
+    bench.memory.load([burst])
+    bench.events.run()
+    assert bench.over["r"] == LATENCY + 100 + 256 - 64
+    assert port.written_at(bench.over["r"]) == pytest.approx(LATENCY + 100 + 256 + 30)
+
+
+def test_a_buffer_that_is_shared_stretches_fill_and_words() -> None:
+    port = QueuedPort(lead=10, queue=20, trail=5, arrived=True, share=0.5)
+    assert port.written_at(0) == pytest.approx(2 * 35)
+    port.settle(30, 0, 0)
+    assert [port.lead, port.queue, port.trail] == pytest.approx([0, 15, 5])
+    assert port.held == pytest.approx(15)
+    port.share = 0
+    assert port.written_at(40) == float("inf")
 
 
 def test_a_port_with_a_share_counts_the_cycles_it_held(bench: Bench) -> None:

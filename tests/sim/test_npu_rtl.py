@@ -1,0 +1,186 @@
+"""Simulated cycles against the RTL's own, instruction by instruction.
+
+Every instruction is marked, so that the hardware reports each retirement.  The programs need not
+make sense: only their time is looked at, so addresses, data and hazards do not matter.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from intaglio.hw.npu_model import DRIVER, Job, MemoryModel, NpuModel
+from intaglio.hw.sources import rtl_sources
+from intaglio.hw.verilator import Model, build
+from intaglio.sim.npu import simulate
+from intaglio.sim.trace import Trace
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.emit import parameters
+from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, decode
+from intaglio.templates.npu.program import Program
+from tests.sim.programs import double_buffered, make, marked
+
+pytestmark = [pytest.mark.rtl, pytest.mark.slow]
+
+DESIGN = NpuDesign(
+    rows=8,
+    cols=8,
+    lanes=8,
+    vector_lanes=8,
+    activation_buffer_kib=16,
+    weight_buffer_kib=16,
+    accumulator_buffer_kib=16,
+    memory_bytes_per_cycle=4,
+    memory_latency_cycles=25,
+    name="narrow",
+)
+MEMORY = 1 << 20
+MARK = 1
+"""Cycles from a retirement to its mark."""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = tuple(parameters(DESIGN).items())
+    model = Model(rtl_sources("npu"), "npu_top", DRIVER, sizes)
+    return build(model, cache=tmp_path_factory.mktemp("models"))
+
+
+def run_rtl(library: Path, program: Program) -> Job:
+    memory = MemoryModel(0, MEMORY, program.design.memory_latency_cycles)
+    with NpuModel(library, memory) as npu:
+        image = program.memory_image()
+        npu.memory[: image.size] = image
+        job = npu.run(program.program_address, program.count, max_cycles=1_000_000, watchdog=10_000)
+    assert job.error == 0
+    return job
+
+
+def retirements(job: Job, program: Program) -> np.ndarray:
+    """The cycle in which each instruction retired; each is a layer of its own."""
+    cycles = dict(job.marks)
+    return np.array([cycles[index] - MARK for index in range(program.count)])
+
+
+def of_marked(program: Program) -> Program:
+    return make(marked(decode(program.instructions)), program.design, memory_bytes=MEMORY)
+
+
+def compare(library: Path, program: Program) -> tuple[Job, Trace, np.ndarray]:
+    """Job, trace, and by how much each simulated retirement is late."""
+    job, trace = run_rtl(library, program), simulate(program)
+    assert trace.bytes_read == job.read_beats * program.design.memory_bytes_per_cycle
+    assert trace.bytes_written == job.write_beats * program.design.memory_bytes_per_cycle
+    return job, trace, trace.timeline.retired - retirements(job, program)
+
+
+def test_overlapped_steps_take_the_cycles_of_the_rtl(library: Path) -> None:
+    job, trace, late = compare(library, of_marked(double_buffered(DESIGN, 12)))
+    assert abs(late).max() <= 8
+    assert trace.cycles == pytest.approx(job.cycles, rel=0.002)
+    for unit, counters in zip(trace.units, job.units, strict=True):
+        assert unit.busy == pytest.approx(counters.busy, rel=0.02)
+        assert unit.token_wait == pytest.approx(counters.token, rel=0.02, abs=100)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: int) -> None:
+    program = make(marked(draw(random.Random(seed), 60)), DESIGN, memory_bytes=MEMORY)
+    job, trace, late = compare(library, program)
+    assert trace.cycles == pytest.approx(job.cycles, rel=0.03)
+    assert abs(late).max() <= 0.1 * job.cycles
+    assert np.median(abs(late)) <= 0.03 * job.cycles
+
+
+@pytest.mark.parametrize(
+    "opcode", [Opcode.COMPUTE, Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM]
+)
+def test_instructions_alone_take_the_cycles_of_the_rtl(library: Path, opcode: Opcode) -> None:
+    chooser = random.Random(int(opcode))
+    items = [
+        Instruction(opcode, compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser))
+        for _ in range(30)
+    ]
+    _, _, late = compare(library, make(marked(items), DESIGN, memory_bytes=MEMORY))
+    assert not late.any()
+
+
+def draw(chooser: random.Random, count: int) -> list[Instruction]:
+    """Random instructions; tokens are drawn so that the order of the text can take them."""
+    counts = {(a, b): 0 for a in Unit for b in Unit if a != b}
+    items = []
+    for _ in range(count):
+        opcode, fields = box(chooser) if chooser.random() < 0.5 else work(chooser)
+        unit = opcode.unit
+        others = [other for other in Unit if other != unit]
+        pop = tuple(o for o in others if counts[o, unit] and chooser.random() < 0.7)
+        push = tuple(o for o in others if counts[unit, o] < 200 and chooser.random() < 0.4)
+        for other in pop:
+            counts[other, unit] -= 1
+        for other in push:
+            counts[unit, other] += 1
+        items.append(Instruction(opcode, fields, pop=pop, push=push))
+    return items
+
+
+def box(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
+    """A LOAD or a STORE, padded or not."""
+    opcode = chooser.choice([Opcode.LOAD, Opcode.LOAD, Opcode.STORE])
+    words, rows = chooser.choice([1, 2, 5, 14, 28, 56]), chooser.choice([1, 1, 2, 3, 7, 14])
+    fields = {
+        "planes": chooser.choice([1, 1, 2, 4]),
+        "rows": rows,
+        "words": words,
+        "contiguous": chooser.randint(0, 1),
+        "memory_address": (1 << 18) + chooser.randrange(1 << 14) * DESIGN.word_bytes,
+        "memory_row_stride": words * DESIGN.word_bytes * chooser.randint(1, 2),
+        "memory_plane_stride": 2 * rows * words * DESIGN.word_bytes,
+        "local_address": chooser.randrange(100),
+        "local_row_stride": words + 6,
+        "local_plane_stride": (words + 6) * (rows + 6),
+    }
+    if opcode == Opcode.LOAD:
+        fields["buffer"] = chooser.choice(list(Buffer))
+        if fields["buffer"] == Buffer.ACTIVATION and chooser.random() < 0.6:
+            sides = ("pad_top", "pad_bottom", "pad_left", "pad_right")
+            fields |= {side: chooser.randint(0, 3) for side in sides}
+            fields["rows"] *= chooser.random() < 0.9
+    return opcode, fields
+
+
+def work(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
+    """A COMPUTE or an instruction of the vector unit."""
+    opcode = chooser.choice(
+        [Opcode.COMPUTE, Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX]
+    )
+    return opcode, compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser)
+
+
+def compute(chooser: random.Random) -> dict[str, int]:
+    return {
+        "blocks": chooser.choice([1, 1, 2, 4]),
+        "fy": chooser.choice([1, 3]),
+        "fx": chooser.choice([1, 3]),
+        "y": chooser.choice([1, 2, 7]),
+        "x": chooser.choice([1, 3, 7, 14]),
+    }
+
+
+def vector(chooser: random.Random) -> dict[str, int]:
+    places = (
+        "source_address", "source_y_stride", "source_x_stride", "window_y_stride",
+        "window_x_stride", "residual_address", "residual_row_stride", "output_address",
+        "output_row_stride",
+    )  # fmt: skip
+    return {
+        "y": chooser.choice([1, 2, 5]),
+        "x": chooser.choice([1, 3, 7, 14]),
+        "window_y": chooser.randint(1, 3),
+        "window_x": chooser.randint(1, 3),
+        "table": int(chooser.random() < 0.2),
+        "residual": chooser.randint(0, 1),
+        **{name: chooser.randint(0, 60) for name in places},
+    }
