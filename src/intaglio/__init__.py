@@ -2,7 +2,8 @@
 
 `check` says what of a model an accelerator can run, `compile` writes an artifact (exact integer
 workload, program, RTL), `simulate` counts its cycles, `verify` proves the RTL equal to the integer
-reference word for word, and `summarise` shows what came out.  Names load on first use, so importing
+reference word for word, `summarise` shows what came out, and `explore` chooses network and hardware
+together.  Names load on first use, so importing
 `intaglio` is fast and brings neither torch nor numpy.
 """
 
@@ -12,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from intaglio.api import check, compile, simulate, summarise, verify
+    from intaglio.api import check, compile, explore, simulate, summarise, verify
     from intaglio.compiler.workload import Workload
     from intaglio.errors import (
         ArtifactError,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "intaglio.api": ("check", "compile", "simulate", "summarise", "verify"),
+    "intaglio.api": ("check", "compile", "explore", "simulate", "summarise", "verify"),
     "intaglio.compiler.workload": ("Workload",),
     "intaglio.errors": (
         "ArtifactError",
@@ -63,6 +64,7 @@ __all__ = [
     "Workload",
     "check",
     "compile",
+    "explore",
     "summarise",
     "simulate",
     "verify",

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intaglio.errors import UsageError
 from intaglio.progress import Callback, silent
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from intaglio.compiler.check import CheckReport
     from intaglio.compiler.precision import Precision
+    from intaglio.report.exploration import Searched
     from intaglio.report.summary import Summary
     from intaglio.sim.trace import Trace
     from intaglio.sim.verify_report import VerifyReport
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 VERIFIED = "verify.json"
 """The file of an artifact's folder in which `verify` leaves what it found."""
+STUDY, SEARCHED, CHOSEN = "study.sqlite", "search.json", "chosen"
+"""What `search` leaves in its folder: the study, the result, and the artifact of its choice."""
 
 
 def check(
@@ -157,6 +161,66 @@ def summarise(artifact: Artifact | Path | str) -> Summary:
     stored = opened.directory / VERIFIED
     verified = summary.load_verified(stored) if stored.exists() else None
     return summary.summarise(opened.program, simulate(opened), verified)
+
+
+def explore(
+    specification: Path | str,
+    output: Path | str,
+    *,
+    resume: bool = False,
+    cache: Path | None = None,
+    progress: Callback = silent,
+) -> Searched:
+    """Run the search of a TOML file, then compile and verify the candidate it chooses.
+
+    `output` becomes a folder with the study, the result and the chosen artifact.  With `resume` a
+    study that is there goes on, to the result it would have had without a break.  Raises
+    UsageError when `output` exists otherwise or holds another study, DesignError when no
+    candidate keeps the limits, and the errors of `compile` and `verify`.
+    """
+    from intaglio.report.exploration import Searched
+    from intaglio.search.codesign import CoDesign
+    from intaglio.search import exploration
+    from intaglio.search.spec import read_specification
+    from intaglio.search.store import Store
+    from intaglio.templates import artifact
+    from intaglio.templates.npu.schedule import schedule
+
+    spec, folder = read_specification(Path(specification)), Path(output)
+    _check_study(folder, resume=resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Store(folder / STUDY, spec.problem.fingerprint) as store:
+        found = exploration.explore(spec, store, progress)
+        evaluate = CoDesign(spec.task, spec.fixed, store)
+        workload = evaluate.workload(found.chosen.point)
+    program = schedule(workload, evaluate.design(found.chosen.point), progress)
+    info = _provenance("npu", spec.budget.seed, None)
+    chosen = artifact.write(folder / CHOSEN, workload, program, info=info, force=True)
+    data, images = spec.task.held_back().inputs, spec.verify_images
+    proof = (
+        verify(chosen, images=images, data=data, cache=cache, progress=progress) if images else None
+    )
+    result = Searched(found, folder / CHOSEN, proof)
+    _replace(folder / SEARCHED, json.dumps(result.to_dict(), indent=1) + "\n")
+    return result
+
+
+def _check_study(folder: Path, *, resume: bool) -> None:
+    if not folder.exists():
+        return
+    if not resume:
+        raise UsageError(
+            f"output '{folder}' exists; name another one or add --resume to go on with its study"
+        )
+    if not (folder / STUDY).is_file():
+        raise UsageError(f"output '{folder}' exists and holds no study; name another one")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file aside, then rename it: there is a whole one or the old one."""
+    aside = path.with_name(f".{path.name}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _opened(artifact: Artifact | Path | str) -> Artifact:

@@ -1,0 +1,1 @@
+"""Choices: spaces, objectives, strategies, and studies that remember what they evaluated."""
