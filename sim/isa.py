@@ -91,7 +91,7 @@ def random_order(program: Program, instructions: Sequence[Instruction], seed: in
 
     Raises VerificationError when no unit can go on; the message says who waits for whom.
     """
-    chooser = random.Random(seed)  # noqa: S311
+    chooser = random.Random(seed)
     tokens = Tokens()
     queues: dict[Unit, deque[int]] = {unit: deque() for unit in Unit}
     fetched = 0

@@ -43,10 +43,10 @@ MARK = 1
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library(model_cache: Path) -> Path:
     sizes = tuple(parameters(DESIGN).items())
     model = Model(rtl_sources("npu"), "npu_top", DRIVER, sizes)
-    return build(model, cache=tmp_path_factory.mktemp("models"))
+    return build(model, cache=model_cache)
 
 
 def run_rtl(library: Path, program: Program) -> Job:
