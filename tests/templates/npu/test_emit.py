@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from intaglio.errors import ArtifactError
+from intaglio.hw.lint import Linter, lint, missing
 from intaglio.hw.sources import rtl_sources
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import TOP, emit, hexadecimal, parameters, render_top
@@ -38,6 +39,18 @@ def test_every_source_is_listed_once_and_the_top_last(program: Program, tmp_path
     assert len(listed) == len(rtl_sources("npu")) + 1
     found = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert set(written) == found
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("linter", list(Linter))
+def test_the_emitted_sources_are_clean(linter: Linter, program: Program, tmp_path: Path) -> None:
+    reason = missing(linter)
+    if reason is not None:
+        pytest.skip(reason)
+    emit(program, tmp_path / "out")
+    rtl = tmp_path / "out" / "rtl"
+    sources = [rtl / name for name in (rtl / "files.f").read_text().split()]
+    assert lint(sources, TOP, linters=[linter]) == ()
 
 
 def test_the_top_as_text(golden: Golden) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
@@ -20,7 +20,7 @@ from intaglio.templates.npu.schedule import MappedArray, map_work, mappings, sch
 from intaglio.templates.npu.window_steps import window_regions
 from intaglio.templates.npu.work import translate
 from tests.compiler.builders import U8, Builder
-from tests.templates.npu.networks import SMALL, check, designs, networks
+from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks
 
 DESIGN = NpuDesign()
 
@@ -119,7 +119,7 @@ def test_any_mapping_computes_the_same(
     check(workload, schedule(workload, design))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(REPEATABLE, max_examples=40)
 @given(networks(), designs())
 def test_every_mapping_fits(workload: Workload, design: NpuDesign) -> None:
     layouts = plan_layouts(workload, design)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
+from intaglio.sim.npu import simulate
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
-from tests.templates.npu.networks import SMALL, check, designs, networks
+from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks, resnet18
 
 
 @pytest.mark.parametrize("design", [NpuDesign(), SMALL], ids=lambda design: design.name)
@@ -19,7 +20,7 @@ def test_every_operator(design: NpuDesign) -> None:
     check(workload, schedule(workload, design))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(REPEATABLE, max_examples=60)
 @given(networks(), designs())
 def test_random_networks_on_random_designs(workload: Workload, design: NpuDesign) -> None:
     try:
@@ -27,3 +28,21 @@ def test_random_networks_on_random_designs(workload: Workload, design: NpuDesign
     except DesignError:
         assume(False)
     check(workload, program)
+
+
+def test_progress_is_told() -> None:
+    workload = every_operator()
+    told: list[tuple[str, int, int]] = []
+    schedule(workload, SMALL, lambda *step: told.append(step))
+    count = len(workload.ops)
+    assert told == [("schedule", done + 1, count) for done in range(count)]
+
+
+@pytest.mark.slow
+def test_resnet18() -> None:
+    workload = resnet18()
+    program = schedule(workload, NpuDesign())
+    assert sum(layer.macs for layer in program.layers) == 1_814_073_344
+    assert program.count < 6000
+    assert simulate(program).cycles < 8_000_000
+    check(workload, program, orders=(0,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError, VerificationError
@@ -17,7 +17,7 @@ from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
 from intaglio.templates.npu.tokens import Tokens, derive
 from tests.compiler.builders import every_operator
-from tests.templates.npu.networks import SMALL, designs, networks
+from tests.templates.npu.networks import REPEATABLE, SMALL, designs, networks
 
 SIZES = {Space.MEMORY: 16, Space.ACTIVATION: 16, Space.WEIGHT: 16, Space.ACCUMULATOR: 16}
 
@@ -75,7 +75,7 @@ def test_a_counter_that_would_overflow() -> None:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(REPEATABLE, max_examples=25)
 @given(networks(), designs())
 def test_every_conflict_is_ordered(workload: Workload, design: NpuDesign) -> None:
     try:
