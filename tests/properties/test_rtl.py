@@ -1,0 +1,77 @@
+"""The hardware agrees with the reference on drawn networks, and with the simulator's cycles.
+
+One model is built a design; every network runs on it twice, without stalls, where the cycles are
+compared as well, and with random stalls on every channel of the bus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from intaglio.compiler.workload import Workload
+from intaglio.errors import DesignError
+from intaglio.hw.npu_model import DRIVER
+from intaglio.hw.sources import rtl_sources
+from intaglio.hw.verilator import Model
+from intaglio.sim.verify import Bench, verify
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.emit import parameters
+from intaglio.templates.npu.schedule import schedule
+from tests.properties.workloads import REPEATABLE, networks
+
+pytestmark = [pytest.mark.slow, pytest.mark.rtl]
+
+CYCLES_TOLERANCE = 0.05
+
+
+def design(name: str, rows: int, cols: int, kib: tuple[int, int, int], beat: int) -> NpuDesign:
+    """A design with `kib` KiB of activations, weights and accumulators."""
+    return NpuDesign(
+        rows=rows,
+        cols=cols,
+        lanes=rows,
+        vector_lanes=rows,
+        activation_buffer_kib=kib[0],
+        weight_buffer_kib=kib[1],
+        accumulator_buffer_kib=kib[2],
+        memory_bytes_per_cycle=beat,
+        memory_latency_cycles=20,
+        name=name,
+    )
+
+
+DESIGNS = (
+    design("narrow", 4, 4, (2, 2, 1), 4),
+    design("two groups", 4, 8, (16, 8, 4), 4),
+    design("wide word", 8, 16, (4, 4, 2), 4),
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.mark.parametrize("built", DESIGNS, ids=lambda built: built.name)
+@settings(REPEATABLE, max_examples=25)
+@given(workload=networks(), seed=st.integers(0, 1 << 16), stalls=st.integers(1, 600))
+def test_drawn_networks(
+    built: NpuDesign, workload: Workload, seed: int, stalls: int, cache: Path
+) -> None:
+    try:
+        program = schedule(workload, built)
+    except DesignError:
+        assume(False)
+    hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
+    bench = Bench(workload, program, hardware)
+    report = verify(bench, seed=seed, cache=cache)
+    assert report.passed, report.first
+    error = report.cycles_simulated / report.cycles_rtl - 1
+    assert abs(error) <= CYCLES_TOLERANCE, (report.cycles_simulated, report.cycles_rtl)
+    stalled = verify(replace(bench, stall_permille=stalls), images=2, seed=seed, cache=cache)
+    assert stalled.passed, stalled.first
