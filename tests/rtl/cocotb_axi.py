@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from cocotb.types import LogicArray
+from cocotbext.axi import AxiLiteMaster, AxiResp
 
+from intaglio.hw.npu_model import Register
 from tests.rtl.cocotb_boxes import beat
+
+
+START, SOFT_RESET = 1, 2
+"""Bits of the CONTROL register."""
 
 
 class Constant:
@@ -92,3 +98,42 @@ class Memory:
     def poke(self, address: int, data: bytes) -> None:
         """Changes what it holds."""
         self.bytes.update(zip(range(address, address + len(data)), data, strict=True))
+
+
+class Host:
+    """Software on the AXI4-Lite port."""
+
+    def __init__(self, dut: Any, bus: Any, stall: float = 0.0) -> None:
+        quiet(dut)
+        self.master = AxiLiteMaster(bus, dut.clk_i, dut.rst_ni, reset_active_level=False)
+        write, read = self.master.write_if, self.master.read_if
+        self.channels: Sequence[Any] = (
+            write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel,
+        )  # fmt: skip
+        if stall:
+            for channel in self.channels:
+                channel.set_pause_generator(pauses(stall))
+
+    async def put(self, register: int, number: int, size: int = 4) -> bool:
+        """Writes the `size` low bytes of a register; whether it was acknowledged as known."""
+        done = await self.master.write(register, number.to_bytes(size, "little"))
+        return bool(done.resp == AxiResp.OKAY)
+
+    async def get(self, register: int) -> tuple[int, bool]:
+        """A register, and whether it was acknowledged as known."""
+        done = await self.master.read(register, 4)
+        return int.from_bytes(done.data, "little"), bool(done.resp == AxiResp.OKAY)
+
+    async def number(self, register: int) -> int:
+        """A register that must be known."""
+        data, known = await self.get(register)
+        assert known
+        return data
+
+    async def start(self, count: int, watchdog: int = 0) -> None:
+        """Starts a run with the interrupt enabled."""
+        for register, number in (
+            (Register.COUNT, count), (Register.WATCHDOG, watchdog), (Register.INTERRUPT, 1),
+            (Register.CONTROL, START),
+        ):  # fmt: skip
+            assert await self.put(register, number)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
+from cocotbext.axi import AxiLiteBus
 
 from intaglio.hw.npu_model import IDENTITY, UNIT_STRIDE, Register
 from intaglio.templates.npu.isa import ISA_VERSION
-from tests.rtl.cocotb_axi import pauses, quiet, renamed
+from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, renamed
 from tests.rtl.cocotb_bench import bench, clock, reset, start_clock, value, wait_for
 
-START, SOFT_RESET = 1, 2
 BUSY, DONE, ERROR = 1, 2, 4
 ERRORS = {"illegal_i": 1, "read_error_i": 2, "write_error_i": 3}
 WIDTHS = {
@@ -31,49 +29,9 @@ READABLE = {
 }  # fmt: skip
 
 
-class Host:
-    """Software on the AXI4-Lite port."""
-
-    def __init__(self, dut: Any, stall: float = 0.0) -> None:
-        quiet(dut)
-        bus = AxiLiteBus.from_prefix(renamed(dut, "axil"), "axil")
-        self.master = AxiLiteMaster(bus, dut.clk_i, dut.rst_ni, reset_active_level=False)
-        write, read = self.master.write_if, self.master.read_if
-        self.channels: Sequence[Any] = (
-            write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel,
-        )  # fmt: skip
-        if stall:
-            for channel in self.channels:
-                channel.set_pause_generator(pauses(stall))
-
-    async def put(self, register: int, number: int, size: int = 4) -> bool:
-        """Writes the `size` low bytes of a register; whether it was acknowledged as known."""
-        done = await self.master.write(register, number.to_bytes(size, "little"))
-        return bool(done.resp == AxiResp.OKAY)
-
-    async def get(self, register: int) -> tuple[int, bool]:
-        """A register, and whether it was acknowledged as known."""
-        done = await self.master.read(register, 4)
-        return int.from_bytes(done.data, "little"), bool(done.resp == AxiResp.OKAY)
-
-    async def number(self, register: int) -> int:
-        """A register that must be known."""
-        data, known = await self.get(register)
-        assert known
-        return data
-
-    async def start(self, count: int, watchdog: int = 0) -> None:
-        """Starts a run with the interrupt enabled."""
-        for register, number in (
-            (Register.COUNT, count), (Register.WATCHDOG, watchdog), (Register.INTERRUPT, 1),
-            (Register.CONTROL, START),
-        ):  # fmt: skip
-            assert await self.put(register, number)
-
-
 async def _host(dut: Any, stall: float = 0.0) -> Host:
     start_clock(dut)
-    host = Host(dut, stall)
+    host = Host(dut, AxiLiteBus.from_prefix(renamed(dut, "axil"), "axil"), stall)
     await reset(dut, 3)
     return host
 

@@ -35,6 +35,13 @@ BLOCKS = (
     Block("npu_control", (("Cols", 8), ("Lanes", 4))),
     Block("npu_reader", (("MemBytes", 4), ("ReadAhead", 64))),
     Block("npu_writer", (("MemBytes", 4),)),
+    Block(
+        "npu_top",
+        (
+            ("Lanes", 4), ("Groups", 1), ("ActWords", 128), ("WeightWords", 64), ("AccWords", 16),
+            ("MemBytes", 4), ("QueueDepth", 4), ("ReadAhead", 64),
+        ),
+    ),
     Block("npu_load", (("Lanes", 4), ("MemBytes", 4), ("ActWords", 64), ("WeightWords", 64))),
     Block("npu_load", (("Lanes", 8), ("MemBytes", 4), ("ActWords", 64), ("WeightWords", 64))),
     Block("npu_store", (("Lanes", 4), ("MemBytes", 4), ("ActWords", 64))),
