@@ -25,9 +25,14 @@ def capacity(design: NpuDesign, space: Space) -> int:
 def fits(needs: Sequence[RegionNeed], design: NpuDesign) -> bool:
     """Whether the regions have room side by side."""
     return all(
-        _line(needs, space, 0, design)[1] <= capacity(design, space)
+        words_needed(needs, space, design) <= capacity(design, space)
         for space in (Space.ACTIVATION, Space.WEIGHT)
     )
+
+
+def words_needed(needs: Sequence[RegionNeed], space: Space, design: NpuDesign) -> int:
+    """Words that the regions of one buffer take side by side, what alignment skips included."""
+    return _line(needs, space, 0, design)[1]
 
 
 def _line(

@@ -6,12 +6,12 @@ other work hides.  Mappings within 0.3 % of the fastest are told apart by the wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
 from intaglio.errors import DesignError
-from intaglio.templates.npu.allocator import fits
+from intaglio.templates.npu.allocator import fits, words_needed
 from intaglio.templates.npu.array_steps import array_regions
 from intaglio.templates.npu.cost import array_cost, window_cost
 from intaglio.templates.npu.design import NpuDesign
@@ -83,16 +83,13 @@ def _cheapest(candidates: Iterable[M]) -> M:
     return min((c for c in known if c.cycles <= limit), key=lambda c: (c.memory_words, c.cycles))
 
 
-def _too_small(name: str, needs: Iterable[RegionNeed], design: NpuDesign) -> str:
+def _too_small(name: str, needs: Sequence[RegionNeed], design: NpuDesign) -> str:
     """The sentence for a design that cannot hold one tile."""
     buffers = {
         Space.ACTIVATION: ("activation_buffer_kib", design.activation_buffer_kib),
         Space.WEIGHT: ("weight_buffer_kib", design.weight_buffer_kib),
     }
-    totals = {
-        space: design.word_bytes * sum(n.words for n in needs if n.space is space)
-        for space in buffers
-    }
+    totals = {space: design.word_bytes * words_needed(needs, space, design) for space in buffers}
     space = max(totals, key=lambda s: totals[s] / buffers[s][1])
     key, kib = buffers[space]
     enough = 1 << (blocks_of(totals[space], 1024) - 1).bit_length()

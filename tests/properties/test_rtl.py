@@ -40,7 +40,6 @@ def design(name: str, rows: int, cols: int, kib: tuple[int, int, int], beat: int
         weight_buffer_kib=kib[1],
         accumulator_buffer_kib=kib[2],
         memory_bytes_per_cycle=beat,
-        memory_latency_cycles=20,
         name=name,
     )
 
@@ -52,26 +51,26 @@ DESIGNS = (
 )
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.mark.parametrize("built", DESIGNS, ids=lambda built: built.name)
 @settings(REPEATABLE, max_examples=25)
-@given(workload=networks(), seed=st.integers(0, 1 << 16), stalls=st.integers(1, 600))
+@given(
+    workload=networks(),
+    latency=st.sampled_from((1, 20, 150)),
+    seed=st.integers(0, 1 << 16),
+    stalls=st.integers(1, 600),
+)
 def test_drawn_networks(
-    built: NpuDesign, workload: Workload, seed: int, stalls: int, cache: Path
+    built: NpuDesign, workload: Workload, latency: int, seed: int, stalls: int, model_cache: Path
 ) -> None:
     try:
-        program = schedule(workload, built)
+        program = schedule(workload, replace(built, memory_latency_cycles=latency))
     except DesignError:
         assume(False)
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
     bench = Bench(workload, program, hardware)
-    report = verify(bench, seed=seed, cache=cache)
+    report = verify(bench, seed=seed, cache=model_cache)
     assert report.passed, report.first
     error = report.cycles_simulated / report.cycles_rtl - 1
     assert abs(error) <= CYCLES_TOLERANCE, (report.cycles_simulated, report.cycles_rtl)
-    stalled = verify(replace(bench, stall_permille=stalls), images=2, seed=seed, cache=cache)
+    stalled = verify(replace(bench, stall_permille=stalls), images=2, seed=seed, cache=model_cache)
     assert stalled.passed, stalled.first
