@@ -34,8 +34,10 @@ _TRANSLATE_FLAGS = (
 _COMPILE_FLAGS = (
     "-std=gnu++20", "-fPIC", "-fcoroutines", "-faligned-new", "-fcf-protection=none", "-w",
     "-DVERILATOR=1", "-DVL_INCLUDE_OPT=include", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
-    "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0", "-DVM_TRACE_VCD=0",
+    "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0",
 )  # fmt: skip
+_TRACE_FLAGS = ("--trace-vcd", "--trace-depth", "3", "--trace-max-width", "4096", "--vpi")
+"""For waveforms down to the units, and public signals that a driver finds by name."""
 _FAST = "-O2"
 _SLOW = "-O0"
 """For code that runs once, or not at all: resets, the runtime of Verilator."""
@@ -64,12 +66,14 @@ class Model:
     """What to build: sources in the order they are read, the top module, and the C++ driver.
 
     `parameters` override the top module's; `driver` holds .cpp files and the headers they include.
+    A `traced` model can write waveforms, and its driver finds public signals by name.
     """
 
     sources: tuple[Path, ...]
     top: str
     driver: tuple[Path, ...]
     parameters: tuple[tuple[str, int], ...] = ()
+    traced: bool = False
 
     @cached_property
     def content_hash(self) -> str:
@@ -78,7 +82,7 @@ class Model:
         for path in (*self.sources, *self.driver):
             data = _read(path)
             digest.update(f"{path.name} {len(data)}\n".encode() + data)
-        digest.update(repr((self.top, self.parameters)).encode())
+        digest.update(repr((self.top, self.parameters, self.traced)).encode())
         return digest.hexdigest()
 
 
@@ -132,7 +136,7 @@ def build(
     def fill(work: Path, result: Path) -> None:
         _report(progress, "translate the hardware", 0, 1)
         sources = _translate(model, tools, work)
-        runtime = _runtime(sources["global"], tools, home, workers)
+        runtime = _runtime(model, sources["global"], tools, home, workers)
         objects = _compile_model(model, sources, tools, work, workers, progress)
         _link((*objects, *sorted(runtime.glob("*.o"))), result / LIBRARY, tools)
 
@@ -140,7 +144,7 @@ def build(
 
 
 def _key(content: str, tools: Tools) -> str:
-    flags = (_TRANSLATE_FLAGS, _COMPILE_FLAGS, _FAST, _SLOW)
+    flags = (_TRANSLATE_FLAGS, _COMPILE_FLAGS, _TRACE_FLAGS, _FAST, _SLOW)
     made_from = (content, tools.verilator_version, tools.compiler_version, flags)
     return hashlib.sha256(repr(made_from).encode()).hexdigest()[:32]
 
@@ -160,7 +164,7 @@ def _report(progress: Progress | None, step: str, done: int, total: int) -> None
 def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
     """The C++ files that Verilator lists, by kind."""
     command = [str(tools.translator), *_TRANSLATE_FLAGS, "-Mdir", str(work)]
-    command += ["--top-module", model.top]
+    command += [*(_TRACE_FLAGS if model.traced else ()), "--top-module", model.top]
     command += [f"-G{name}={value}" for name, value in model.parameters]
     command += [str(path.resolve()) for path in model.sources]
     _run(command, "verilator", VERILATOR_ROOT=str(tools.root))
@@ -168,14 +172,14 @@ def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
     return sources
 
 
-def _runtime(names: list[str], tools: Tools, home: Path, jobs: int) -> Path:
-    """The folder with the compiled runtime of Verilator, which all models share."""
+def _runtime(model: Model, names: list[str], tools: Tools, home: Path, jobs: int) -> Path:
+    """The folder with the compiled runtime of Verilator, which models of one kind share."""
 
     def fill(work: Path, result: Path) -> None:
         units = [_Unit(Path(name), _SLOW, result / f"{Path(name).stem}.o") for name in names]
-        _compile(units, (), tools, jobs, None)
+        _compile(model, units, (), tools, jobs, None)
 
-    kinds = " ".join(Path(name).name for name in names)
+    kinds = " ".join((f"traced={model.traced}", *(Path(name).name for name in names)))
     return store.entry(home, f"runtime-{_key(kinds, tools)}", fill)
 
 
@@ -213,7 +217,7 @@ def _compile_model(
             unit.write_text("".join(f'#include "{path.name}"\n' for path in together))
             units.append(_Unit(unit, level, unit.with_suffix(".o")))
     folders = (work, *sorted({path.resolve().parent for path in model.driver}))
-    _compile(units, folders, tools, jobs, progress)
+    _compile(model, units, folders, tools, jobs, progress)
     return tuple(unit.object for unit in units)
 
 
@@ -232,6 +236,7 @@ def _groups(files: Iterable[Path]) -> list[list[Path]]:
 
 
 def _compile(
+    model: Model,
     units: Iterable[_Unit],
     folders: Iterable[Path],
     tools: Tools,
@@ -241,7 +246,8 @@ def _compile(
     """Run the compiler on `units`, `jobs` at a time, with headers from `folders`."""
     include = tools.root / "include"
     headers = [f"-I{folder}" for folder in (*folders, include, include / "vltstd")]
-    base = [str(tools.compiler), *_COMPILE_FLAGS, *headers]
+    trace = [f"-D{name}={int(model.traced)}" for name in ("VM_TRACE", "VM_TRACE_VCD")]
+    base = [str(tools.compiler), *_COMPILE_FLAGS, *trace, *headers]
     with ThreadPoolExecutor(jobs) as pool:
         tasks = [
             pool.submit(

@@ -62,7 +62,7 @@ def accesses(instruction: Instruction, design: NpuDesign) -> Iterator[Access]:
             return
 
 
-def _grid(first: int, *loops: tuple[int, int]) -> np.ndarray:
+def grid(first: int, *loops: tuple[int, int]) -> np.ndarray:
     """All `first + sum of index * stride` over loops of (count, stride), as a flat int64 array."""
     places = np.array([first], dtype=np.int64)
     for count, stride in loops:
@@ -76,34 +76,34 @@ def _beats(i: Instruction, design: NpuDesign) -> np.ndarray:
     stride = row if i["contiguous"] else i["memory_row_stride"]
     rows = (i["rows"], stride)
     beats = (row // size, size)
-    return _grid(i["memory_address"], (i["planes"], i["memory_plane_stride"]), rows, beats) // size
+    return grid(i["memory_address"], (i["planes"], i["memory_plane_stride"]), rows, beats) // size
 
 
 def _box_words(i: Instruction) -> np.ndarray:
     rows = i["pad_top"] + i["rows"] + i["pad_bottom"]
     words = i["pad_left"] + i["words"] + i["pad_right"]
     planes = (i["planes"], i["local_plane_stride"])
-    return _grid(i["local_address"], planes, (rows, i["local_row_stride"]), (words, 1))
+    return grid(i["local_address"], planes, (rows, i["local_row_stride"]), (words, 1))
 
 
 def _compute(i: Instruction, design: NpuDesign) -> Iterator[Access]:
     loops = [(i[name], i[f"{name}_stride"]) for name in ("block", "fy", "fx", "y", "x")[1:]]
-    elements = _grid(i["act_address"], (i["blocks"], i["block_stride"]), *loops)
+    elements = grid(i["act_address"], (i["blocks"], i["block_stride"]), *loops)
     first, last = elements // design.lanes, (elements + design.lanes - 1) // design.lanes
     tiles = i["blocks"] * i["fy"] * i["fx"] * design.rows * design.groups
     yield Access("activation", np.concatenate([first, last]), writes=False)
-    yield Access("weight", _grid(i["weight_address"], (tiles, 1)), writes=False)
+    yield Access("weight", grid(i["weight_address"], (tiles, 1)), writes=False)
     yield _half(i["acc_address"], design, writes=True)
 
 
 def _vector(i: Instruction, design: NpuDesign) -> Iterator[Access]:
     y, x = i["y"], i["x"]
-    yield Access("weight", _grid(i["record_address"], (RECORD_WORDS, 1)), writes=False)
+    yield Access("weight", grid(i["record_address"], (RECORD_WORDS, 1)), writes=False)
     if i["table"]:
         words = TABLE_ENTRIES // design.lanes
-        yield Access("weight", _grid(i["table_address"], (words, 1)), writes=False)
+        yield Access("weight", grid(i["table_address"], (words, 1)), writes=False)
     if i["residual"]:
-        read = _grid(i["residual_address"], (y, i["residual_row_stride"]), (x, 1))
+        read = grid(i["residual_address"], (y, i["residual_row_stride"]), (x, 1))
         yield Access("activation", read, writes=False)
     if i.opcode == Opcode.DRAIN:
         yield _half(i["source_address"], design, writes=False)
@@ -113,11 +113,11 @@ def _vector(i: Instruction, design: NpuDesign) -> Iterator[Access]:
             (i["window_y"], i["window_y_stride"]),
             (i["window_x"], i["window_x_stride"]),
         )
-        yield Access("activation", _grid(i["source_address"], *outputs, *window), writes=False)
+        yield Access("activation", grid(i["source_address"], *outputs, *window), writes=False)
     if i.opcode == Opcode.WINDOW_MAC:
         taps = i["window_y"] * i["window_x"]
-        yield Access("weight", _grid(i["tap_address"], (taps, 1)), writes=False)
-    written = _grid(i["output_address"], (y, i["output_row_stride"]), (x, 1))
+        yield Access("weight", grid(i["tap_address"], (taps, 1)), writes=False)
+    written = grid(i["output_address"], (y, i["output_row_stride"]), (x, 1))
     yield Access("activation", written, writes=True)
 
 

@@ -1,7 +1,8 @@
 // Runs jobs on a Verilated npu: memory, registers, clock, and what the hardware reports.
 //
 // Built together with the Verilated model (class Vdut) into a shared library; the functions below
-// are its interface.  A driver belongs to one thread at a time.
+// are its interface.  A driver belongs to one thread at a time.  A model with tracing (VM_TRACE) has
+// an observer too.
 
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,9 @@
 #include "axi_lite.h"
 #include "axi_memory.h"
 #include "verilated.h"
+#if VM_TRACE
+#include "npu_observer.h"
+#endif
 
 namespace {
 
@@ -32,7 +36,13 @@ class Driver {
         registers_(&stalls_, &violations_) {
     context_.randReset(2);
     context_.randSeed(static_cast<int>(seed % 0x7FFFFFFFU) + 1);
+#if VM_TRACE
+    context_.traceEverOn(true);
+#endif
     dut_ = std::make_unique<Vdut>(&context_);
+#if VM_TRACE
+    observer_ = std::make_unique<intaglio::NpuObserver<Vdut>>(&context_, dut_.get());
+#endif
     reset();
   }
 
@@ -75,6 +85,9 @@ class Driver {
   const Violations& violations() const { return violations_; }
   const std::vector<uint32_t>& mark_layers() const { return mark_layers_; }
   const std::vector<uint64_t>& mark_cycles() const { return mark_cycles_; }
+#if VM_TRACE
+  intaglio::NpuObserver<Vdut>& observer() { return *observer_; }
+#endif
 
  private:
   void reset() {
@@ -108,7 +121,13 @@ class Driver {
       mark_layers_.push_back(dut_->mark_layer_o);
       mark_cycles_.push_back(now_);
     }
+#if VM_TRACE
+    observer_->before_edge(now_);
     edge();
+    observer_->after_edge(now_ - 1);
+#else
+    edge();
+#endif
   }
 
   VerilatedContext context_;
@@ -117,6 +136,9 @@ class Driver {
   AxiMemory<Vdut> memory_;
   AxiLiteMaster<Vdut> registers_;
   std::unique_ptr<Vdut> dut_;
+#if VM_TRACE
+  std::unique_ptr<intaglio::NpuObserver<Vdut>> observer_;
+#endif
   uint64_t now_ = 0;
   std::vector<uint32_t> mark_layers_;
   std::vector<uint64_t> mark_cycles_;
@@ -176,5 +198,33 @@ uint64_t npu_violation_count(void* driver) {
 const char* npu_violation(void* driver, uint64_t index) {
   return static_cast<Driver*>(driver)->violations().at(index);
 }
+
+#if VM_TRACE
+// What the units do from now on, or no longer, as lists of events by EventKind.
+void npu_observe(void* driver, int on) { static_cast<Driver*>(driver)->observer().record(on != 0); }
+uint64_t npu_event_count(void* driver, uint32_t kind) {
+  return static_cast<Driver*>(driver)->observer().events(kind).cycles.size();
+}
+uint64_t npu_event_width(void* driver, uint32_t kind) {
+  return static_cast<Driver*>(driver)->observer().events(kind).width;
+}
+const uint64_t* npu_event_cycles(void* driver, uint32_t kind) {
+  return static_cast<Driver*>(driver)->observer().events(kind).cycles.data();
+}
+const uint64_t* npu_event_addresses(void* driver, uint32_t kind) {
+  return static_cast<Driver*>(driver)->observer().events(kind).addresses.data();
+}
+const uint8_t* npu_event_data(void* driver, uint32_t kind) {
+  return static_cast<Driver*>(driver)->observer().events(kind).data.data();
+}
+void npu_forget_events(void* driver, uint32_t kind) {
+  static_cast<Driver*>(driver)->observer().events(kind).clear();
+}
+
+// A waveform of the cycles `first` to `last` at `path`, in which cycle `origin` is at time 0.
+void npu_trace(void* driver, const char* path, uint64_t first, uint64_t last, uint64_t origin) {
+  static_cast<Driver*>(driver)->observer().trace(path, first, last, origin);
+}
+#endif
 
 }  // extern "C"
