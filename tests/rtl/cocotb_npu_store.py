@@ -27,7 +27,7 @@ class Surroundings:
         self.data: list[int] = []
         self.done = 0
         self.retired: list[int] = []
-        self._reads: list[int | None] = [None]
+        self._reads: list[int | None] = [None, None]
         self._task = cocotb.start_soon(self._run())
 
     def stop(self) -> None:

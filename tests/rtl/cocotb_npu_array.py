@@ -1,0 +1,60 @@
+"""npu_array: every column's sum, signed and unsigned, while the next tile is filled."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from cocotb.triggers import RisingEdge
+
+from tests.rtl.cocotb_bench import bench, start_clock, value
+
+WORD = (1 << 32) - 1
+
+
+def _signed(byte: int) -> int:
+    return byte - 256 if byte > 127 else byte
+
+
+def _sums(tile: list[bytes], vector: bytes, signed: bool) -> int:
+    """The columns' sums, packed."""
+    elements = [_signed(x) if signed else x for x in vector]
+    cols = range(len(tile[0]))
+    totals = [sum(x * _signed(row[c]) for x, row in zip(elements, tile, strict=True)) for c in cols]
+    return sum((total & WORD) << 32 * c for c, total in enumerate(totals))
+
+
+def _bytes(count: int) -> bytes:
+    return bytes(random.choice((0, 127, 128, 255, random.randrange(256))) for _ in range(count))
+
+
+@bench(20_000)
+async def tiles_and_vectors_overlap(dut: Any) -> None:
+    start_clock(dut)
+    lanes, cols = value(dut.Lanes), len(dut.fill_i) // 8
+    delay = 2 + (lanes - 1).bit_length()
+    coming: list[bytes] = []
+    tile: list[bytes] | None = None
+    due: dict[int, int] = {}
+    checked = 0
+    for cycle in range(4000):
+        full = len(coming) == lanes
+        swap = full and random.random() < 0.3
+        valid = swap or (tile is not None and random.random() < 0.7)
+        fill = (not full or swap) and random.random() < 0.8
+        row, vector, signed = _bytes(cols), _bytes(lanes), random.random() < 0.5
+        dut.fill_valid_i.value, dut.fill_i.value = int(fill), int.from_bytes(row, "little")
+        dut.vector_valid_i.value, dut.vector_swap_i.value = int(valid), int(swap)
+        dut.vector_signed_i.value = int(signed)
+        dut.vector_i.value = int.from_bytes(vector, "little")
+        await RisingEdge(dut.clk_i)
+        if cycle in due:
+            assert value(dut.sums_o) == due.pop(cycle)
+            checked += 1
+        if swap:
+            tile, coming = coming, []
+        if valid and tile is not None:
+            due[cycle + delay] = _sums(tile, vector, signed)
+        if fill:
+            coming = [*coming, row]
+    assert checked > 1000

@@ -1,0 +1,160 @@
+"""npu_compute: random COMPUTE instructions, retired at random, cut off by resets."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from intaglio.templates.npu.isa import Instruction, Opcode
+from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
+from tests.rtl.datapath import State, compute
+
+ACT_WORDS, WEIGHT_WORDS, ACC_WORDS = 32, 64, 16
+INSIDE = 4
+
+
+def _state(dut: Any, seed: int) -> State:
+    rng, lanes = np.random.default_rng(seed), value(dut.Lanes)
+    cols = lanes * value(dut.Groups)
+    return State(
+        rng.integers(0, 256, (ACT_WORDS, lanes), dtype=np.uint8),
+        rng.integers(0, 256, (WEIGHT_WORDS, lanes), dtype=np.uint8),
+        rng.integers(-(1 << 31), 1 << 31, (2 * ACC_WORDS, cols)).astype(np.int32),
+    )
+
+
+class Buffers:
+    """The buffers around the unit, answering with their latencies; retires with chance `ease`."""
+
+    def __init__(self, dut: Any, state: State, ease: float) -> None:
+        self._dut, self._ease = dut, ease
+        self.state = state.copy()
+        self._vectors: deque[int] = deque([0, 0])
+        self._rows: deque[int] = deque([0, 0])
+        self._sums: deque[tuple[int, int] | None] = deque([None, None])
+        self.retired = 0
+        self._task = cocotb.start_soon(self._run())
+
+    def stop(self) -> None:
+        self._task.cancel()
+        self._dut.retire_ready_i.value = 0
+
+    async def _run(self) -> None:
+        dut = self._dut
+        while True:
+            dut.a_data_i.value, dut.f_data_i.value = self._vectors.popleft(), self._rows.popleft()
+            dut.retire_ready_i.value = int(random.random() < self._ease)
+            await RisingEdge(dut.clk_i)
+            self._read()
+            self._accumulate()
+            self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
+            assert value(dut.busy_o) or not (value(dut.retire_valid_o) or value(dut.stall_o))
+
+    def _read(self) -> None:
+        dut, lanes = self._dut, self.state.activations.shape[1]
+        elements = self.state.activations.reshape(-1)
+        row_bytes = self.state.sums.shape[1]
+        vector, row = random.getrandbits(8), random.getrandbits(8)
+        if value(dut.a_en_o):
+            chosen = (value(dut.a_addr_o) + np.arange(lanes)) % elements.size
+            vector = int.from_bytes(elements[chosen].tobytes(), "little")
+        if value(dut.f_en_o):
+            start = value(dut.f_row_o) * row_bytes
+            data = self.state.weights.reshape(-1)[start : start + row_bytes]
+            row = int.from_bytes(data.tobytes(), "little")
+        self._vectors.append(vector)
+        self._rows.append(row)
+
+    def _accumulate(self) -> None:
+        """The sums of an accumulation follow two cycles after its address."""
+        dut = self._dut
+        valid = value(dut.acc_valid_o)
+        self._sums.append((value(dut.acc_addr_o), value(dut.acc_overwrite_o)) if valid else None)
+        due = self._sums.popleft()
+        if due is not None:
+            address, overwrite = due
+            data = value(dut.acc_sums_o).to_bytes(4 * self.state.sums.shape[1], "little")
+            word = self.state.sums[address]
+            sums = np.frombuffer(data, dtype="<i4").astype(np.int64)
+            word[:] = (sums + (0 if overwrite else word.astype(np.int64))).astype(np.int32)
+
+
+def _instruction(state: State) -> Instruction:
+    cols = state.sums.shape[1]
+    fields = {name: random.randint(1, 2) for name in ("blocks", "fy", "fx")}
+    fields |= {name: random.randint(1, 4) for name in ("y", "x")}
+    elements = state.activations.size
+    for name in ("act_address", "block_stride", "fy_stride", "fx_stride", "y_stride", "x_stride"):
+        fields[name] = random.randrange(elements)
+    tiles = WEIGHT_WORDS // cols - fields["blocks"] * fields["fy"] * fields["fx"]
+    fields["weight_address"] = random.randint(0, tiles) * cols
+    fields["acc_address"] = random.choice((0, ACC_WORDS)) + random.randint(
+        0, ACC_WORDS - fields["y"] * fields["x"]
+    )
+    fields |= {"accumulate": random.getrandbits(1), "input_signed": random.getrandbits(1)}
+    return Instruction(Opcode.COMPUTE, fields)
+
+
+def _driver(dut: Any, pause: float) -> Driver:
+    return Driver(dut, "instr_valid_i", "instr_ready_o", ["instr_i"], pause)
+
+
+def _items(program: list[Instruction]) -> list[dict[str, int]]:
+    return [{"instr_i": encoded(item)} for item in program]
+
+
+async def _check(dut: Any, seed: int, pause: float, ease: float, count: int) -> None:
+    state = _state(dut, seed)
+    buffers = Buffers(dut, state, ease)
+    program = [_instruction(state) for _ in range(count)]
+    await _driver(dut, pause).send(_items(program))
+    await wait_for(dut, lambda: buffers.retired >= count)
+    buffers.stop()
+    for item in program:
+        compute(state, item)
+    np.testing.assert_array_equal(buffers.state.sums, state.sums)
+    assert value(dut.busy_o) == 0
+
+
+@bench(60_000)
+async def sums_are_exact_at_any_pace(dut: Any) -> None:
+    await begin(dut)
+    for seed, (pause, ease) in enumerate(((0.0, 1.0), (0.0, 0.1), (0.9, 1.0), (0.5, 0.2))):
+        await _check(dut, seed, pause, ease, 25)
+
+
+@bench(5_000)
+async def no_more_than_four_inside(dut: Any) -> None:
+    await begin(dut)
+    state = _state(dut, 7)
+    buffers = Buffers(dut, state, 0.0)
+    driver = _driver(dut, 0.0)
+    cocotb.start_soon(driver.send(_items([_instruction(state) for _ in range(8)])))
+    await clock(dut, 1500)
+    assert (driver.sent, buffers.retired) == (INSIDE, 0)
+    assert (value(dut.retire_valid_o), value(dut.instr_ready_o)) == (1, 0)
+    buffers.stop()
+
+
+@bench(30_000)
+async def a_reset_in_mid_flight(dut: Any) -> None:
+    await begin(dut)
+    for seed in range(10):
+        state = _state(dut, seed)
+        buffers = Buffers(dut, state, 0.5)
+        items = _items([_instruction(state) for _ in range(6)])
+        task = cocotb.start_soon(_driver(dut, 0.0).send(items))
+        await clock(dut, random.randrange(4, 150))
+        task.cancel()
+        buffers.stop()
+        dut.instr_valid_i.value = 0
+        await reset(dut, 1)
+        await clock(dut)
+        outputs = ("busy_o", "retire_valid_o", "a_en_o", "f_en_o", "acc_valid_o")
+        assert [value(getattr(dut, name)) for name in outputs] == [0] * 5
+        await _check(dut, seed, 0.2, 0.8, 3)

@@ -1,0 +1,143 @@
+"""npu_lane: outputs of every mode through the pipeline, back to back and with gaps."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from cocotb.triggers import RisingEdge
+
+from tests.rtl.cocotb_bench import bench, start_clock, value
+
+RESULT_CYCLE = 12
+MODES = ("drain_i", "mac_i", "max_i", "signed_i", "residual_i", "residual_signed_i", "use_table_i")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What holds for all outputs of an instruction."""
+
+    mode: dict[str, int]
+    b: int
+    m: int
+    mr: int
+    shift: int
+    lo: int
+    hi: int
+    table: bytes
+
+    def result(self, total: int, residual: int) -> int:
+        """The byte of an output."""
+        number = total * self.m + residual * self.mr + self.b >> self.shift
+        clamped = min(max(number, self.lo), self.hi) & 0xFF
+        return self.table[clamped] if self.mode["use_table_i"] else clamped
+
+
+def _setting() -> Setting:
+    mode = {name: random.getrandbits(1) for name in MODES}
+    mode["mac_i"] &= ~mode["drain_i"] & 1
+    mode["max_i"] &= ~(mode["drain_i"] | mode["mac_i"]) & 1
+    lo = random.choice((-128, 0, -32768, random.randrange(-128, 100)))
+    wide = mode["drain_i"]
+    return Setting(
+        mode, random.randrange(-(1 << 44), 1 << 44) >> (0 if wide else 24),
+        random.choice((1, 65535, random.getrandbits(16))),
+        random.choice((-65535, 65535, random.randrange(-65535, 65536))),
+        random.randrange(20, 48) if wide else random.randrange(0, 24),
+        lo, random.choice((lo, 127, 255, 32767)) if lo < 127 else lo, random.randbytes(256),
+    )  # fmt: skip
+
+
+def _element(byte: int, signed: int) -> int:
+    return byte - 256 if signed and byte > 127 else byte
+
+
+async def _drive(dut: Any, signals: dict[str, int]) -> None:
+    """One cycle; every strobe that is not named is low."""
+    for name in ("record_valid_i", "table_valid_i", "read_valid_i", "gather_valid_i",
+                 "gather_first_i", "stage_valid_i"):  # fmt: skip
+        getattr(dut, name).value = signals.get(name, 0)
+    for name in ("record_i", "table_i", "table_row_i", "read_i", "tap_i", "drain_sum_i"):
+        handle = getattr(dut, name)
+        handle.value = signals.get(name, random.getrandbits(len(handle)))
+    await RisingEdge(dut.clk_i)
+
+
+async def _load(dut: Any, setting: Setting) -> None:
+    """The record, the table and the mode."""
+    sign = (setting.mr < 0) << 6
+    record = setting.b.to_bytes(6, "little", signed=True) + setting.m.to_bytes(3, "little")
+    record += abs(setting.mr).to_bytes(2, "little") + bytes([setting.shift | sign])
+    for byte in record:
+        await _drive(dut, {"record_valid_i": 1, "record_i": byte})
+    lanes = value(dut.Lanes)
+    for row in range(256 // lanes):
+        word = int.from_bytes(setting.table[row * lanes :][:lanes], "little")
+        await _drive(dut, {"table_valid_i": 1, "table_row_i": row, "table_i": word})
+    for name, number in setting.mode.items():
+        getattr(dut, name).value = number
+    dut.lo_i.value, dut.hi_i.value = setting.lo & 0xFFFF, setting.hi & 0xFFFF
+
+
+class Schedule:
+    """The signals of every cycle for a sequence of outputs, and when each result is due."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self.signals: dict[int, dict[str, int]] = defaultdict(dict)
+        self.due: dict[int, int] = {}
+        self._cycle = 0
+
+    def _issue(self) -> int:
+        self._cycle += 1 if random.random() < 0.7 else random.randint(2, 6)
+        return self._cycle
+
+    def _read(self, at: int) -> tuple[int, int]:
+        byte, tap = random.getrandbits(8), random.getrandbits(8)
+        self.signals[at + 2] |= {"read_valid_i": 1, "read_i": byte, "tap_i": tap}
+        return byte, tap
+
+    def _window(self) -> int:
+        """Reads a window; its sum or maximum."""
+        mode, found = self._setting.mode, []
+        for index in range(random.randint(1, 9)):
+            at = self._issue()
+            byte, tap = self._read(at)
+            self.signals[at + 3] |= {"gather_valid_i": 1, "gather_first_i": int(index == 0)}
+            weight = _element(tap, 1) if mode["mac_i"] else 1
+            found.append(_element(byte, mode["signed_i"]) * weight)
+        return max(found) if mode["max_i"] else sum(found)
+
+    def output(self) -> None:
+        """Adds an output."""
+        mode, residual = self._setting.mode, 0
+        if mode["drain_i"]:
+            total = random.randrange(-(1 << 30), 1 << 30)
+            at = self._issue()
+            self.signals[at + 3] |= {"gather_valid_i": 1, "drain_sum_i": total & (1 << 32) - 1}
+        else:
+            total = self._window()
+            at = self._issue() if mode["residual_i"] else self._cycle
+        if mode["residual_i"]:
+            residual = _element(self._read(at)[0], mode["residual_signed_i"])
+        for stage in range(8):
+            signals = self.signals[at + 4 + stage]
+            signals["stage_valid_i"] = signals.get("stage_valid_i", 0) | 1 << stage
+        self.due[at + RESULT_CYCLE] = self._setting.result(total, residual)
+
+
+@bench(60_000)
+async def outputs_of_every_mode(dut: Any) -> None:
+    start_clock(dut)
+    for _ in range(60):
+        setting = _setting()
+        await _load(dut, setting)
+        schedule = Schedule(setting)
+        for _ in range(25):
+            schedule.output()
+        for cycle in range(max(schedule.due) + 1):
+            await _drive(dut, schedule.signals[cycle])
+            if cycle in schedule.due:
+                assert value(dut.result_o) == schedule.due[cycle], setting

@@ -1,0 +1,163 @@
+"""npu_vector: random instructions with every port stalling, cut off by resets."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from intaglio.templates.npu.isa import Instruction, Opcode
+from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
+from tests.rtl.datapath import Records, State, vector
+
+ACT_WORDS, WEIGHT_WORDS, ACC_WORDS = 64, 256, 16
+TAPS, TABLE, RECORDS = 0, 64, 200
+OUTPUTS = 40
+OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
+
+
+def _setup(dut: Any, seed: int) -> tuple[State, Records]:
+    rng, lanes = np.random.default_rng(seed), value(dut.Lanes)
+    records = Records(
+        b=rng.integers(-(1 << 30), 1 << 30, lanes), m=rng.integers(1, 1 << 16, lanes),
+        mr=rng.integers(-65535, 65536, lanes), s=rng.integers(8, 30, lanes),
+    )  # fmt: skip
+    state = State(
+        rng.integers(0, 256, (ACT_WORDS, lanes), dtype=np.uint8),
+        rng.integers(0, 256, (WEIGHT_WORDS, lanes), dtype=np.uint8),
+        rng.integers(-(1 << 28), 1 << 28, (2 * ACC_WORDS, lanes * value(dut.Groups))).astype(
+            np.int32
+        ),
+    )
+    words = records.words()
+    state.weights[RECORDS : RECORDS + len(words)] = words
+    return state, records
+
+
+class Buffers:
+    """The buffers around the unit; reads are accepted with chance `ease`, answered in 2 cycles."""
+
+    def __init__(self, dut: Any, state: State, ease: float) -> None:
+        self._dut, self._ease = dut, ease
+        self.state = state.copy()
+        self.retired = 0
+        self.writes = 0
+        self._words: dict[str, deque[int | None]] = {
+            name: deque([None, None]) for name in ("wr", "vr")
+        }
+        self._sums: deque[int] = deque([0, 0])
+        self._task = cocotb.start_soon(self._run())
+
+    def stop(self) -> None:
+        self._task.cancel()
+        for name in ("wr_data_valid_i", "vr_data_valid_i", "retire_ready_i"):
+            getattr(self._dut, name).value = 0
+
+    async def _run(self) -> None:
+        dut = self._dut
+        while True:
+            for name, words in self._words.items():
+                word = words.popleft()
+                getattr(dut, f"{name}_data_valid_i").value = int(word is not None)
+                getattr(dut, f"{name}_data_i").value = word or 0
+                getattr(dut, f"{name}_ready_i").value = int(random.random() < self._ease)
+            dut.acc_data_i.value = self._sums.popleft()
+            dut.retire_ready_i.value = int(random.random() < self._ease)
+            await RisingEdge(dut.clk_i)
+            self._observe()
+
+    def _observe(self) -> None:
+        dut = self._dut
+        for name, data in (("wr", self.state.weights), ("vr", self.state.activations)):
+            valid, ready = (value(getattr(dut, f"{name}_{x}")) for x in ("valid_o", "ready_i"))
+            address = value(getattr(dut, f"{name}_addr_o"))
+            word = int.from_bytes(data[address].tobytes(), "little")
+            self._words[name].append(word if valid and ready else None)
+            assert value(dut.stall_o) or not valid or ready
+        sums = self.state.sums[value(dut.acc_addr_o)].tobytes()
+        self._sums.append(int.from_bytes(sums, "little") if value(dut.acc_en_o) else 0)
+        if value(dut.vw_valid_o):
+            data = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
+            self.state.activations[value(dut.vw_addr_o)] = np.frombuffer(data, dtype=np.uint8)
+            self.writes += 1
+        self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
+
+
+def _instruction(dut: Any) -> Instruction:
+    fields = {"y": random.randint(1, 3), "x": random.randint(1, 4)}
+    fields |= {"window_y": random.randint(1, 3), "window_x": random.randint(1, 3)}
+    for name in ("residual", "residual_signed", "input_signed", "table"):
+        fields[name] = random.getrandbits(1)
+    fields |= {"tap_address": TAPS + random.randrange(8), "table_address": TABLE}
+    fields |= {"record_address": RECORDS, "group": random.randrange(value(dut.Groups))}
+    fields |= {"output_address": OUTPUTS, "output_row_stride": random.randint(4, 7)}
+    fields |= {"residual_address": random.randrange(20), "residual_row_stride": 4}
+    fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
+    opcode = random.choice(OPCODES)
+    if opcode is Opcode.DRAIN:
+        return Instruction(opcode, fields | {"source_address": random.randrange(16)})
+    fields |= {"source_address": random.randrange(10), "source_y_stride": 3, "source_x_stride": 2}
+    return Instruction(opcode, fields | {"window_y_stride": 5, "window_x_stride": 2})
+
+
+def _driver(dut: Any) -> Driver:
+    return Driver(dut, "instr_valid_i", "instr_ready_o", ["instr_i"], 0.2)
+
+
+async def _check(dut: Any, seed: int, ease: float, count: int) -> None:
+    state, records = _setup(dut, seed)
+    buffers = Buffers(dut, state, ease)
+    program = [_instruction(dut) for _ in range(count)]
+    await _driver(dut).send([{"instr_i": encoded(item)} for item in program])
+    await wait_for(dut, lambda: buffers.retired >= count)
+    buffers.stop()
+    for item in program:
+        vector(state, item, records)
+    np.testing.assert_array_equal(buffers.state.activations, state.activations)
+    assert buffers.writes == sum(item["y"] * item["x"] for item in program)
+    assert value(dut.busy_o) == 0
+
+
+@bench(60_000)
+async def results_are_exact_under_stalls(dut: Any) -> None:
+    await begin(dut)
+    for seed, ease in enumerate((1.0, 0.7, 0.3)):
+        await _check(dut, seed, ease, 20)
+
+
+@bench(5_000)
+async def a_read_that_is_not_taken_is_a_stall(dut: Any) -> None:
+    await begin(dut)
+    state, _ = _setup(dut, 1)
+    buffers = Buffers(dut, state, 0.0)
+    await _driver(dut).send([{"instr_i": encoded(_instruction(dut))}])
+    await clock(dut, 3)
+    for _ in range(40):
+        await RisingEdge(dut.clk_i)
+        seen = (value(dut.busy_o), value(dut.stall_o), value(dut.progress_o))
+        assert seen == (1, 1, 0)
+    assert (buffers.writes, buffers.retired) == (0, 0)
+    buffers.stop()
+
+
+@bench(40_000)
+async def a_reset_in_mid_flight(dut: Any) -> None:
+    await begin(dut)
+    for seed in range(10):
+        state, _ = _setup(dut, seed)
+        buffers = Buffers(dut, state, 0.8)
+        items = [{"instr_i": encoded(_instruction(dut))} for _ in range(4)]
+        task = cocotb.start_soon(_driver(dut).send(items))
+        await clock(dut, random.randrange(4, 200))
+        task.cancel()
+        buffers.stop()
+        dut.instr_valid_i.value = 0
+        await reset(dut, 1)
+        await clock(dut)
+        outputs = ("busy_o", "retire_valid_o", "wr_valid_o", "vr_valid_o", "vw_valid_o")
+        assert [value(getattr(dut, name)) for name in outputs] == [0] * 5
+        await _check(dut, seed, 0.8, 2)
