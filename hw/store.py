@@ -37,8 +37,18 @@ def entry(home: Path, name: str, fill: Fill, progress: Progress | None = None) -
         return place
     with _lock(home, name, progress):
         if not intact(place):
-            _fill_aside(place, fill)
+            try:
+                _fill_aside(place, fill)
+            except OSError as error:
+                raise _unwritable(home, error) from error
     return place
+
+
+def _unwritable(home: Path, error: OSError) -> ToolError:
+    return ToolError(
+        f"cannot write the cache folder '{home}': {error.strerror}; make room there or give "
+        "another cache folder"
+    )
 
 
 def intact(place: Path) -> bool:
@@ -62,9 +72,7 @@ def _lock(home: Path, name: str, progress: Progress | None) -> Iterator[None]:
         home.mkdir(parents=True, exist_ok=True)
         handle = (home / f"{name}.lock").open("w")
     except OSError as error:
-        raise ToolError(
-            f"cannot write the cache folder '{home}': {error.strerror}; give another cache folder"
-        ) from error
+        raise _unwritable(home, error) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from intaglio.errors import writing
 from intaglio.templates.npu.isa import Unit
 
 
@@ -167,9 +168,12 @@ class Trace:
         """Write the timeline as Chrome's trace events (Perfetto reads them), in microseconds.
 
         Of instructions that overlap in one unit, each is drawn from the retirement of the one
-        before; `args` hold the cycles of issue and retirement.
+        before; `args` hold the cycles of issue and retirement.  Raises OutputError when the file
+        cannot be written.
         """
-        path.write_text(json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"}))
+        text = json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"})
+        with writing(f"'{path}'"):
+            path.write_text(text)
 
     def _events(self) -> list[dict[str, object]]:
         names = {layer.index: layer.name for layer in self.layers}

@@ -7,11 +7,13 @@ there is a whole one or none.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,12 +21,14 @@ from typing import Any
 
 from intaglio.compiler.serialise import load_workload, save_workload
 from intaglio.compiler.workload import Workload
-from intaglio.errors import ArtifactError, UsageError
+from intaglio.errors import ArtifactError, UsageError, writing
 from intaglio.templates.npu.emit import TOP, emit
 from intaglio.templates.npu.program import Program, load_program, save_program
 
 SCHEMA = 1
 MANIFEST = "artifact.json"
+_LOCK = "intaglio.lock"
+"""Marks a folder written aside, and is locked as long as its writer lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +136,43 @@ def write(
 ) -> Artifact:
     """Write an artifact to `directory` and open it; `info` is kept beside it as JSON values.
 
-    Raises UsageError as `check_target` does.  Whatever happens, `directory` is either as it was or
-    the whole new artifact.
+    Raises UsageError as `check_target` does, and OutputError when the system refuses to write.
+    `directory` is then as it was.  A process that is killed leaves a folder aside, which the next
+    writer of `directory` removes; it may leave no `directory`, but never a part of one.
     """
     check_target(directory, force=force)
-    parent = directory.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=parent))
-    try:
+    with writing(f"output '{directory}'"), _aside(directory) as aside:
         _fill(aside / "new", workload, program, info)
         check_target(directory, force=force)
         _exchange(aside / "new", directory, aside / "old")
+    return Artifact.open(directory)
+
+
+@contextlib.contextmanager
+def _aside(directory: Path) -> Iterator[Path]:
+    """A new folder beside `directory`, removed at the end."""
+    parent, prefix = directory.absolute().parent, f".{directory.name}."
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.iterdir():
+        if left.name.startswith(prefix) and _abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        with (aside / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Artifact.open(directory)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether `folder` was written aside by a process that is dead."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _exchange(new: Path, directory: Path, old: Path) -> None:

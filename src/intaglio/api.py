@@ -7,6 +7,7 @@ What a function needs is imported when it runs: `check` and `compile` load torch
 from __future__ import annotations
 
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intaglio.errors import UsageError
+from intaglio.errors import UsageError, writing
 from intaglio.progress import Callback, silent
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def verify(
         opened.workload, opened.program, Model(opened.rtl_files, opened.top, DRIVER)
     )
     found = proof.verify(bench, images=images, data=data, seed=seed, cache=cache, progress=progress)
-    (opened.directory / VERIFIED).write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+    _replace(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")
     return found
 
 
@@ -218,9 +219,13 @@ def _check_study(folder: Path, *, resume: bool) -> None:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file aside, then rename it: there is a whole one or the old one."""
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(f"'{path}'"):
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _opened(artifact: Artifact | Path | str) -> Artifact:

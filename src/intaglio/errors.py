@@ -6,6 +6,9 @@ The command line alone turns them into exit codes; anything else that is raised 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class IntaglioError(Exception):
     """Base of every deliberate refusal; `exit_code` is what the command line returns."""
@@ -39,9 +42,25 @@ class ArtifactError(IntaglioError):
     """An artifact on disk is missing, corrupt or of another version."""
 
 
+class OutputError(IntaglioError):
+    """A file or folder cannot be written."""
+
+
 class ToolError(IntaglioError):
     """An outside tool or optional package is missing or failed."""
 
 
 class VerificationError(IntaglioError):
     """Hardware and reference could not be compared, or the hardware stopped."""
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turns the system's refusal to write `what`, as on a full disk, into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            f"cannot write {what}: {reason}; make room there or name another place"
+        ) from error

@@ -181,5 +181,5 @@ def test_unusable_cache_folder_is_named(model: Model, tmp_path: Path) -> None:
         build(model, cache=blocked / "cache")
     assert str(caught.value) == (
         f"cannot write the cache folder '{blocked}/cache': Not a directory; "
-        "give another cache folder"
+        "make room there or give another cache folder"
     )

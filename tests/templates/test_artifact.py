@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.workload import Workload
-from intaglio.errors import ArtifactError, UsageError
+from intaglio.errors import ArtifactError, OutputError, UsageError
 from intaglio.templates import artifact
 from intaglio.templates.artifact import MANIFEST, Artifact
 from intaglio.templates.npu.program import Program, to_dict
@@ -108,8 +108,11 @@ def test_the_old_artifact_returns_when_the_new_one_cannot_be_moved(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="^$"):
+    with pytest.raises(OutputError) as caught:
         artifact.write(tmp_path / "out", workload, program, info={}, force=True)
+    assert str(caught.value) == (
+        f"cannot write output '{tmp_path}/out': OSError; make room there or name another place"
+    )
     assert Artifact.open(tmp_path / "out").info["seed"] == 1
 
 
