@@ -147,12 +147,18 @@ def _network_values(point: Point) -> dict[str, Scalar]:
     return {name: value for name, value in point.values if not name.startswith("design.")}
 
 
-def repair(point: Point, fixed: Mapping[str, Scalar]) -> Point:
-    """The candidate that is meant: its npu made legal, each field of the npu in its place."""
-    chosen = point.part("design")
-    legal = NpuDesign.repaired({**fixed, **chosen}).to_dict()
-    moved = {f"design.{name}": legal[name] for name in chosen}
-    return Point.of({**point.to_dict(), **moved})
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Moves a point to the candidate that is meant: its npu legal, on the `fixed` fields."""
+
+    fixed: tuple[tuple[str, Scalar], ...]
+
+    def __call__(self, point: Point) -> Point:
+        """The candidate; a legal one is its own."""
+        chosen = point.part("design")
+        legal = NpuDesign.repaired({**dict(self.fixed), **chosen}).to_dict()
+        moved = {f"design.{name}": legal[name] for name in chosen}
+        return Point.of({**point.to_dict(), **moved})
 
 
 def integer_accuracy(workload: Workload, images: Labelled) -> float:

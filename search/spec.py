@@ -10,7 +10,6 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,7 @@ from typing import Any, cast
 
 from intaglio.compiler.precision import Precision
 from intaglio.errors import UsageError
-from intaglio.search.codesign import MEASURES, Task, repair
+from intaglio.search.codesign import MEASURES, Repair, Task
 from intaglio.search.objectives import Goal, Limit, Objective, Problem, check_known
 from intaglio.search.space import Choice, Dimension, Integer, Scalar, Space
 from intaglio.search.study import Budget
@@ -159,7 +158,7 @@ def _problem(values: Table, task: Task, fixed: Mapping[str, Scalar], where: str)
         _objectives(_table(values, "objectives", where), f"{where}: objectives"),
         _limits(_table(values, "limits", where), f"{where}: limits"),
         hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
-        partial(repair, fixed=fixed),
+        Repair(tuple(sorted(fixed.items()))),
     )
 
 

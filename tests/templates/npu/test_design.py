@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from intaglio.errors import DesignError, UsageError
 from intaglio.templates.npu.design import NpuDesign
@@ -80,3 +82,25 @@ def test_a_missing_file_and_a_broken_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         NpuDesign.from_toml(broken)
     assert str(caught.value).startswith(f"design file '{broken}' is not TOML: ")
+
+
+@given(st.fixed_dictionaries({name: st.sampled_from(v) for name, v in NpuDesign.space().items()}))
+def test_every_point_of_the_space_is_repaired_to_a_legal_design(values: dict[str, int]) -> None:
+    design = NpuDesign.repaired(values)
+    assert (design.rows, design.activation_buffer_kib) == (
+        values["rows"],
+        values["activation_buffer_kib"],
+    )
+    assert design.cols == max(values["rows"], values["cols"])
+    assert NpuDesign.repaired(design.to_dict()) == design
+
+
+def test_a_legal_design_needs_no_repair() -> None:
+    assert NpuDesign.repaired({}) == NpuDesign()
+    assert NpuDesign.repaired({"rows": 8, "clock_mhz": 50.0}).clock_mhz == 50.0
+
+
+def test_an_illegal_field_outside_the_space_is_refused() -> None:
+    with pytest.raises(DesignError) as caught:
+        NpuDesign.repaired({"clock_mhz": 0.0})
+    assert str(caught.value) == "design 'npu': clock_mhz is 0.0, legal is 1 to 10000"
