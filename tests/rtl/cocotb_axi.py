@@ -14,7 +14,6 @@ from cocotbext.axi import AxiLiteMaster, AxiResp
 from intaglio.hw.npu_model import Register
 from tests.rtl.cocotb_boxes import beat
 
-
 START, SOFT_RESET = 1, 2
 """Bits of the CONTROL register."""
 

@@ -32,7 +32,8 @@ def _random_runs(dut: Any, count: int) -> Iterator[dict[str, int]]:
 
 
 def _bursts(dut: Any, runs: list[dict[str, int]]) -> list[Item]:
-    size, expected = value(dut.BeatBytes), []
+    size = value(dut.BeatBytes)
+    expected: list[Item] = []
     for run in runs:
         address, left = run["run_addr_i"], run["run_beats_i"]
         while left:

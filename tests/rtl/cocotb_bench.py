@@ -70,7 +70,9 @@ def value(handle: Any) -> int:
 class Driver:
     """Offers items on a stream; between two it pauses with chance `pause` in every cycle."""
 
-    def __init__(self, dut: Any, valid: str, ready: str, fields: Sequence[str], pause: float = 0.0):
+    def __init__(
+        self, dut: Any, valid: str, ready: str, fields: Sequence[str], pause: float = 0.0
+    ) -> None:
         self._dut = dut
         self._valid, self._ready = getattr(dut, valid), getattr(dut, ready)
         self._fields = {name: getattr(dut, name) for name in fields}
@@ -102,7 +104,7 @@ class Monitor:
     def __init__(
         self, dut: Any, valid: str, ready: str, fields: Sequence[str], stall: float = 0.0,
         passive: bool = False,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         self._dut = dut
         self._valid, self._ready = getattr(dut, valid), getattr(dut, ready)
         self._fields = {name: getattr(dut, name) for name in fields}
@@ -134,6 +136,10 @@ class Monitor:
                 self.taken.append(seen)
                 self.cycles.append(cycle)
                 held = None
+
+    async def until(self, count: int, cycles: int = 5000) -> None:
+        """Waits for `count` items."""
+        await wait_for(self._dut, lambda: len(self.taken) >= count, cycles)
 
     def stop(self) -> None:
         """Takes nothing more."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value, wait_for
+from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value
 
 STALLS = ((0.0, 0.0), (0.7, 0.0), (0.0, 0.7), (0.5, 0.5))
 
@@ -29,7 +29,7 @@ async def keeps_order_under_stalls(dut: Any) -> None:
         driver, monitor = _ends(dut, pause, stall)
         items = _items(dut, 200)
         await driver.send(items)
-        await wait_for(dut, lambda: len(monitor.taken) >= 200)
+        await monitor.until(200)
         await clock(dut, 5)
         monitor.stop()
         assert [x["data_o"] for x in monitor.taken] == [x["data_i"] for x in items]
@@ -77,6 +77,6 @@ async def a_reset_empties_it(dut: Any) -> None:
         driver, monitor = _ends(dut, 0.2, 0.2)
         items = _items(dut, 10)
         await driver.send(items)
-        await wait_for(dut, lambda: len(monitor.taken) >= 10)
+        await monitor.until(10)
         monitor.stop()
         assert [x["data_o"] for x in monitor.taken] == [x["data_i"] for x in items]

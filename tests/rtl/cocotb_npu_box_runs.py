@@ -9,8 +9,15 @@ import cocotb
 
 from intaglio.templates.npu.isa import Opcode
 from tests.rtl.cocotb_bench import (
-    Driver, Monitor, begin, bench, clock, encoded, reset, value,
-)  # fmt: skip
+    Driver,
+    Monitor,
+    begin,
+    bench,
+    clock,
+    encoded,
+    reset,
+    value,
+)
 from tests.rtl.cocotb_boxes import ADDRESS_MASK, random_box, runs
 
 FIELDS = ["run_addr_o", "run_beats_o", "run_last_o"]

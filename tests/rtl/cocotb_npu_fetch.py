@@ -70,6 +70,10 @@ class Queues:
         self.taken: list[int] = []
         self._task = cocotb.start_soon(self._run())
 
+    async def until(self, count: int) -> None:
+        """Waits for `count` instructions."""
+        await wait_for(self._dut, lambda: len(self.taken) >= count, 20_000)
+
     def stop(self) -> None:
         self._task.cancel()
 
@@ -99,7 +103,7 @@ async def deals_the_program_in_order(dut: Any) -> None:
             program, start = _program(count), random.getrandbits(30) * INSTRUCTION_BYTES
             memory, queues = Memory(dut, program, start, ease), Queues(dut, ease)
             await _start(dut, start, count)
-            await wait_for(dut, lambda q=queues, n=count: len(q.taken) >= n, 20_000)
+            await queues.until(count)
             await clock(dut, 30)
             assert queues.taken == program
             assert memory.asked == count * INSTRUCTION_BYTES
@@ -129,7 +133,7 @@ async def a_full_queue_stops_the_rest_and_prefetch_ends(dut: Any) -> None:
     assert queues.taken == program[:10]
     assert memory.asked <= (10 + AHEAD) * INSTRUCTION_BYTES
     queues.closed = 0
-    await wait_for(dut, lambda: len(queues.taken) >= 50)
+    await queues.until(50)
     assert queues.taken == program
 
 
@@ -178,7 +182,7 @@ async def a_reset_in_mid_program(dut: Any) -> None:
         assert (value(dut.instr_valid_o), value(dut.run_valid_o)) == (0, 0)
         memory, queues = Memory(dut, program[:9], 4096, 0.8), Queues(dut, 0.8)
         await _start(dut, 4096, 9)
-        await wait_for(dut, lambda q=queues: len(q.taken) >= 9)
+        await queues.until(9)
         assert queues.taken == program[:9]
         memory.stop()
         queues.stop()

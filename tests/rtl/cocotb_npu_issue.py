@@ -58,6 +58,10 @@ class Surroundings:
         self._done = False
         self._task = cocotb.start_soon(self._run())
 
+    async def until(self, count: int) -> None:
+        """Waits until `count` instructions have retired."""
+        await wait_for(self._dut, lambda: len(self.seen.retired) >= count, 20_000)
+
     def stop(self) -> None:
         self._task.cancel()
 
@@ -135,7 +139,7 @@ async def order_tokens_and_marks(dut: Any) -> None:
         around = Surroundings(dut, ease)
         program = _program(150)
         await _driver(dut, pause).send(_items(program))
-        await wait_for(dut, lambda: len(around.seen.retired) >= len(program), 20_000)
+        await around.until(len(program))
         await clock(dut, 5)
         around.stop()
         _check(around.seen, program)
@@ -155,7 +159,7 @@ async def a_full_queue_refuses_and_loses_nothing(dut: Any) -> None:
     assert (value(dut.waiting_o), value(dut.missing_o)) == (1, 1 << Unit.STORE)
     around = Surroundings(dut, 0.7)
     await task
-    await wait_for(dut, lambda: len(around.seen.retired) >= len(program))
+    await around.until(len(program))
     _check(around.seen, program)
 
 
@@ -180,7 +184,7 @@ async def nothing_is_issued_while_halted(dut: Any) -> None:
     await clock(dut, 60)
     assert around.seen == Seen()
     dut.halt_i.value = 0
-    await wait_for(dut, lambda: len(around.seen.retired) >= len(program))
+    await around.until(len(program))
     _check(around.seen, program)
 
 
@@ -202,6 +206,6 @@ async def a_reset_empties_queue_and_flight(dut: Any) -> None:
         around = Surroundings(dut, 0.8)
         program = _program(5)
         await _driver(dut).send(_items(program))
-        await wait_for(dut, lambda done=around, n=len(program): len(done.seen.retired) >= n)
+        await around.until(len(program))
         around.stop()
         _check(around.seen, program)

@@ -43,6 +43,7 @@ class Surroundings:
         self.retired_at: list[int] = []
         self._beats: list[int] = []
         self._offered = False
+        self._stalled: list[int] | None = None
         self._task = cocotb.start_soon(self._run())
 
     def stop(self) -> None:
@@ -67,7 +68,7 @@ class Surroundings:
 
     def _observe(self) -> None:
         dut = self._dut
-        assert value(dut.busy_o) or not value(dut.stall_o)
+        self._check_stall()
         if value(dut.retire_valid_o) and value(dut.retire_ready_i):
             self.retired_at.append(len(self.writes))
         for buffer in BUFFERS:
@@ -82,6 +83,14 @@ class Surroundings:
             size, first = value(dut.MemBytes), value(dut.run_addr_o)
             ends = range(first, first + size * value(dut.run_beats_o), size)
             self._beats += [_part(at, size, value(dut.Lanes)) for at in ends]
+
+    def _check_stall(self) -> None:
+        """A stalled unit is busy, and offers nothing new in the cycle after."""
+        dut = self._dut
+        offered = [value(getattr(dut, f"{buffer}_valid_o")) for buffer in BUFFERS]
+        assert self._stalled in (None, offered)
+        self._stalled = offered if value(dut.stall_o) else None
+        assert value(dut.busy_o) or not value(dut.stall_o)
 
 
 def _part(address: int, size: int, lanes: int) -> int:

@@ -18,7 +18,8 @@ async def _offer(dut: Any, queues: list[list[int]]) -> list[int]:
     accepted = []
     active = [False] * 4
     while any(queues):
-        active = [bool(queue) and (on or random.random() < 0.5) for queue, on in zip(queues, active, strict=True)]
+        for unit in UNITS:
+            active[unit] = bool(queues[unit]) and (active[unit] or random.random() < 0.5)
         dut.valid_i.value = sum(on << unit for unit, on in enumerate(active))
         dut.layer_i.value = sum(q[0] << 16 * unit for unit, q in enumerate(queues) if q)
         await RisingEdge(dut.clk_i)

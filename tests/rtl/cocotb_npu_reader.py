@@ -11,8 +11,15 @@ from cocotbext.axi import AxiReadBus, AxiSlaveRead
 
 from tests.rtl.cocotb_axi import Constant, Memory, pauses, quiet, renamed
 from tests.rtl.cocotb_bench import (
-    Driver, Monitor, clock, bench, reset, start_clock, value, wait_for,
-)  # fmt: skip
+    Driver,
+    Monitor,
+    bench,
+    clock,
+    reset,
+    start_clock,
+    value,
+    wait_for,
+)
 from tests.rtl.cocotb_boxes import beat
 
 OUTSTANDING = 16
@@ -52,9 +59,7 @@ class Setup:
 
     def driver(self, client: str, pause: float = 0.0) -> Driver:
         names = [f"{client}_run_addr_i", f"{client}_run_beats_i"]
-        return Driver(
-            self.dut, f"{client}_run_valid_i", f"{client}_run_ready_o", names, pause
-        )
+        return Driver(self.dut, f"{client}_run_valid_i", f"{client}_run_ready_o", names, pause)
 
     def taker(self, client: str, stall: float = 0.0) -> Monitor:
         names = (f"{client}_data_valid_o", f"{client}_data_ready_i")
@@ -95,11 +100,8 @@ async def both_clients_get_their_data(dut: Any) -> None:
         for client in CLIENTS:
             cocotb.start_soon(setup.driver(client, 0.3).send(setup.items(client, runs[client])))
         expected = {client: setup.data(runs[client]) for client in CLIENTS}
-        await wait_for(
-            dut,
-            lambda t=takers, e=expected: all(len(t[c].taken) >= len(e[c]) for c in CLIENTS),
-            25_000,
-        )
+        for client in CLIENTS:
+            await takers[client].until(len(expected[client]), 25_000)
         await clock(dut, 20)
         assert value(dut.idle_o)
         for client in CLIENTS:
@@ -113,7 +115,7 @@ async def bursts_keep_to_256_beats_and_pages(dut: Any) -> None:
     size = value(dut.MemBytes)
     taker = setup.taker("load")
     await setup.driver("load").send(setup.items("load", [(PAGE - size, 900)]))
-    await wait_for(dut, lambda: len(taker.taken) >= 900)
+    await taker.until(900)
     assert taker.taken == setup.data([(PAGE - size, 900)])
     assert setup.requests.taken[0] == {"araddr_o": PAGE - size, "arlen_o": 0}
     for request in setup.requests.taken:
@@ -133,7 +135,7 @@ async def at_most_sixteen_bursts_are_outstanding(dut: Any) -> None:
     assert not value(dut.idle_o)
     setup.slave.r_channel.pause = False
     await task
-    await wait_for(dut, lambda: len(taker.taken) >= 60)
+    await taker.until(60)
     assert taker.taken == setup.data(runs)
 
 
@@ -151,7 +153,7 @@ async def load_asks_for_read_ahead_only_and_fetch_goes_first(dut: Any) -> None:
     await clock(dut, 60)
     assert [r["araddr_o"] for r in setup.requests.taken[-3:]] == [a for a, _ in fetches]
     setup.slave.r_channel.pause = False
-    await wait_for(dut, lambda: len(takers["load"].taken) >= 240)
+    await takers["load"].until(240)
     assert takers["load"].taken == setup.data(loads)
     assert takers["fetch"].taken == setup.data(fetches)
 
@@ -193,7 +195,7 @@ async def _works(setup: Setup) -> None:
     expected = setup.data(runs)
     taker = setup.taker("fetch", 0.2)
     await setup.driver("fetch").send(setup.items("fetch", runs))
-    await wait_for(setup.dut, lambda: len(taker.taken) >= len(expected))
+    await taker.until(len(expected))
     taker.stop()
     assert taker.taken == expected
 

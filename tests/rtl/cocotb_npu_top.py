@@ -309,6 +309,4 @@ async def a_start_does_nothing_while_it_runs(dut: Any) -> None:
     assert await machine.host.number(Register.STATUS) == DONE
     image = machine.image()
     size = 60 * LANES
-    np.testing.assert_array_equal(
-        image[SIZES.output :][:size], image[SIZES.source :][:size]
-    )
+    np.testing.assert_array_equal(image[SIZES.output :][:size], image[SIZES.source :][:size])

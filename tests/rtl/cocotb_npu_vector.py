@@ -81,8 +81,8 @@ class Buffers:
         sums = self.state.sums[value(dut.acc_addr_o)].tobytes()
         self._sums.append(int.from_bytes(sums, "little") if value(dut.acc_en_o) else 0)
         if value(dut.vw_valid_o):
-            data = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
-            self.state.activations[value(dut.vw_addr_o)] = np.frombuffer(data, dtype=np.uint8)
+            written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
+            self.state.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
             self.writes += 1
         self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
 

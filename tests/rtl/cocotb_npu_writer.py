@@ -11,8 +11,15 @@ from cocotbext.axi import AxiSlaveWrite, AxiWriteBus
 
 from tests.rtl.cocotb_axi import Constant, Memory, pauses, quiet, renamed
 from tests.rtl.cocotb_bench import (
-    Driver, Monitor, bench, clock, reset, start_clock, value, wait_for,
-)  # fmt: skip
+    Driver,
+    Monitor,
+    bench,
+    clock,
+    reset,
+    start_clock,
+    value,
+    wait_for,
+)
 
 OUTSTANDING = 16
 PAGE = 4096
@@ -63,9 +70,7 @@ class Setup:
 
     def send_runs(self, runs: list[Run], pause: float = 0.0) -> Any:
         driver = Driver(self.dut, "run_valid_i", "run_ready_o", RUN, pause)
-        return cocotb.start_soon(
-            driver.send([dict(zip(RUN, run, strict=True)) for run in runs])
-        )
+        return cocotb.start_soon(driver.send([dict(zip(RUN, run, strict=True)) for run in runs]))
 
     def send_data(self, data: list[int], pause: float = 0.0) -> Any:
         driver = Driver(self.dut, "data_valid_i", "data_ready_o", ["data_i"], pause)

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as xml
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +59,7 @@ class Outcome:
     log: str
 
 
-class _Runner(cocotb_tools.runner.Verilator):  # type: ignore[misc]
+class _Runner(cocotb_tools.runner.Verilator):
     """cocotb's runner; exposes the variables of the top module alone and leaves make out."""
 
     def _build_command(self) -> list[list[str]]:
@@ -66,7 +67,7 @@ class _Runner(cocotb_tools.runner.Verilator):  # type: ignore[misc]
         sources = [str(source.value) for source in self._sources]
         parameters = self._get_parameter_options(self.parameters)
         command = [str(find_tools().translator), *_TRANSLATE, "-Mdir", str(self.build_dir)]
-        return [[*command, "--top-module", self.hdl_toplevel, *parameters, *sources]]
+        return [[*command, "--top-module", str(self.hdl_toplevel), *parameters, *sources]]
 
     def compile(self, runtime: Path) -> None:
         """The simulator of the translated module, with the objects of the folder `runtime`."""
@@ -82,7 +83,10 @@ class _Runner(cocotb_tools.runner.Verilator):  # type: ignore[misc]
         self._execute([command], cwd=self.build_dir)
 
     def _execute_cmds(
-        self, cmds: Sequence[Sequence[str]], cwd: Path, stdout: IO[str] | None = None
+        self,
+        cmds: Sequence[Sequence[str]],
+        cwd: PathLike[str] | str,
+        stdout: IO[str] | None = None,
     ) -> None:
         for command in cmds:
             subprocess.run(
@@ -96,10 +100,13 @@ def _compiler(tools: Tools) -> list[str]:
     return [str(tools.compiler), *_FLAGS, f"-I{include}", f"-I{include}/vltstd"]
 
 
-def run_block(block: Block, work: Path, sources: Sequence[Path] | None = None) -> Outcome:
-    """Builds `block` from `sources` (default: the project's RTL) and runs all its tests.
+def run_block(
+    block: Block, work: Path, sources: Sequence[Path] | None = None, *, failures: int = 0
+) -> Outcome:
+    """Builds `block` from `sources` (default: the project's RTL) and runs its tests.
 
-    `work` is an empty folder for the simulator's output.  Raises AssertionError, with what the tool
+    `work` is a folder for the simulator's output; the run ends after `failures` failed tests when
+    that is not 0.  Raises AssertionError, with what the tool
     printed, when the block cannot be built.
     """
     simulator = _build(block, tuple(sources or rtl_sources("npu")))
@@ -110,6 +117,7 @@ def run_block(block: Block, work: Path, sources: Sequence[Path] | None = None) -
             test_module=f"tests.rtl.cocotb_{block.name}", hdl_toplevel=block.name,
             hdl_toplevel_lang="verilog", build_dir=simulator, test_dir=work, seed=_SEED,
             results_xml=str(results), log_file=log,
+            extra_env={"COCOTB_MAX_FAILURES": str(failures)},
         )  # fmt: skip
     except (SystemExit, subprocess.SubprocessError):
         assert log.exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value, wait_for
+from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value
 
 STALLS = ((0.0, 0.0), (0.7, 0.0), (0.0, 0.7), (0.5, 0.5))
 
@@ -31,7 +31,7 @@ async def splits_under_stalls(dut: Any) -> None:
         items = _items(dut, 100)
         expected = _parts(dut, items)
         await driver.send(items)
-        await wait_for(dut, lambda: len(monitor.taken) >= len(expected))
+        await monitor.until(len(expected))
         await clock(dut, 5)
         monitor.stop()
         assert monitor.taken == expected

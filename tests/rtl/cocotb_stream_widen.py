@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value, wait_for
+from tests.rtl.cocotb_bench import Driver, Monitor, begin, bench, clock, reset, value
 
 STALLS = ((0.0, 0.0), (0.7, 0.0), (0.0, 0.7), (0.5, 0.5))
 
@@ -34,7 +34,7 @@ async def joins_under_stalls(dut: Any) -> None:
         monitor = Monitor(dut, "valid_o", "ready_i", ["data_o"], stall)
         items = _items(dut, 60)
         await driver.send(items)
-        await wait_for(dut, lambda: len(monitor.taken) >= 60)
+        await monitor.until(60)
         await clock(dut, 5)
         monitor.stop()
         assert monitor.taken == _joined(dut, items)

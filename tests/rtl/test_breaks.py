@@ -1,0 +1,80 @@
+"""The cocotb tests can fail: a fault in a copy of the RTL turns its module's tests red."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from intaglio.hw.sources import rtl_sources
+from tests.rtl.cocotb_runner import run_block
+from tests.rtl.test_blocks import BLOCKS
+
+pytestmark = [pytest.mark.rtl, pytest.mark.slow]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Text that occurs once in the module's file, and the faulty text in its place."""
+
+    text: str
+    instead: str
+
+
+BREAKS = {
+    "axi_burst_split": Fault("(32'(page_left) > 32'd256) ? 9'd256 : 9'(page_left)", "9'd256"),
+    "delay_line": Fault(
+        "stages_q[(Cycles-1)*Width +: Width]", "stages_q[(Cycles-2)*Width +: Width]"
+    ),
+    "fifo": Fault("!= PtrBits'(Depth);", "<= PtrBits'(Depth);"),
+    "ram_1r1w": Fault("if (read_en_i) read_data_o", "read_data_o"),
+    "ram_2p": Fault("else b_data_o <= mem[b_addr_i];", "b_data_o <= mem[b_addr_i];"),
+    "stream_narrow": Fault("else if (ready_i) data_q", "else data_q"),
+    "stream_widen": Fault("count_q <= CountBits'(take);", "count_q <= '0;"),
+    "npu_accumulators": Fault("(overwrite_q[1] ?", "(overwrite_q[0] ?"),
+    "npu_act_buffer": Fault("lw_addr_i[0] == sr_addr_i[0]", "lw_addr_i == sr_addr_i"),
+    "npu_array": Fault("vector_signed_i & vector_i[8*i+7]", "vector_signed_i & vector_i[7]"),
+    "npu_box_runs": Fault("row_left_q   <= row_count_q;\n      plane_left_q", "plane_left_q"),
+    "npu_box_words": Fault("col_q < inner_col_end_q", "col_q <= inner_col_end_q"),
+    "npu_compute": Fault("fill_accumulate_q <= 1'b1;", ""),
+    "npu_control": Fault("if (wready_o) wstrb_q <= wstrb_i;", "wstrb_q <= wstrb_i;"),
+    "npu_dot": Fault("if (swap_i) active_q <= shadow_q;", "active_q <= shadow_q;"),
+    "npu_fetch": Fault("held_q <= 5'(Ahead - Chunk)", "held_q <= 5'(Ahead)"),
+    "npu_issue": Fault("&& missing_o == '0 && header_room", "&& missing_o == '0"),
+    "npu_lane": Fault("48'(side_q) : b + 48'(side_q)", "48'(side_q) : b"),
+    "npu_load": Fault("&& wants_word && !word_valid;", "&& wants_word;"),
+    "npu_marks": Fault("~|valid_i[1:0], ~valid_i[0]", "~valid_i[1], ~valid_i[0]"),
+    "npu_reader": Fault("!fetch_valid && ahead_q", "ahead_q"),
+    "npu_store": Fault("step_valid && held_q != HeldBits'(DataDepth);", "step_valid;"),
+    "npu_tokens": Fault("- 8'(pop_i[4*t + f])", "- 8'(pop_i[4*t + f] && !push_i[4*f + t])"),
+    "npu_top": Fault(".full_i          (full[4*u +: 4])", ".full_i          (4'b0000)"),
+    "npu_vector": Fault("step && emit};", "state_q == StIssue && emit};"),
+    "npu_weight_buffer": Fault("vr_slice_q <= vr_slice;", "if (vr_valid_i) vr_slice_q <= '0;"),
+    "npu_window": Fault("if (window_last && x_last) y_base_q", "if (window_last) y_base_q"),
+    "npu_writer": Fault("wstrb_o <= {MemBytes{!flush_i}};", "wstrb_o <= '1;"),
+}
+
+
+def _broken(name: str, folder: Path) -> Sequence[Path]:
+    """The RTL with the fault in module `name`."""
+    sources = []
+    for path in rtl_sources("npu"):
+        if path.stem == name:
+            fault, text = BREAKS[name], path.read_text()
+            assert text.count(fault.text) == 1
+            path = folder / path.name
+            path.write_text(text.replace(fault.text, fault.instead))
+        sources.append(path)
+    return sources
+
+
+def test_every_module_has_a_break() -> None:
+    assert set(BREAKS) == {block.name for block in BLOCKS}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_module_turns_red(name: str, tmp_path: Path) -> None:
+    block = next(block for block in BLOCKS if block.name == name)
+    assert run_block(block, tmp_path, _broken(name, tmp_path), failures=1).failed
