@@ -9,6 +9,7 @@ from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -115,7 +116,7 @@ class NpuModel:
             )
         self._check_violations()
 
-    def __enter__(self) -> NpuModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -43,12 +43,12 @@ class EventKind(IntEnum):
 class Events:
     """Events of one kind in the order they happened.
 
-    `cycles` uint64 (count,) by the model's clock, `addresses` uint64 (count,), `data` uint8
+    `cycles` int64 (count,) by the model's clock, `addresses` int64 (count,), `data` uint8
     (count, bytes).
     """
 
-    cycles: NDArray[np.uint64]
-    addresses: NDArray[np.uint64]
+    cycles: NDArray[np.int64]
+    addresses: NDArray[np.int64]
     data: NDArray[np.uint8]
 
     def __len__(self) -> int:
@@ -85,10 +85,12 @@ class NpuObserver(NpuModel):
 
         self.started = 0
         """The clock cycle in which the latest job started."""
+        self.ended = 0
+        """The clock cycle in which it ended, or was given up."""
 
     def _report(self, end: int, *, finished: bool) -> Job:
         job = super()._report(end, finished=finished)
-        self.started = end - job.cycles
+        self.started, self.ended = end - job.cycles, end
         return job
 
     def observe(self, on: bool) -> None:
@@ -101,8 +103,8 @@ class NpuObserver(NpuModel):
         count = library.npu_event_count(driver, kind)
         width = library.npu_event_width(driver, kind)
         events = Events(
-            _copy(library.npu_event_cycles(driver, kind), (count,), np.uint64),
-            _copy(library.npu_event_addresses(driver, kind), (count,), np.uint64),
+            _copy(library.npu_event_cycles(driver, kind), (count,), np.int64),
+            _copy(library.npu_event_addresses(driver, kind), (count,), np.int64),
             _copy(library.npu_event_data(driver, kind), (count, width), np.uint8),
         )
         library.npu_forget_events(driver, kind)

@@ -50,9 +50,9 @@ def accesses(instruction: Instruction, design: NpuDesign) -> Iterator[Access]:
         case Opcode.LOAD:
             buffer = Buffer(instruction["buffer"]).name.lower()
             yield Access("memory", _beats(instruction, design), writes=False)
-            yield Access(buffer, _box_words(instruction), writes=True)
+            yield Access(buffer, box_words(instruction), writes=True)
         case Opcode.STORE:
-            yield Access("activation", _box_words(instruction), writes=False)
+            yield Access("activation", box_words(instruction), writes=False)
             yield Access("memory", _beats(instruction, design), writes=True)
         case Opcode.COMPUTE:
             yield from _compute(instruction, design)
@@ -79,7 +79,8 @@ def _beats(i: Instruction, design: NpuDesign) -> np.ndarray:
     return grid(i["memory_address"], (i["planes"], i["memory_plane_stride"]), rows, beats) // size
 
 
-def _box_words(i: Instruction) -> np.ndarray:
+def box_words(i: Instruction) -> np.ndarray:
+    """The words of a buffer that a LOAD writes or a STORE reads, in order."""
     rows = i["pad_top"] + i["rows"] + i["pad_bottom"]
     words = i["pad_left"] + i["words"] + i["pad_right"]
     planes = (i["planes"], i["local_plane_stride"])

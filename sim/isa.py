@@ -145,8 +145,7 @@ def run(
     Raises VerificationError when an input is missing or an instruction is illegal; the sentence
     names the instruction's index and layer.
     """
-    machine = Machine(program.design, program.memory_bytes)
-    _place(program, inputs, machine)
+    machine = loaded(program, inputs)
     instructions = decode(program.instructions)
     sequence = (
         program_order(program, instructions)
@@ -163,8 +162,12 @@ def run(
     return {name: _read(program, machine, name) for name in program.tensors}
 
 
-def _place(program: Program, inputs: Mapping[str, np.ndarray], machine: Machine) -> None:
-    """Put constants, instructions and inputs into memory; nothing else is defined there."""
+def loaded(program: Program, inputs: Mapping[str, np.ndarray]) -> Machine:
+    """A machine whose memory holds constants, instructions and inputs; nothing else is defined.
+
+    Raises UsageError when an input is missing.
+    """
+    machine = Machine(program.design, program.memory_bytes)
     image = program.memory_image()
     machine.memory.write(np.zeros(1, np.int64), image[None, :], True)
     for name in program.inputs:
@@ -176,6 +179,7 @@ def _place(program: Program, inputs: Mapping[str, np.ndarray], machine: Machine)
         layout = program.tensors[name]
         raw = layout.pack(inputs[name])
         machine.memory.write(np.array([layout.address]), raw[None, :], True)
+    return machine
 
 
 def _read(program: Program, machine: Machine, name: str) -> np.ndarray:

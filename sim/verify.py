@@ -8,8 +8,8 @@ memory must be as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from intaglio.compiler.workload import Workload
 from intaglio.errors import UsageError, VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel
 from intaglio.hw.verilator import Model, build
+from intaglio.sim.localise import Replay, localise
+from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
 from intaglio.sim.trace import Trace
 from intaglio.sim.verify_report import Difference, LayerCycles, VerifyReport
@@ -65,12 +67,15 @@ def verify(
     data: Mapping[str, NDArray[np.floating]] | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    diagnosis: Path | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Run `images` images through the RTL and compare every word of every tensor.
 
     `data` holds real inputs by name, images along axis 0; without it integers are drawn from `seed`
-    over the whole range of each input's type.  `cache` is the folder of built models.
+    over the whole range of each input's type.  `cache` is the folder of built models.  With a
+    folder for the `diagnosis` a fault is traced to its instruction, and its waveform is left there;
+    the note of a VerificationError says where.
     Raises UsageError when `data` do not fit, ToolError when the hardware cannot be built, and
     VerificationError when it stops, breaks a bus rule or writes outside its tensors.
     """
@@ -83,13 +88,63 @@ def verify(
         bench.program.design.memory_latency_cycles,
         bench.stall_permille,
     )
+    cause = _Cause(bench, memory, seed, inputs, trace.cycles, diagnosis, cache, progress)
     outcomes = []
     with NpuModel(library, memory, seed) as npu:
         for image in range(images):
-            one = {name: values[image : image + 1] for name, values in inputs.items()}
             step = _Step(f"run image {image + 1} of {images} in RTL", trace.cycles, progress)
-            outcomes.append(_run_image(bench, npu, one, image, step))
-    return _report(bench, seed, trace, outcomes)
+            try:
+                outcomes.append(_run_image(bench, npu, _one(inputs, image), image, step))
+            except VerificationError as error:
+                where = cause.of(image)
+                if where is not None:
+                    error.add_note(str(where))
+                raise
+    report = _report(bench, seed, trace, outcomes)
+    if report.first is None:
+        return report
+    image = report.first.image
+    return replace(report, location=cause.of(image, outcomes[image].wrong_byte))
+
+
+def _one(inputs: Values, image: int) -> Values:
+    return {name: values[image : image + 1] for name, values in inputs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Finds where a fault comes from, when there is a folder for the `diagnosis`."""
+
+    bench: Bench
+    memory: MemoryModel
+    seed: int
+    inputs: Values
+    simulated: int
+    diagnosis: Path | None
+    cache: Path | None
+    progress: Progress | None
+
+    def of(self, image: int, wrong_byte: int | None = None) -> Location | None:
+        """The instruction at fault when `image` went wrong, as far as it can be found."""
+        if self.diagnosis is None:
+            return None
+        job = Replay(
+            program=self.bench.program,
+            hardware=self.bench.hardware,
+            memory=self.memory,
+            seed=self.seed,
+            image=image,
+            inputs=_one(self.inputs, image),
+            initial=self._initial,
+            wrong_byte=wrong_byte,
+            max_cycles=_cycle_limit(self.bench, self.simulated),
+            watchdog=WATCHDOG_CYCLES,
+        )
+        return localise(job, self.diagnosis, cache=self.cache, progress=self.progress)
+
+    def _initial(self, image: int) -> Bytes:
+        expected = _expected(self.bench, _one(self.inputs, image))
+        return _initial_memory(self.bench.program, expected, self.memory.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +162,16 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One image: the job, words compared, words that differ, and the first difference."""
+    """One image: the job, words compared, words that differ, and the first difference.
+
+    `wrong_byte` is the address of a byte of the first tensor that differs.
+    """
 
     job: Job
     words: int
     mismatches: int
     first: Difference | None
+    wrong_byte: int | None
 
 
 def _inputs(
@@ -161,9 +220,7 @@ def _check_data(
 def _run_image(bench: Bench, npu: NpuModel, inputs: Values, image: int, step: _Step) -> _Outcome:
     step(0)
     program = bench.program
-    values = reference.run(bench.workload, inputs)
-    layouts = _distinct(program)
-    expected = {layout.name: layout.pack(values[layout.name]) for layout in layouts}
+    expected = _expected(bench, inputs)
     before = _initial_memory(program, expected, npu.memory.size)
     npu.memory[:] = before
     job = npu.run(
@@ -177,10 +234,9 @@ def _run_image(bench: Bench, npu: NpuModel, inputs: Values, image: int, step: _S
         raise VerificationError(_failure(program, job))
     after = npu.memory
     _check_untouched(program, before, after, expected)
+    made = [layout for layout in _distinct(program) if layout.name not in program.inputs]
     results = [
-        _compare(bench.workload, layout, expected[layout.name], after, image)
-        for layout in layouts
-        if layout.name not in program.inputs
+        _compare(bench.workload, layout, expected[layout.name], after, image) for layout in made
     ]
     differences = [first for _, _, first in results if first is not None]
     return _Outcome(
@@ -188,7 +244,24 @@ def _run_image(bench: Bench, npu: NpuModel, inputs: Values, image: int, step: _S
         words=sum(words for words, _, _ in results),
         mismatches=sum(wrong for _, wrong, _ in results),
         first=differences[0] if differences else None,
+        wrong_byte=_first_wrong_byte(made, expected, after),
     )
+
+
+def _expected(bench: Bench, inputs: Values) -> dict[str, Bytes]:
+    """What memory must hold of every tensor after a run."""
+    values = reference.run(bench.workload, inputs)
+    return {layout.name: layout.pack(values[layout.name]) for layout in _distinct(bench.program)}
+
+
+def _first_wrong_byte(
+    layouts: Sequence[TensorLayout], expected: Mapping[str, Bytes], memory: Bytes
+) -> int | None:
+    for layout in layouts:
+        wrong = expected[layout.name] != memory[_span(layout)]
+        if wrong.any():
+            return layout.address + int(np.argmax(wrong))
+    return None
 
 
 def _cycle_limit(bench: Bench, simulated: int) -> int:

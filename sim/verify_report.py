@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from intaglio.hw.npu_model import UnitCounters
+from intaglio.sim.location import Location
 from intaglio.templates.npu.isa import Unit
 
 
@@ -52,7 +53,8 @@ class LayerCycles:
 class VerifyReport:
     """The result of `verify`; cycles are those of one image, by the hardware's own counter.
 
-    `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.
+    `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.  `location` says
+    where the first difference comes from, when that was asked for and found.
     """
 
     name: str
@@ -67,6 +69,7 @@ class VerifyReport:
     units: tuple[UnitCounters, ...]
     read_beats: int
     write_beats: int
+    location: Location | None = None
 
     @property
     def passed(self) -> bool:
@@ -88,6 +91,7 @@ class VerifyReport:
             "words_compared": self.words_compared,
             "mismatches": self.mismatches,
             "first_difference": None if self.first is None else asdict(self.first),
+            "location": None if self.location is None else self.location.to_dict(),
             "cycles_rtl": self.cycles_rtl,
             "cycles_rtl_by_image": list(self.cycles_by_image),
             "cycles_simulated": self.cycles_simulated,
@@ -116,6 +120,8 @@ class VerifyReport:
         ]
         if self.first is not None:
             lines.append(f"first difference: {self.first}")
+        if self.location is not None:
+            lines.append(str(self.location))
         lines += ["", *self._table()]
         return "\n".join(lines)
 
