@@ -8,7 +8,7 @@ import importlib.util
 import json
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -113,7 +113,7 @@ def load_task(name: str) -> Task:
     if not callable(make):
         callables = [key for key, value in vars(module).items() if callable(value)]
         check_known(f"{place}: has no callable '{member}'", member, callables)
-    task = cast(Task, make())  # type: ignore[misc]
+    task = _made(name, make)
     for wanted in ("name", "choices", "train", "workload", "searched", "held_back"):
         if not hasattr(task, wanted):
             raise UsageError(
@@ -121,6 +121,16 @@ def load_task(name: str) -> Task:
                 "intaglio.search.codesign.Task describes"
             )
     return task
+
+
+def _made(name: str, make: Callable[[], object]) -> Task:
+    try:
+        return cast(Task, make())
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(
+            f"{name}() failed ({reason}); it must run without arguments and return a task"
+        ) from error
 
 
 def _import_task(place: str) -> ModuleType:

@@ -83,3 +83,14 @@ def test_chance_alone_is_compared_with_nothing(unverified: Path, tmp_path: Path)
     result = api.explore(unverified, tmp_path / "out")
     assert result.found.comparison is None
     assert "hypervolume" not in str(result)
+
+
+def test_a_wrong_specification_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = variant(tmp_path, "trials = 8", "trails = 8")
+    assert cli.main(["search", str(path), "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {path}: unknown key 'trails'; did you mean 'trials'?\n"
+    )
+    assert not (tmp_path / "out").exists()

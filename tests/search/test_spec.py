@@ -107,6 +107,12 @@ def test_what_decides_outcomes_decides_the_fingerprint() -> None:
         ({"task": "tests.search.tasks:no_task"},
          "tests.search.tasks:no_task() returned int, which has no 'name'; return what "
          "intaglio.search.codesign.Task describes"),
+        (
+            {"task": "tests.search.tasks:labelled"},
+            "tests.search.tasks:labelled() failed (TypeError: labelled() missing 2 required "
+            "positional arguments: 'seed' and 'count'); it must run without arguments and return "
+            "a task",
+        ),
         ({"task": "none.py:small"},
          "none.py: there is no such file; give the path of a Python file"),
         ({"task": "tests.none:small"},

@@ -179,3 +179,13 @@ def test_blobs_are_made_once(tmp_path: Path) -> None:
     with Store(tmp_path / "study.sqlite", "one") as store:
         assert store.remember("weights", lambda: b"made") == b"made"
         assert store.remember("weights", lambda: b"made again") == b"made"
+
+
+def test_a_study_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "study.sqlite"
+    with pytest.raises(ArtifactError) as caught:
+        Store(path, "one")
+    assert str(caught.value) == (
+        f"study '{path}' cannot be opened or written (unable to open database file); check the "
+        "folder and the space left on its disk"
+    )
