@@ -109,7 +109,7 @@ def load_task(name: str) -> Task:
             f"task '{name}' has no known form; give file.py:callable or package.module:callable"
         )
     module = _import_task(place)
-    make = getattr(module, member, None)
+    make: Any = getattr(module, member, None)
     if not callable(make):
         callables = [key for key, value in vars(module).items() if callable(value)]
         check_known(f"{place}: has no callable '{member}'", member, callables)

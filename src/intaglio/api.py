@@ -135,8 +135,9 @@ def verify(
 
     `data` maps input names to real arrays with images along axis 0; without it integers over
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
-    in the user's home.  Leaves the result in the artifact's folder.  Raises ToolError when a tool
-    is missing and VerificationError when the hardware stops.
+    in the user's home.  Leaves the result in the artifact's folder; when a word differs, also a
+    waveform of the cycles in which it went wrong.  Raises ToolError when a tool is missing and
+    VerificationError when the hardware stops.
     """
     from intaglio.hw.npu_model import DRIVER
     from intaglio.hw.verilator import Model
@@ -146,7 +147,15 @@ def verify(
     bench = proof.Bench(
         opened.workload, opened.program, Model(opened.rtl_files, opened.top, DRIVER)
     )
-    found = proof.verify(bench, images=images, data=data, seed=seed, cache=cache, progress=progress)
+    found = proof.verify(
+        bench,
+        images=images,
+        data=data,
+        seed=seed,
+        cache=cache,
+        diagnosis=opened.directory,
+        progress=progress,
+    )
     _replace(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")
     return found
 
@@ -180,8 +189,8 @@ def explore(
     candidate keeps the limits, and the errors of `compile` and `verify`.
     """
     from intaglio.report.exploration import Searched
-    from intaglio.search.codesign import CoDesign
     from intaglio.search import exploration
+    from intaglio.search.codesign import CoDesign
     from intaglio.search.spec import read_specification
     from intaglio.search.store import Store
     from intaglio.templates import artifact
@@ -195,7 +204,8 @@ def explore(
         evaluate = CoDesign(spec.task, spec.fixed, store)
         workload = evaluate.workload(found.chosen.point)
     program = schedule(workload, evaluate.design(found.chosen.point), progress)
-    info = _provenance("npu", spec.budget.seed, None)
+    made = {"task": spec.task.name, "candidate": found.chosen.point.to_dict()}
+    info = {**_provenance("npu", spec.budget.seed, None), "calibration_images": None, **made}
     chosen = artifact.write(folder / CHOSEN, workload, program, info=info, force=True)
     data, images = spec.task.held_back().inputs, spec.verify_images
     proof = (

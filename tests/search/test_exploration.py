@@ -37,7 +37,9 @@ def test_a_search_ends_in_proven_rtl(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert answer["verification"]["images"] == 2
     assert answer["chosen"] in answer["front"]
     assert answer["chosen"]["metrics"]["latency_us"] <= 20
-    program = Artifact.open(folder / "chosen").program
+    artifact = Artifact.open(folder / "chosen")
+    assert artifact.info["candidate"] == answer["chosen"]["point"]
+    program = artifact.program
     assert program.design.rows == answer["chosen"]["point"]["design.rows"]
     kinds = {name: metric["kind"] for name, metric in answer["metrics"].items()}
     assert (kinds["accuracy"], kinds["cycles"], kinds["area_kge"]) == (
