@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from intaglio import api, cli
+from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import UnitCounters
 from intaglio.sim import verify as proof
 from intaglio.sim.verify_report import Difference, VerifyReport
@@ -345,6 +346,32 @@ def test_verify_exits_1_on_the_first_difference(
     assert (
         "image 0, layer 'conv1': tensor 'conv1' channel 3, position (1, 2): expected 5, got -5"
         in out
+    )
+
+
+def test_verify_shows_the_notes_of_an_error(
+    shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        error = VerificationError("the hardware did not finish")
+        error.add_note("located in unit store")
+        raise error
+
+    monkeypatch.setattr(proof, "verify", stopped)
+    assert shell("verify", artifact) == (
+        1,
+        "",
+        "error: the hardware did not finish\nlocated in unit store\n",
+    )
+    assert shell.json("verify", artifact) == (
+        1,
+        {
+            "error": {
+                "kind": "VerificationError",
+                "message": "the hardware did not finish",
+                "notes": ["located in unit store"],
+            }
+        },
     )
 
 

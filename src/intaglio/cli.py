@@ -177,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(words, prog_name="intaglio", standalone_mode=False)
     except IntaglioError as error:
-        return _fail(type(error).__name__, str(error), error.exit_code, as_json)
+        notes = getattr(error, "__notes__", [])
+        return _fail(type(error).__name__, str(error), error.exit_code, as_json, notes)
     except typer.TyperException as error:
         return _fail("UsageError", error.format_message(), UsageError.exit_code, as_json)
     except KeyboardInterrupt:
@@ -190,12 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _fail(kind: str, message: str, code: int, as_json: bool) -> int:
-    """State one error, as text on standard error or as JSON on standard output."""
+def _fail(kind: str, message: str, code: int, as_json: bool, notes: Sequence[str] = ()) -> int:
+    """State one error and its notes, as text on standard error or as JSON on standard output."""
     if as_json:
-        typer.echo(json.dumps({"error": {"kind": kind, "message": message}}))
+        details = {"notes": list(notes)} if notes else {}
+        typer.echo(json.dumps({"error": {"kind": kind, "message": message, **details}}))
     else:
-        typer.echo(f"error: {message}", err=True)
+        typer.echo("\n".join((f"error: {message}", *notes)), err=True)
     return code
 
 
