@@ -43,6 +43,8 @@ _SLOW = "-O0"
 """For code that runs once, or not at all: resets, the runtime of Verilator."""
 _UNIT_BYTES = 400_000
 """Generated files are compiled together up to this size; alone, each would read all headers."""
+_ROOM_BYTES = 1 << 16
+"""What must still fit on the disk when the translation is written."""
 _STEP_SECONDS = 900
 
 
@@ -168,8 +170,16 @@ def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
     command += [f"-G{name}={value}" for name, value in model.parameters]
     command += [str(path.resolve()) for path in model.sources]
     _run(command, "verilator", VERILATOR_ROOT=str(tools.root))
+    _check_room(work)
     sources: dict[str, list[str]] = json.loads((work / f"{PREFIX}.json").read_text())["sources"]
     return sources
+
+
+def _check_room(folder: Path) -> None:
+    """Raises OSError when the disk is full: Verilator cuts its files short and does not say so."""
+    probe = folder / "room"
+    probe.write_bytes(bytes(_ROOM_BYTES))
+    probe.unlink()
 
 
 def _runtime(model: Model, names: list[str], tools: Tools, home: Path, jobs: int) -> Path:
@@ -265,7 +275,7 @@ def _compile(
 
 
 def _link(objects: Iterable[Path], library: Path, tools: Tools) -> None:
-    command = [str(tools.compiler), "-shared", "-pthread", "-o", str(library)]
+    command = [str(tools.compiler), "-shared", "-pthread", "-Wl,-z,defs", "-o", str(library)]
     _run([*command, *map(str, objects)], "g++")
 
 
