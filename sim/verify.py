@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from intaglio.compiler import reference
 from intaglio.compiler.workload import Workload
-from intaglio.errors import UsageError, VerificationError
+from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel
 from intaglio.hw.verilator import Model, build
 from intaglio.sim.localise import Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
+from intaglio.sim.stimulus import stimulus
 from intaglio.sim.trace import Trace
 from intaglio.sim.verify_report import Difference, LayerCycles, VerifyReport
 from intaglio.templates.npu.isa import Unit
@@ -79,7 +80,7 @@ def verify(
     Raises UsageError when `data` do not fit, ToolError when the hardware cannot be built, and
     VerificationError when it stops, breaks a bus rule or writes outside its tensors.
     """
-    inputs = _inputs(bench.workload, images, data, seed)
+    inputs = stimulus(bench.workload, images, data, seed)
     library = build(bench.hardware, cache=cache, progress=progress)
     trace = simulate(bench.program)
     memory = MemoryModel(
@@ -172,49 +173,6 @@ class _Outcome:
     mismatches: int
     first: Difference | None
     wrong_byte: int | None
-
-
-def _inputs(
-    workload: Workload,
-    images: int,
-    data: Mapping[str, NDArray[np.floating]] | None,
-    seed: int,
-) -> dict[str, NDArray[np.int64]]:
-    if images < 1:
-        raise UsageError(f"images is {images}, at least 1 is needed")
-    if data is None:
-        generator = np.random.default_rng(seed)
-        tensors = [workload.tensor(name) for name in workload.inputs]
-        return {
-            tensor.name: generator.integers(
-                tensor.element.lo, tensor.element.hi, (images, *tensor.shape[1:]), endpoint=True
-            )
-            for tensor in tensors
-        }
-    for name in data:
-        if name not in workload.inputs:
-            known = ", ".join(workload.inputs)
-            raise UsageError(f"data '{name}' is no input of the network; its inputs are {known}")
-    for name in workload.inputs:
-        _check_data(workload, name, data, images)
-    return reference.quantise_inputs(workload, data)
-
-
-def _check_data(
-    workload: Workload, name: str, data: Mapping[str, NDArray[np.floating]], images: int
-) -> None:
-    shape = workload.tensor(name).shape[1:]
-    if name not in data:
-        raise UsageError(f"data for the input '{name}' of shape {shape} an image are missing")
-    given = data[name]
-    if given.shape[1:] != shape:
-        raise UsageError(
-            f"data '{name}' have shape {given.shape[1:]} an image, the network takes {shape}"
-        )
-    if len(given) < images:
-        raise UsageError(f"data '{name}' hold {len(given)} images, {images} are asked for")
-    if not np.isfinite(given[:images]).all():
-        raise UsageError(f"data '{name}' hold a value that is not a finite number")
 
 
 def _run_image(bench: Bench, npu: NpuModel, inputs: Values, image: int, step: _Step) -> _Outcome:

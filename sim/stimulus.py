@@ -1,0 +1,60 @@
+"""The inputs of a verification: drawn over the whole integer range, or real data quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler import reference
+from intaglio.compiler.workload import Workload
+from intaglio.errors import UsageError
+
+
+def stimulus(
+    workload: Workload,
+    images: int,
+    data: Mapping[str, NDArray[np.floating]] | None,
+    seed: int,
+) -> dict[str, NDArray[np.int64]]:
+    """Integers by input name, `images` of them along axis 0.
+
+    `data` holds real inputs by name; without it integers are drawn from `seed`.  Raises UsageError
+    when there is no image, or when `data` do not fit the network.
+    """
+    if images < 1:
+        raise UsageError(f"images is {images}, at least 1 is needed")
+    if data is None:
+        generator = np.random.default_rng(seed)
+        tensors = [workload.tensor(name) for name in workload.inputs]
+        return {
+            tensor.name: generator.integers(
+                tensor.element.lo, tensor.element.hi, (images, *tensor.shape[1:]), endpoint=True
+            )
+            for tensor in tensors
+        }
+    for name in data:
+        if name not in workload.inputs:
+            known = ", ".join(workload.inputs)
+            raise UsageError(f"data '{name}' is no input of the network; its inputs are {known}")
+    for name in workload.inputs:
+        _check_data(workload, name, data, images)
+    return reference.quantise_inputs(workload, data)
+
+
+def _check_data(
+    workload: Workload, name: str, data: Mapping[str, NDArray[np.floating]], images: int
+) -> None:
+    shape = workload.tensor(name).shape[1:]
+    if name not in data:
+        raise UsageError(f"data for the input '{name}' of shape {shape} an image are missing")
+    given = data[name]
+    if given.shape[1:] != shape:
+        raise UsageError(
+            f"data '{name}' have shape {given.shape[1:]} an image, the network takes {shape}"
+        )
+    if len(given) < images:
+        raise UsageError(f"data '{name}' hold {len(given)} images, {images} are asked for")
+    if not np.isfinite(given[:images]).all():
+        raise UsageError(f"data '{name}' hold a value that is not a finite number")
