@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench mutation clean
 
 demo: $(STAMP)
 	$(BIN)/intaglio demo
@@ -21,6 +21,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
+
+mutation: $(STAMP)
+	$(BIN)/python -m benchmarks.mutation
 
 clean:
 	rm -rf $(VENV) build dist src/intaglio.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
