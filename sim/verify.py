@@ -20,7 +20,7 @@ from intaglio.compiler.workload import Workload
 from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel
 from intaglio.hw.verilator import Model, build
-from intaglio.sim.localise import Replay, localise
+from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
 from intaglio.sim.stimulus import stimulus
@@ -81,6 +81,8 @@ def verify(
     VerificationError when it stops, breaks a bus rule or writes outside its tensors.
     """
     inputs = stimulus(bench.workload, images, data, seed)
+    if diagnosis is not None:
+        (diagnosis / WAVEFORM).unlink(missing_ok=True)
     library = build(bench.hardware, cache=cache, progress=progress)
     trace = simulate(bench.program)
     memory = MemoryModel(
