@@ -99,6 +99,14 @@ FAULTS = {
         "compute",
         "multipliers and accumulators",
     ),
+    "tokens that get lost": Fault(
+        "npu_tokens.sv",
+        "8'(push_i[4*f + t])",
+        "8'(push_i[4*f + t] && !FAULT)",
+        COMPUTE,
+        "compute",
+        "number of writes",
+    ),
     "requantiser": Fault(
         "npu_lane.sv",
         "$signed(main_q + bias_q)",
