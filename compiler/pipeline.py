@@ -54,6 +54,7 @@ def to_workload(
     )
     tell("lower", 0, 1)
     workload = lower(quantised, plan, name or type(model).__name__)
+    assert len(workload.inputs) == len(captured.shapes), f"cut at {workload.inputs}"
     tell("lower", 1, 1)
     return workload
 

@@ -50,8 +50,8 @@ class Canonicalize:
     """Rewrite synonyms in place, without changing any value.
 
     dropout(x), clone(x), a view to the same shape   ->  x
-    flatten, reshape, squeeze, unsqueeze, view(view) ->  view(x, fixed shape)
-    adaptive_avg_pool2d(x, k), mean(x, (2, 3))       ->  avg_pool2d(x, window) [-> view]
+    flatten, reshape, squeeze, unsqueeze, view(view) ->  reshape(x, fixed shape)
+    adaptive_avg_pool2d(x, k), mean(x, (2, 3))       ->  avg_pool2d(x, window) [-> reshape]
     conv2d(x, padding="same")                        ->  [constant_pad_nd ->] conv2d(x, numbers)
     pad(x, mode="constant")                          ->  constant_pad_nd(x)
     relu(max_pool2d(x))                              ->  max_pool2d(relu(x))
@@ -89,14 +89,14 @@ def _reshape(node: Node) -> None:
     size = shape(node)
     if node.target is aten.expand.default and size != shape(source):
         return
-    if source.target is aten.view.default and single_user(source) is node:
+    if source.target is aten.reshape.default and single_user(source) is node:
         merge_origins(node, source)
         node.replace_input_with(source, _source(source))
         node.graph.erase_node(source)
     if size == shape(_source(node)):
         _remove(node)
         return
-    node.target = aten.view.default
+    node.target = aten.reshape.default
     node.args = (_source(node), list(size))
     node.kwargs = {}
 
@@ -115,7 +115,7 @@ def _adaptive_average(node: Node) -> None:
 
 def _mean(node: Node) -> None:
     before = shape(_source(node))
-    axes = cast("list[int]", argument(node, 1, "dim", []))
+    axes = cast("list[int]", argument(node, 1, "dim", None) or [])
     if len(before) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
         return
     window = list(before[2:])
@@ -123,7 +123,7 @@ def _mean(node: Node) -> None:
     args = (_source(node), window, window)
     pool = insert_call(node, aten.avg_pool2d.default, args, node, size)
     if shape(node) != size:
-        pool = insert_call(node, aten.view.default, (pool, list(shape(node))), node, shape(node))
+        pool = insert_call(node, aten.reshape.default, (pool, list(shape(node))), node, shape(node))
     replace(node, pool)
 
 

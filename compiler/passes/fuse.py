@@ -181,6 +181,8 @@ class _Grouping:
         if addition.name in self.claimed:
             return None
         first, second = (cast(Node, arg) for arg in addition.args[:2])
+        if first is second:
+            return None
         if ADDITIONS[addition.target] == "sub":
             return second if first is node else None
         return second if first is node else first
@@ -240,7 +242,7 @@ KINDS: dict[object, Kind] = {
     aten.max_pool2d.default: "max_pool",
     aten.avg_pool2d.default: "average_pool",
     aten.cat.default: "concat",
-    aten.view.default: "reshape",
+    aten.reshape.default: "reshape",
     **ADDITIONS,
     **dict.fromkeys(CLAMPS, "clamp"),
     **dict.fromkeys(UNARY, "unary"),

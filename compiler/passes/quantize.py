@@ -89,21 +89,30 @@ def _snap(prepared: GraphModule, group: Group) -> None:
     """
     nodes = {node.name: node for node in prepared.graph.nodes}
     output = _observer(prepared, nodes[group.output])
-    residual = None
-    if group.residual is not None:
-        added = _observer(prepared, nodes[group.residual]).scale
-        multiplier, shift = choose_multiplier(added / output.scale)
-        residual = float(np.ldexp(float(multiplier), -int(shift)))
-        output.chosen = added / residual
     weight_node = cast(Node, nodes[group.anchor].args[1])
     weight = prepared.get_submodule(str(weight_node.target))
     assert isinstance(weight, PerChannelWeightObserver)
-    ratio = _observer(prepared, nodes[group.inputs[0]]).scale / output.scale
     try:
+        residual = None
+        if group.residual is not None:
+            residual = _snap_output(output, _observer(prepared, nodes[group.residual]).scale)
+        ratio = _observer(prepared, nodes[group.inputs[0]]).scale / output.scale
         snapped = snap_scale(weight.scale.numpy() * ratio, residual)
     except UnsupportedError as error:
         raise UnsupportedError(f"{group.label}: {error}") from error
     weight.scale = torch.from_numpy(snapped / ratio)
+
+
+def _snap_output(output: RangeObserver, added: float) -> float:
+    """Make a residual's scale `added` over the output's a multiplier over a power of two.
+
+    A residual too small to count has multiplier 0 and leaves the output's scale as it is.
+    """
+    multiplier, shift = choose_multiplier(added / output.scale)
+    residual = float(np.ldexp(float(multiplier), -int(shift)))
+    if residual:
+        output.chosen = added / residual
+    return residual
 
 
 def _observer(prepared: GraphModule, node: Node) -> RangeObserver:

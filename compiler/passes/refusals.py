@@ -242,5 +242,5 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.silu.default: _rank,
     aten.sub.Tensor: _addition,
     aten.tanh.default: _rank,
-    aten.view.default: _rank,
+    aten.reshape.default: _rank,
 }

@@ -16,7 +16,7 @@ from intaglio.templates.npu.array_steps import array_regions
 from intaglio.templates.npu.cost import array_cost, window_cost
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Space
-from intaglio.templates.npu.isa import RECORD_WORDS
+from intaglio.templates.npu.isa import FIELDS, RECORD_WORDS, Opcode
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
     WindowMapping,
@@ -31,8 +31,12 @@ from intaglio.templates.npu.work import ArrayShape, WindowShape, blocks_of
 
 TIE = 1.003
 """Mappings up to this factor slower than the fastest compete on the words they move."""
-WIDEST_LOAD = 65535
+WIDEST_LOAD = FIELDS[Opcode.LOAD]["words"].hi
 """Words that one row of a LOAD moves at most."""
+MOST_BLOCKS, MOST_ROWS, MOST_COLUMNS = (
+    FIELDS[Opcode.COMPUTE][loop].hi for loop in ("blocks", "fy", "fx")
+)
+"""Channel blocks, kernel rows and kernel columns that one COMPUTE walks at most."""
 
 M = TypeVar("M", ArrayMapping, WindowMapping)
 
@@ -185,11 +189,12 @@ def _chunks(
 def _chunk(shape: ArrayShape, loaded: int, tiles: int) -> tuple[int, int, int]:
     """The largest even cut of `loaded` blocks into chunks of at most `tiles` weight tiles."""
     rows, columns = shape.y.kernel, shape.columns
-    if tiles >= rows * columns:
-        return _even(loaded, tiles // (rows * columns)), rows, columns
-    if tiles >= columns:
-        return 1, _even(rows, tiles // columns), columns
-    return 1, 1, _even(columns, tiles)
+    whole_rows = tiles >= columns <= MOST_COLUMNS
+    if whole_rows and tiles >= rows * columns and rows <= MOST_ROWS:
+        return _even(loaded, min(tiles // (rows * columns), MOST_BLOCKS)), rows, columns
+    if whole_rows:
+        return 1, _even(rows, min(tiles // columns, MOST_ROWS)), columns
+    return 1, 1, _even(columns, min(tiles, MOST_COLUMNS))
 
 
 def _even(total: int, limit: int) -> int:

@@ -13,9 +13,9 @@ COMPUTE_PIPELINE = 6
 """Cycles of a COMPUTE beyond fill, tiles and the adder tree."""
 VECTOR_PIPELINE = 13
 """Cycles from a vector instruction's last read to its retirement."""
-LOAD_PIPELINE = 8
+LOAD_PIPELINE = 7
 """Cycles of a LOAD beyond memory latency and data: first address, and the last write."""
-STORE_PIPELINE = 9
+STORE_PIPELINE = 7
 """Cycles of a STORE beyond data and acknowledgement: first beat, and retirement."""
 QUEUE = 2
 """Cycles that an instruction spends in its queue at least."""
@@ -49,7 +49,8 @@ def memory_cycles(design: NpuDesign, words: int) -> int:
 def load_cycles(design: NpuDesign, memory_words: int, buffer_words: int) -> int:
     """A LOAD of `memory_words` that writes `buffer_words`, padding included."""
     data = max(memory_cycles(design, memory_words), buffer_words)
-    return design.memory_latency_cycles + data + LOAD_PIPELINE
+    widen = int(design.word_bytes > design.memory_bytes_per_cycle)
+    return design.memory_latency_cycles + data + LOAD_PIPELINE + widen
 
 
 def store_cycles(design: NpuDesign, words: int) -> int:

@@ -56,7 +56,7 @@ def test_every_refusal_is_listed() -> None:
         "relu": ("folded", "conv"),
         "clone": ("folded", "conv"),
         "avg_pool2d": ("refused", "avg_pool2d"),
-        "view": ("mapped", "view"),
+        "view": ("mapped", "reshape"),
         "mul": ("refused", "mul"),
         "linear": ("mapped", "fc"),
     }

@@ -23,6 +23,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Workload,
+    epilogues,
     inputs,
 )
 from intaglio.errors import UnsupportedError
@@ -132,10 +133,10 @@ def test_activations_after_relu_are_unsigned_and_pools_keep_the_scale() -> None:
         "shortcut": "i8",
         "conv2": "u8",
         "avg_pool2d": "u8",
-        "view": "u8",
+        "reshape": "u8",
         "head": "i8",
     }
-    assert workload.tensor("view").scale == workload.tensor("conv2").scale
+    assert workload.tensor("reshape").scale == workload.tensor("conv2").scale
 
 
 def test_a_clamp_is_rounded_to_the_output() -> None:
@@ -235,3 +236,56 @@ def test_a_dead_channel_and_a_dead_tensor_come_out_zero() -> None:
     assert other.bias is not None
     bias = other.bias.detach().numpy().reshape(1, 2, 1, 1)
     assert np.abs(made - bias).max() <= workload.tensor("other").scale / 2
+
+
+class Faint(nn.Module):
+    """A residual far below the sum: its multiplier rounds to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loud, self.faint = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        nn.init.constant_(self.faint.weight, 1e-13)
+        nn.init.constant_(self.faint.bias, 1e-13)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        faint: Tensor = torch.relu(self.faint(x))
+        return faint + self.loud(x)
+
+
+def test_a_residual_too_small_to_count_is_added_as_nothing() -> None:
+    torch.manual_seed(0)
+    workload = lowered(Faint().eval(), torch.randn(1, 3, 4, 4))
+    [epilogue] = [e for op in workload for e in epilogues(op) if e.residual is not None]
+    assert epilogue.residual_multiplier is not None
+    assert not workload.constants[epilogue.residual_multiplier].any()
+
+
+class Everything(nn.Module):
+    """A mean over all axes, the batch's too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.mean(x, dim=None, keepdim=True)
+
+
+class Shuffled(nn.Module):
+    """A permutation whose result is reshaped: the copy between them counts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).reshape(1, -1)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (
+            Everything(),
+            "mean has no integer form; replace it by supported layers, or run this part outside "
+            "the model",
+        ),
+        (Shuffled(), "permute has no integer form; keep the channels-first layout throughout"),
+    ],
+)
+def test_what_moves_or_averages_other_axes_is_refused(model: nn.Module, sentence: str) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        to_workload(model.eval(), (torch.randn(1, 3, 4, 4),))
+    assert str(caught.value).endswith(f": {sentence}")

@@ -38,7 +38,7 @@ def test_a_residual_block_becomes_four_convolutions() -> None:
         ("shortcut", "conv", None, None),
         ("conv2", "conv", "conv2d_3", (0.0, INFINITY)),
         ("avg_pool2d", "average_pool", None, None),
-        ("view", "reshape", None, None),
+        ("reshape", "reshape", None, None),
         ("head", "linear", None, None),
     ]
     assert made.refusals == ()
@@ -76,6 +76,14 @@ def test_every_supported_operator_has_a_group() -> None:
     }
 
 
+def _twice(y: Tensor) -> Tensor:
+    return y + y
+
+
+def _nothing(y: Tensor) -> Tensor:
+    return y - y
+
+
 @pytest.mark.parametrize(
     ("forward", "expected"),
     [
@@ -89,6 +97,8 @@ def test_every_supported_operator_has_a_group() -> None:
         (lambda m, x: m.conv(x) - x, [("conv", "x", None)]),
         (lambda m, x: x - m.conv(x), [("conv", None, None), ("sub", "conv2d", None)]),
         (lambda m, x: (x + x).relu(), [("add", "x", (0.0, INFINITY))]),
+        (lambda m, x: _twice(m.conv(x)), [("conv", None, None), ("add", "conv2d", None)]),
+        (lambda m, x: _nothing(m.conv(x)), [("conv", None, None), ("sub", "conv2d", None)]),
         (lambda m, x: m.conv(x) + m.other(x), [("conv", None, None), ("conv", "conv2d_1", None)]),
         (lambda m, x: m.conv(x).tanh(), [("conv", None, None), ("unary", None, None)]),
         (lambda m, x: x.relu(), [("clamp", None, (0.0, INFINITY))]),

@@ -51,7 +51,7 @@ def test_scales_are_what_the_requantiser_holds() -> None:
     x = images(1, 3, 16, 16)
     workload = to_workload(seeded(Residual), (x,), calibration={"x": x.numpy()})
     scales = {t.name: t.scale for t in workload.activations()}
-    for layer, source, output in (("stem.0", "x", "stem.0"), ("head", "view", "head")):
+    for layer, source, output in (("stem.0", "x", "stem.0"), ("head", "reshape", "head")):
         weights = np.array(workload.tensor(f"{layer}.weight").channel_scales)
         ratio = weights * scales[source] / scales[output]
         m, s = choose_multiplier(ratio)

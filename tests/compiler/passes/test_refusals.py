@@ -130,7 +130,7 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
         ),
         (
             lambda m, x: x.view(2, 2, 6, 6),
-            "view",
+            "reshape",
             "its result has shape (2, 2, 6, 6), (1, channels, height, width) or (1, features) is "
             "needed",
             "keep the batch of 1 in front and two or four dimensions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import pytest
 from hypothesis import assume, given, settings
@@ -221,3 +222,20 @@ def test_a_large_network_keeps_the_array_busy() -> None:
     for layer in trace.layers:
         if layer.op == "Conv2d" and layer.name != "stem":
             assert layer.macs > 0.9 * layer.cycles * DESIGN.multipliers
+
+
+@pytest.mark.parametrize(
+    ("lanes", "stored", "outputs"),
+    [(4, (20000, 1, 1), 4), (16, (8, 1, 1500), 3), (4, (4, 1200, 1), 3)],
+)
+def test_counts_of_a_compute_stay_within_its_fields(
+    lanes: int, stored: tuple[int, int, int], outputs: int
+) -> None:
+    values = {"rows": lanes, "cols": lanes, "memory_bytes_per_cycle": lanes}
+    buffers = {"activation_buffer_kib": 4096, "weight_buffer_kib": 4096}
+    design = NpuDesign.from_dict({**values, **buffers})
+    b = Builder()
+    x = b.tensor("x", (1, *stored))
+    flat = b.reshape("flat", x, (1, prod(stored)))
+    workload = b.build((x,), (b.matmul("op", flat, outputs),))
+    check(workload, schedule(workload, design), (None,))
