@@ -30,7 +30,7 @@ from intaglio.templates.npu.emit import parameters
 PAGE = Path(__file__).parents[1] / "docs" / "mutation.md"
 REASONS = Path(__file__).with_name("mutation_survivors.toml")
 GOAL = 0.9
-MUTANTS = 50
+MUTANTS = 25
 SEED = 1
 SELECT_BITS = 16
 SECONDS = 600
@@ -164,13 +164,16 @@ def measure(
     return tuple(Result(m, v) for m, v in zip(mutants, verdicts, strict=True))
 
 
-def reasons() -> dict[str, str]:
-    """Why mutants survive, by module and place."""
-    return {
-        f"{module} {place}": reason
-        for module, found in tomllib.loads(REASONS.read_text()).items()
-        for place, reason in found.items()
-    }
+def reasons() -> dict[str, dict[str, str]]:
+    """Why mutants survive: module -> how their places begin -> a phrase."""
+    return tomllib.loads(REASONS.read_text(encoding="utf-8"))
+
+
+def reason(mutant: Mutant) -> str:
+    """The phrase for `mutant`, of the longest beginning that fits."""
+    known = reasons().get(mutant.module, {})
+    fitting = [start for start in known if mutant.place.startswith(start)]
+    return known[max(fitting, key=len)] if fitting else "**unexplained**"
 
 
 def row(name: str, results: Sequence[Result]) -> str:
@@ -191,10 +194,8 @@ def table(results: Sequence[Result]) -> list[str]:
 
 def survivors(results: Sequence[Result]) -> list[str]:
     """Every mutant that lives, and why."""
-    known = reasons()
     return [
-        f"| {r.mutant.module} | `{r.mutant.place}` | "
-        f"{known.get(f'{r.mutant.module} {r.mutant.place}', '**unexplained**')} |"
+        f"| {r.mutant.module} | `{r.mutant.place}` | {reason(r.mutant)} |"
         for r in results
         if not r.verdict.kills
     ]
@@ -212,7 +213,8 @@ bit of one port of one cell is inverted (`inv`), stuck (`const0`, `const1`) or f
 bit is 0 or 1 (`cnot0`, `cnot1`).  All of them stand in one netlist of the whole npu
 ({DESIGN.rows} x {DESIGN.cols}, small buffers), an input selects one, and the bench of
 `benchmarks/mutation_bench.py` runs: two networks without stalls of memory, one with random stalls,
-jobs that must fail, accesses of every register, and jobs cut short by a soft reset.  A fault is in
+boxes of memory copied far apart, every token counter filled past half, jobs that must fail, every
+register read and written, and jobs cut short by a soft reset.  A fault is in
 every instance of its module at once.  A mutant is killed when
 
 - *words*: a word in memory is not what the integer reference computes, or something else in memory

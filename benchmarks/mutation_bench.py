@@ -21,6 +21,7 @@ from intaglio.compiler.workload import Workload
 from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import Job, MemoryModel, NpuModel
 from intaglio.progress import Callback
+from intaglio.sim.machine import Machine
 from intaglio.sim.verify import MEMORY_BASE
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import Instruction, Opcode, Unit, encode
@@ -46,8 +47,11 @@ WATCHDOG, SHORT_WATCHDOG = 2000, 150
 STALLS = 300
 SECONDS = 60
 WORKERS = 2
-ILLEGAL = 0xFF
-"""An opcode that does not exist."""
+TOKENS, COPIES, OVERFLOW = 130, 36, 258
+LONG = (8, 16, 32, 64)
+FAILING_CYCLES = 8000
+FAR_BYTES = 1 << 22
+SIDES = ("pad_top", "pad_bottom", "pad_left", "pad_right")
 
 
 class Verdict(Enum):
@@ -127,26 +131,104 @@ def deep() -> Workload:
 
 
 def failing() -> tuple[Task, ...]:
-    """Programs that must end in each error: codes 1 to 4, and one that pushes to its own unit."""
+    """Programs that must end in an error: 1 to 4, and for every pair no token and too many."""
     outside = {
         "planes": 1, "rows": 1, "words": 4, "contiguous": 1, "memory_address": 1 << 30,
     }  # fmt: skip
     good = encode([Instruction(Opcode.SYNC_LOAD)])
-    illegal, version, own = good.copy(), good.copy(), good.copy()
-    illegal[0, 0] |= ILLEGAL
-    version[0, 1] ^= 1
+    own = good.copy()
     own[0] = encode([Instruction(Opcode.SYNC_VECTOR, push=(Unit.VECTOR,))])[0]
-    programs = [illegal, version, own]
+    programs = [own]
+    for bit in range(8):
+        version, unknown = good.copy(), good.copy()
+        version[0, 1] ^= 1 << bit
+        programs.append(version)
+        for known in Opcode:
+            unknown[0, 0] = known ^ 1 << bit
+            if int(unknown[0, 0]) not in set(Opcode):
+                programs.append(unknown.copy())
     programs += [encode([Instruction(opcode, outside)]) for opcode in (Opcode.LOAD, Opcode.STORE)]
     syncs = (Opcode.SYNC_LOAD, Opcode.SYNC_COMPUTE, Opcode.SYNC_VECTOR, Opcode.SYNC_STORE)
     for unit, opcode in zip(Unit, syncs, strict=True):
         others = [other for other in Unit if other != unit]
         programs += [encode([Instruction(opcode, pop=(other,))]) for other in others]
+        programs += [encode([Instruction(opcode, push=(other,))] * OVERFLOW) for other in others]
     return tuple(_bare(words) for words in programs)
 
 
-def _bare(words: NDArray[np.uint32]) -> Task:
-    before = np.zeros(2 * PAGE_BYTES, np.uint8)
+def counting() -> Task:
+    """Every unit pushes 130 tokens to every other and then takes them; layers of many numbers."""
+    syncs = (Opcode.SYNC_LOAD, Opcode.SYNC_COMPUTE, Opcode.SYNC_VECTOR, Opcode.SYNC_STORE)
+    random = np.random.default_rng(3)
+    layers = random.integers(0, 1 << 16, (TOKENS, len(syncs)))
+    order = [(step, unit) for step in range(TOKENS) for unit in Unit]
+    others = {unit: tuple(other for other in Unit if other != unit) for unit in Unit}
+    push = [
+        Instruction(syncs[unit], push=others[unit], layer=int(layers[step, unit]), mark=True)
+        for step, unit in order
+    ]
+    pop = [Instruction(syncs[unit], pop=others[unit], mark=True) for _, unit in order]
+    return _bare(encode([*push, *pop]))
+
+
+def copies() -> Task:
+    """Random boxes of memory through both scratchpads' addresses and back, far apart."""
+    random = np.random.default_rng(4)
+    machine = Machine(DESIGN, FAR_BYTES)
+    items = []
+    for step in range(COPIES):
+        items += _copy(random, step)
+    bare = _bare(encode(items), FAR_BYTES)
+    machine.memory.write(np.array([0]), bare.before[None], True)
+    for item in items:
+        machine.execute(item)
+    return replace(bare, after=machine.memory.data[: bare.before.size].copy())
+
+
+def _copy(random: np.random.Generator, step: int) -> list[Instruction]:
+    """A LOAD of a random box and a STORE of it elsewhere; each waits for the other.
+
+    The later boxes are long in one direction: a power of two, one by one.
+    """
+    shape = [int(n) for n in random.integers(1, (4, 5, 8))]
+    sides = {side: int(random.integers(0, 3)) for side in SIDES}
+    farthest = 1 << 15
+    if step >= COPIES - len(LONG) * 3:
+        shape = [1, 1, 1]
+        shape[step % 3] = LONG[step % len(LONG)]
+        sides, farthest = {}, 1 << 10
+    planes, rows, words = shape
+    local = {
+        "local_address": int(random.integers(0, 40)),
+        "local_row_stride": words + 4,
+        "local_plane_stride": (words + 4) * (rows + 4) if sides else words,
+    }
+    if not sides:
+        local["local_row_stride"] = words
+    load, store = (
+        {
+            "planes": planes,
+            "rows": rows,
+            "words": words,
+            "memory_address": half + 8 * int(random.integers(0, 1 << 14)),
+            "memory_row_stride": 8 * int(random.integers(8, farthest)),
+            "memory_plane_stride": 8 * int(random.integers(8, farthest)),
+            **local,
+        }
+        for half in (1 << 19, FAR_BYTES // 2)
+    )
+    load |= sides | {"fill": int(random.integers(0, 256))}
+    after = (Unit.STORE,) if step else ()
+    return [
+        Instruction(Opcode.LOAD, load, pop=after, push=(Unit.STORE,), layer=step),
+        Instruction(
+            Opcode.STORE, store, pop=(Unit.LOAD,), push=(Unit.LOAD,), layer=step, mark=True
+        ),
+    ]
+
+
+def _bare(words: NDArray[np.uint32], size: int = 128 * 1024) -> Task:
+    before = np.random.default_rng(5).integers(0, 256, size, np.uint8)
     raw = words.astype("<u4").tobytes()
     before[PAGE_BYTES : PAGE_BYTES + len(raw)] = np.frombuffer(raw, np.uint8)
     return Task(PAGE_BYTES, len(words), before, None, latency=9, watchdog=SHORT_WATCHDOG)
@@ -167,7 +249,8 @@ class Bench:
         """The bench for `library`; raises VerificationError unless it passes without a fault."""
         choose(library, 0)
         first, second = network(every_operator()), network(deep(), 1)
-        tasks = (first, second, replace(first, stall_permille=STALLS))
+        counts = replace(counting(), watchdog=WATCHDOG)
+        tasks = (first, replace(first, stall_permille=STALLS), copies(), counts, second)
         limit = 1_000_000
         bench = cls(library, tasks, failing(), (), ())
         jobs = tuple(bench._job(task, limit) for task in tasks)
@@ -206,7 +289,7 @@ class Bench:
 
     def _reports(self) -> tuple[object, ...]:
         """Registers, jobs that fail, and a job after a reset in mid-flight."""
-        failures = tuple(self._job(task, 10 * SHORT_WATCHDOG)[0] for task in self.failures)
+        failures = tuple(self._job(task, FAILING_CYCLES)[0] for task in self.failures)
         return self._registers(), failures, *self._interrupted()
 
     def _registers(self) -> tuple[int | str, ...]:
