@@ -248,8 +248,8 @@ class Faint(nn.Module):
         nn.init.constant_(self.faint.bias, 1e-13)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        faint: Tensor = torch.relu(self.faint(x))
-        return faint + self.loud(x)
+        total: Tensor = self.loud(x) + torch.relu(self.faint(x))
+        return total
 
 
 def test_a_residual_too_small_to_count_is_added_as_nothing() -> None:
