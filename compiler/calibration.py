@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,16 @@ from numpy.typing import NDArray
 from intaglio.errors import CalibrationError
 
 Data = dict[str, NDArray[np.float32]]
+UNREADABLE = (
+    OSError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What numpy raises for files that are no .npz: missing, empty, cut off, or another format."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -23,7 +34,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise CalibrationError(
             f"{path}: is no readable .npz file ({type(error).__name__}); write it with "
             "numpy.savez, one array for each input"

@@ -13,7 +13,7 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -42,7 +42,8 @@ class Model:
 def load_model(model: str, *, trust: bool = False) -> Model:
     """The model that a MODEL argument names.
 
-    The callable takes nothing and returns `(module, example_inputs)`.  `trust` allows a `.pt2`
+    The callable takes nothing and returns `(module, example_inputs)`; what it prints goes to
+    stderr.  `trust` allows a `.pt2`
     archive to run code while it is read.  Raises UsageError when the name, the file or the result
     has the wrong form, and CaptureError when an archive cannot be read.
     """
@@ -64,24 +65,24 @@ def _import_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _importable(path.resolve().parent):
+    with _importable(path.resolve().parent), redirect_stdout(sys.stderr):
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise UsageError(_import_failure(str(path), error)) from error
     return module
 
 
 def _import_module(name: str) -> ModuleType:
-    with _importable(Path.cwd()):
+    with _importable(Path.cwd()), redirect_stdout(sys.stderr):
         try:
             return importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(_import_failure(name, error)) from error
 
 
-def _import_failure(place: str, error: Exception) -> str:
+def _import_failure(place: str, error: BaseException) -> str:
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"{place}: cannot be imported ({reason}); run it with python to see where it fails"
 
@@ -105,8 +106,9 @@ def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
 
 def _called(name: str, function: Callable[[], object]) -> Model:
     try:
-        made = function()
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            made = function()
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(
             f"{name}() failed ({reason}); it must run without arguments and return (module, "

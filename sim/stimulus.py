@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +26,8 @@ def stimulus(
     """
     if images < 1:
         raise UsageError(f"images is {images}, at least 1 is needed")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}, at least 0 is needed")
     if data is None:
         generator = np.random.default_rng(seed)
         tensors = [workload.tensor(name) for name in workload.inputs]
@@ -36,11 +39,13 @@ def stimulus(
         }
     for name in data:
         if name not in workload.inputs:
-            known = ", ".join(workload.inputs)
-            raise UsageError(f"data '{name}' is no input of the network; its inputs are {known}")
+            near = difflib.get_close_matches(name, workload.inputs, 1)
+            known = f"the inputs are {', '.join(workload.inputs)}"
+            hint = f"did you mean '{near[0]}'?" if near else known
+            raise UsageError(f"data key '{name}' is no input of the network; {hint}")
     for name in workload.inputs:
         _check_data(workload, name, data, images)
-    return reference.quantise_inputs(workload, data)
+    return reference.quantise_inputs(workload, {name: data[name][:images] for name in data})
 
 
 def _check_data(

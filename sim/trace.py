@@ -6,13 +6,18 @@ Every number here is simulated; nothing was measured.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from intaglio.errors import writing
+from intaglio.errors import UsageError, write_whole
+from intaglio.templates.artifact import MANIFEST
 from intaglio.templates.npu.isa import Unit
+
+_START = '{"traceEvents": ['
+"""How the file of a timeline starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +173,13 @@ class Trace:
         """Write the timeline as Chrome's trace events (Perfetto reads them), in microseconds.
 
         Of instructions that overlap in one unit, each is drawn from the retirement of the one
-        before; `args` hold the cycles of issue and retirement.  Raises OutputError when the file
-        cannot be written.
+        before; `args` hold the cycles of issue and retirement.  An earlier timeline is replaced.
+        Raises UsageError when `path` is another file or lies in an artifact, and OutputError when
+        it cannot be written.
         """
+        target = _free(path)
         text = json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"})
-        with writing(f"'{path}'"):
-            path.write_text(text)
+        write_whole(target, text)
 
     def _events(self) -> list[dict[str, object]]:
         names = {layer.index: layer.name for layer in self.layers}
@@ -206,6 +212,31 @@ class Trace:
                 }
             )
         return events
+
+
+def _free(path: Path) -> Path:
+    """`path` without links.  Raises UsageError when something else than a timeline is lost there."""
+    target = path.resolve()
+    for folder in target.parents:
+        if (folder / MANIFEST).is_file():
+            raise UsageError(
+                f"trace '{path}' lies inside the artifact '{folder}', which is never changed; name "
+                "a file outside it"
+            )
+    if target.exists() and not _is_timeline(target):
+        raise UsageError(
+            f"trace '{path}' exists and is no earlier trace, so it is not replaced; name another "
+            "file"
+        )
+    return target
+
+
+def _is_timeline(path: Path) -> bool:
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(len(_START)) == _START.encode()
+    return False
 
 
 def _layer_dict(layer: LayerTrace) -> dict[str, object]:

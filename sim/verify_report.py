@@ -116,7 +116,8 @@ class VerifyReport:
     def __str__(self) -> str:
         verdict = "equal" if self.passed else f"{self.mismatches} differ"
         lines = [
-            f"{self.name}: {self.words_compared} words of {self.images} images compared, {verdict}"
+            f"{self.name}: {self.words_compared} words of {self.images} image"
+            f"{'s' if self.images > 1 else ''} compared, {verdict}"
         ]
         if self.first is not None:
             lines.append(f"first difference: {self.first}")

@@ -300,7 +300,7 @@ def test_a_full_disk_stops_verify(made: Path, home: Path, small_disk: Path) -> N
     assert (code, err) == (
         1,
         f"error: cannot write the cache folder '{cache(small_disk)}': No space left on device; "
-        "make room there or give another cache folder\n",
+        "make room there, or set XDG_CACHE_HOME to another folder\n",
     )
     assert whole(small_disk) == []
 

@@ -173,6 +173,6 @@ class NpuDesign:
             values = tomllib.loads(path.read_text())
         except OSError as error:
             raise UsageError(f"cannot read design file '{path}': {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # not TOML, or not even UTF-8
             raise UsageError(f"design file '{path}' is not TOML: {error}") from error
         return cls.from_dict({"name": path.stem, **values}, where=str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,21 @@ def test_data_that_do_not_fit(arrays: dict[str, NDArray[np.generic]], sentence: 
     assert str(caught.value) == sentence
 
 
+def npy() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(None, "FileNotFoundError"), (b"PK\x03\x04 rest", "BadZipFile"), (b"text", "ValueError")],
+    [
+        (None, "FileNotFoundError"),
+        (b"", "EOFError"),
+        (b"PK\x03\x04 rest", "BadZipFile"),
+        (b"text", "ValueError"),
+        (npy(), "TypeError"),
+    ],
 )
 def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes | None, kind: str) -> None:
     path = tmp_path / "data.npz"

@@ -37,6 +37,13 @@ def empty():
 
 def failing():
     raise ValueError("no weights\\nsecond line")
+
+def leaving():
+    raise SystemExit(3)
+
+def printing():
+    print("a word of the model's own")
+    return net()
 """
 
 
@@ -49,6 +56,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_what_a_model_prints_stays_off_stdout(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_model("zoo.py:printing")
+    assert capsys.readouterr() == ("", "a word of the model's own\n")
+
+
+def test_a_model_that_exits_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_model("zoo.py:leaving")
+    assert str(caught.value) == (
+        "leaving() failed (SystemExit: 3); it must run without arguments and return (module, "
+        "example_inputs)"
+    )
 
 
 def test_a_file_and_a_module_give_the_model(folder: Path) -> None:

@@ -181,5 +181,15 @@ def test_unusable_cache_folder_is_named(model: Model, tmp_path: Path) -> None:
         build(model, cache=blocked / "cache")
     assert str(caught.value) == (
         f"cannot write the cache folder '{blocked}/cache': Not a directory; "
-        "make room there or give another cache folder"
+        "make room there, or set XDG_CACHE_HOME to another folder"
     )
+
+
+def test_the_cache_is_where_the_user_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert verilator.default_cache() == tmp_path / "intaglio" / "verilator"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert verilator.default_cache() == tmp_path / ".cache" / "intaglio" / "verilator"

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intaglio.errors import UsageError
 from intaglio.sim.npu import simulate
 from intaglio.sim.trace import busy_cycles
 from tests.conftest import Golden
@@ -41,6 +43,39 @@ def test_the_timeline_holds_every_instruction_once_and_no_overlap(tmp_path: Path
     last = spans[-1]
     end = (last["ts"] + last["dur"]) * trace.clock_mhz
     assert round(end) == trace.timeline.retired[-1]
+
+
+def test_a_trace_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> None:
+    trace = simulate(handmade.program())
+    path = tmp_path / "trace.json"
+    trace.write_timeline(path)
+    before = path.read_bytes()
+    trace.write_timeline(path)
+    assert path.read_bytes() == before
+    notes = tmp_path / "notes.json"
+    notes.write_text('{"mine": 1}')
+    for other in (notes, tmp_path):
+        with pytest.raises(UsageError) as caught:
+            trace.write_timeline(other)
+        assert str(caught.value) == (
+            f"trace '{other}' exists and is no earlier trace, so it is not replaced; name another "
+            "file"
+        )
+    assert notes.read_text() == '{"mine": 1}'
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["notes.json", "trace.json"]
+
+
+def test_a_trace_is_not_written_into_an_artifact(tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text("{}")
+    (tmp_path / "rtl").mkdir()
+    path = tmp_path / "rtl" / "trace.json"
+    with pytest.raises(UsageError) as caught:
+        simulate(handmade.program()).write_timeline(path)
+    assert str(caught.value) == (
+        f"trace '{path}' lies inside the artifact '{tmp_path.resolve()}', which is never changed; "
+        "name a file outside it"
+    )
+    assert not path.exists()
 
 
 intervals = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=6)

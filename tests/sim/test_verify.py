@@ -220,9 +220,15 @@ BAD_DATA = [
      "data 'x' have shape (1, 5, 5) an image, the network takes (3, 5, 5)"),
     ({"x": np.full((1, *SHAPE), np.nan)}, 1, "data 'x' hold a value that is not a finite number"),
     ({}, 1, "data for the input 'x' of shape (3, 5, 5) an image are missing"),
-    ({"y": np.zeros((1, *SHAPE))}, 1, "data 'y' is no input of the network; its inputs are x"),
+    ({"y": np.zeros((1, *SHAPE))}, 1, "data key 'y' is no input of the network; the inputs are x"),
     (None, 0, "images is 0, at least 1 is needed"),
 ]  # fmt: skip
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        verify(_bench(), images=1, seed=-1)
+    assert str(caught.value) == "seed is -1, at least 0 is needed"
 
 
 @pytest.mark.parametrize(("data", "images", "sentence"), BAD_DATA)

@@ -104,3 +104,11 @@ def test_an_illegal_field_outside_the_space_is_refused() -> None:
     with pytest.raises(DesignError) as caught:
         NpuDesign.repaired({"clock_mhz": 0.0})
     assert str(caught.value) == "design 'npu': clock_mhz is 0.0, legal is 1 to 10000"
+
+
+def test_a_design_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.toml"
+    path.write_bytes(b"rows = 8 # \xff")
+    with pytest.raises(UsageError) as caught:
+        NpuDesign.from_toml(path)
+    assert str(caught.value).startswith(f"design file '{path}' is not TOML: ")
