@@ -215,7 +215,7 @@ class Trace:
 
 
 def _free(path: Path) -> Path:
-    """`path` without links.  Raises UsageError when something else than a timeline is lost there."""
+    """`path` without links.  Raises UsageError unless nothing but a timeline is lost there."""
     target = path.resolve()
     for folder in target.parents:
         if (folder / MANIFEST).is_file():

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,6 +19,7 @@ import pytest
 import intaglio
 from intaglio import cli
 from intaglio.hw import store
+from intaglio.sim import verify as proof
 from intaglio.templates import artifact as artifacts
 from tests.nets import tiny
 
@@ -50,6 +52,10 @@ sys.exit(cli.main(sys.argv[1:]))
 """A command line that says when an artifact is half-written, and waits for a line to go on."""
 
 
+def _home_variables(home: Path | None) -> dict[str, str]:
+    return {"HOME": str(home), "XDG_CACHE_HOME": f"{home}/.cache"} if home else {}
+
+
 @contextmanager
 def started(*words: str | Path, home: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A process of its own session, whose whole session ends with the block."""
@@ -59,7 +65,7 @@ def started(*words: str | Path, home: Path | None = None) -> Iterator[subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **({"HOME": str(home)} if home else {})},
+        env={**os.environ, **_home_variables(home)},
         start_new_session=True,
     )
     with process:
@@ -303,6 +309,24 @@ def test_a_full_disk_stops_verify(made: Path, home: Path, small_disk: Path) -> N
         "make room there, or set XDG_CACHE_HOME to another folder\n",
     )
     assert whole(small_disk) == []
+
+
+def test_verify_does_not_start_where_it_cannot_leave_its_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = intaglio.compile(*tiny(), output=tmp_path / "out")
+    began: list[object] = []
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(proof, "verify", lambda *_, **__: began.append(1))
+    assert refusal(capsys, "verify", made.directory) == (
+        f"error: cannot write '{made.directory}/verify.json': Read-only file system; make room "
+        "there or name another place\n"
+    )
+    assert began == []
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ What a function needs is imported when it runs: `check` and `compile` load torch
 from __future__ import annotations
 
 import json
-import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intaglio.errors import UsageError, writing
+from intaglio.errors import UsageError, write_whole, writing
 from intaglio.progress import Callback, silent
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 VERIFIED = "verify.json"
 """The file of an artifact's folder in which `verify` leaves what it found."""
+_ROOM_BYTES = 1 << 16
+"""What must fit beside an artifact before a proof starts; its result takes less."""
 STUDY, SEARCHED, CHOSEN = "study.sqlite", "search.json", "chosen"
 """What `search` leaves in its folder: the study, the result, and the artifact of its choice."""
 
@@ -136,14 +137,16 @@ def verify(
     `data` maps input names to real arrays with images along axis 0; without it integers over
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
     in the user's home.  Leaves the result in the artifact's folder; when a word differs, also a
-    waveform of the cycles in which it went wrong.  Raises ToolError when a tool is missing and
-    VerificationError when the hardware stops.
+    waveform of the cycles in which it went wrong.  Raises OutputError, before anything runs, when
+    that folder cannot be written, ToolError when a tool is missing and VerificationError when the
+    hardware stops.
     """
     from intaglio.hw.npu_model import DRIVER
     from intaglio.hw.verilator import Model
     from intaglio.sim import verify as proof
 
     opened = _opened(artifact)
+    _check_room(opened.directory)
     bench = proof.Bench(
         opened.workload, opened.program, Model(opened.rtl_files, opened.top, DRIVER)
     )
@@ -156,7 +159,7 @@ def verify(
         diagnosis=opened.directory,
         progress=progress,
     )
-    _replace(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")
+    write_whole(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")
     return found
 
 
@@ -212,7 +215,7 @@ def explore(
         verify(chosen, images=images, data=data, cache=cache, progress=progress) if images else None
     )
     result = Searched(found, folder / CHOSEN, proof)
-    _replace(folder / SEARCHED, json.dumps(result.to_dict(), indent=1) + "\n")
+    write_whole(folder / SEARCHED, json.dumps(result.to_dict(), indent=1) + "\n")
     return result
 
 
@@ -227,15 +230,10 @@ def _check_study(folder: Path, *, resume: bool) -> None:
         raise UsageError(f"output '{folder}' exists and holds no study; name another one")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file aside, then rename it: there is a whole one or the old one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(f"'{path}'"):
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+def _check_room(folder: Path) -> None:
+    """Raises OutputError when `verify` could not leave its result in `folder`."""
+    with writing(f"'{folder / VERIFIED}'"), tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(_ROOM_BYTES))
 
 
 def _opened(artifact: Artifact | Path | str) -> Artifact:

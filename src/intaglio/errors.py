@@ -6,8 +6,10 @@ The command line alone turns them into exit codes; anything else that is raised 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class IntaglioError(Exception):
@@ -64,3 +66,17 @@ def writing(what: str) -> Iterator[None]:
         raise OutputError(
             f"cannot write {what}: {reason}; make room there or name another place"
         ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file aside, then rename it: there is a whole one or the old one.
+
+    Raises OutputError when the system refuses.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(f"'{path}'"):
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
