@@ -46,8 +46,8 @@ def entry(home: Path, name: str, fill: Fill, progress: Progress | None = None) -
 
 def _unwritable(home: Path, error: OSError) -> ToolError:
     return ToolError(
-        f"cannot write the cache folder '{home}': {error.strerror}; make room there or give "
-        "another cache folder"
+        f"cannot write the cache folder '{home}': {error.strerror}; make room there, or set "
+        "XDG_CACHE_HOME to another folder"
     )
 
 

@@ -114,8 +114,9 @@ def find_tools() -> Tools:
 
 
 def default_cache() -> Path:
-    """The user's cache of built models."""
-    return Path.home() / ".cache" / "intaglio" / "verilator"
+    """The user's cache of built models: in `XDG_CACHE_HOME`, or else in `.cache` of the home."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "intaglio" / "verilator"
 
 
 def build(
