@@ -12,9 +12,12 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -259,18 +262,18 @@ def _compile(
     headers = [f"-I{folder}" for folder in (*folders, include, include / "vltstd")]
     trace = [f"-D{name}={int(model.traced)}" for name in ("VM_TRACE", "VM_TRACE_VCD")]
     base = [str(tools.compiler), *_COMPILE_FLAGS, *trace, *headers]
+    commands = [
+        [*base, unit.level, "-c", str(unit.source), "-o", str(unit.object)] for unit in units
+    ]
+    children = _Children()
     with ThreadPoolExecutor(jobs) as pool:
-        tasks = [
-            pool.submit(
-                _run, [*base, unit.level, "-c", str(unit.source), "-o", str(unit.object)], "g++"
-            )
-            for unit in units
-        ]
         try:
+            tasks = [pool.submit(_run, command, "g++", children) for command in commands]
             for done, task in enumerate(as_completed(tasks)):
                 task.result()
                 _report(progress, "compile the hardware model", done + 1, len(tasks))
         except BaseException:
+            children.stop()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -280,24 +283,74 @@ def _link(objects: Iterable[Path], library: Path, tools: Tools) -> None:
     _run([*command, *map(str, objects)], "g++")
 
 
-def _run(command: list[str], name: str, **environment: str) -> str:
-    """Standard output of `command`.  Raises ToolError with the lines that say why it failed."""
+class _Children:
+    """Commands at work, each with what it starts in a process group of its own.
+
+    After `stop` they are ended and no other can start.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def start(self, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        """A new process with pipes.  Raises OSError, and ToolError after `stop`."""
+        with self._lock:
+            if self._stopped:
+                raise ToolError(f"'{command[0]}' is not started; the build was stopped")
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+            self._at_work.add(process)
+            return process
+
+    def ended(self, process: subprocess.Popen[str]) -> None:
+        """Forget a process that was waited for."""
+        with self._lock:
+            self._at_work.discard(process)
+
+    def stop(self) -> None:
+        """End every process at once; SIGTERM lets a compiler remove its temporary files."""
+        with self._lock:
+            self._stopped = True
+            for process in self._at_work:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _run(
+    command: list[str], name: str, children: _Children | None = None, **environment: str
+) -> str:
+    """Standard output of `command`.  Raises ToolError with the lines that say why it failed.
+
+    Without `children` the command ends with whatever interrupts the wait for it.
+    """
+    own = children or _Children()
     try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=_STEP_SECONDS,
-            check=False,
-        )
+        process = own.start(command, environment)
     except OSError as error:
         raise ToolError(f"cannot start {name} ('{command[0]}'): {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{name} did not finish within {_STEP_SECONDS} seconds") from error
-    if done.returncode != 0:
-        raise ToolError(f"{name} failed with exit code {done.returncode}: {_reason(done.stderr)}")
-    return done.stdout
+    try:
+        out, err = process.communicate(timeout=_STEP_SECONDS)
+    except BaseException as error:
+        own.stop()
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ToolError(f"{name} did not finish within {_STEP_SECONDS} seconds") from error
+        raise
+    finally:
+        own.ended(process)
+    if process.returncode != 0:
+        raise ToolError(f"{name} failed with exit code {process.returncode}: {_reason(err)}")
+    return out
 
 
 def _reason(stderr: str) -> str:

@@ -276,6 +276,31 @@ def test_stopped_builds_are_never_used(made: Path, home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.rtl
+def test_an_interrupted_build_ends_at_once(made: Path, tmp_path: Path) -> None:
+    """The signal goes to the process alone; it ends its compilers and waits for none."""
+    with started(*verify(made), home=tmp_path) as process:
+        wait_until(lambda: compiles(process), process)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert end(process) == (130, "error: interrupted\n")
+        assert time.monotonic() - began < 5
+        assert not compiles(process)
+    assert whole(tmp_path) == []
+
+
+def compiles(process: subprocess.Popen[str]) -> bool:
+    """Whether a C++ compiler is at work in the session of `process`."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            if name == "cc1plus" and fields[3] == str(process.pid) and fields[0] != "Z":
+                return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.rtl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_stopped_run_leaves_no_result(made: Path, home: Path, number: int) -> None:
     with started(*verify(made), home=home) as process:
