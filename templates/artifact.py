@@ -13,20 +13,41 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from intaglio.compiler.serialise import NUMBERS_FILE as WORKLOAD_NUMBERS
+from intaglio.compiler.serialise import STRUCTURE_FILE as WORKLOAD_STRUCTURE
 from intaglio.compiler.serialise import load_workload, save_workload
 from intaglio.compiler.workload import Workload
 from intaglio.errors import ArtifactError, UsageError, writing
 from intaglio.templates.npu.emit import TOP, emit
-from intaglio.templates.npu.program import Program, load_program, save_program
+from intaglio.templates.npu.program import (
+    NUMBERS_FILE,
+    STRUCTURE_FILE,
+    Program,
+    load_program,
+    save_program,
+)
 
 SCHEMA = 1
 MANIFEST = "artifact.json"
+_SOURCES = "rtl/files.f"
+_NEEDED = (
+    WORKLOAD_STRUCTURE,
+    WORKLOAD_NUMBERS,
+    STRUCTURE_FILE,
+    NUMBERS_FILE,
+    _SOURCES,
+    f"rtl/{TOP}.sv",
+    "images/memory.bin",
+    "images/memory.hex",
+    "images/memory_map.json",
+)
+"""The files without which there is no artifact; `rtl/files.f` names the others."""
 _LOCK = "intaglio.lock"
 """Marks a folder written aside, and is locked as long as its writer lives."""
 
@@ -58,9 +79,12 @@ class Artifact:
         version.
         """
         manifest = _manifest(directory)
-        for name, digest in manifest["files"].items():
+        files = manifest["files"]
+        _check_listed(directory, files, _NEEDED)
+        for name, digest in files.items():
             _check_file(directory / name, digest)
-        sources = (directory / "rtl" / "files.f").read_text(encoding="utf-8").split()
+        sources = _sources(directory / _SOURCES)
+        _check_listed(directory, files, [f"rtl/{name}" for name in sources])
         return cls(
             directory,
             load_workload(directory),
@@ -93,6 +117,26 @@ def _manifest(directory: Path) -> dict[str, Any]:
     if not isinstance(files, dict) or not isinstance(info, dict):
         raise ArtifactError(f"{path}: is corrupt (no list of files); compile the model again")
     return {"files": files, "info": info}
+
+
+def _check_listed(directory: Path, files: Mapping[str, str], names: Iterable[str]) -> None:
+    """Raises ArtifactError unless the manifest has a hash of each of `names`."""
+    for name in names:
+        if name not in files:
+            raise ArtifactError(
+                f"{directory / MANIFEST}: does not list '{name}', which every artifact needs; "
+                "compile the model again"
+            )
+
+
+def _sources(path: Path) -> list[str]:
+    """The names in the list of sources."""
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path}: is no list of files ({type(error).__name__}); compile the model again"
+        ) from error
 
 
 def _check_file(path: Path, digest: str) -> None:

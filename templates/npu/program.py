@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,9 +174,19 @@ def load_program(folder: Path) -> Program:
             "the model again"
         )
     try:
-        return from_dict(described, load_tensors(numbers))
-    except (ValueError, KeyError, TypeError, SafetensorError, IntaglioError) as error:
+        program = from_dict(described, load_tensors(numbers))
+        _expect(program.design.to_dict() == described["design"], "the design lacks a parameter")
+        check_program(program)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+        IntaglioError,
+    ) as error:
         raise ArtifactError(_corrupt(path, error)) from error
+    return program
 
 
 def _read(path: Path) -> bytes:
@@ -189,6 +200,89 @@ def _read(path: Path) -> bytes:
 
 def _corrupt(path: Path, error: Exception) -> str:
     return f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
+
+
+def check_program(program: Program) -> None:
+    """Raises ValueError with the first part that does not fit the others or is of a wrong type."""
+    _check_numbers(program)
+    _check_regions(program)
+    for layout in program.tensors.values():
+        _check_tensor(program, layout)
+    _check_layers(program)
+    for name in (*program.inputs, *program.outputs):
+        _expect(name in program.tensors, f"no tensor '{name}'")
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _is_count(*values: object) -> bool:
+    """Whether every value is an integer of at least 0, as sizes and addresses are."""
+    return all(type(value) is int and value >= 0 for value in values)
+
+
+def _check_numbers(program: Program) -> None:
+    _expect(type(program.workload_name) is str, "workload_name is no text")
+    _expect(program.instructions.dtype == np.uint32, "instructions are not uint32")
+    _expect(program.image.dtype == np.uint8 and program.image.ndim == 1, "image is not bytes")
+    for key in ("memory_bytes", "program_address"):
+        value = getattr(program, key)
+        _expect(_is_count(value), f"{key} is {value!r}, expected a number of bytes")
+
+
+def _check_regions(program: Program) -> None:
+    for name, region in program.regions.items():
+        _expect(_is_count(region.address, region.bytes), f"region '{name}' is not in bytes")
+        _expect(
+            region.end <= program.memory_bytes,
+            f"region '{name}' ends at byte {region.end}, memory_bytes is {program.memory_bytes}",
+        )
+    code = Region(program.program_address, program.count * INSTRUCTION_BYTES)
+    _expect(program.regions["program"] == code, "region 'program' is not where instructions are")
+    _expect(program.image.size <= code.address, "the constants reach into the instructions")
+
+
+def _check_tensor(program: Program, layout: TensorLayout) -> None:
+    name, lanes = layout.name, program.design.lanes
+    _expect(layout.kind in ("blocked", "packed"), f"tensor '{name}' is of kind {layout.kind!r}")
+    sizes = (*layout.shape, *layout.map, layout.address, layout.left, layout.row_words)
+    _expect(
+        _is_count(*sizes) and type(layout.filler) is int and type(layout.signed) is bool,
+        f"tensor '{name}' has a field of a wrong type",
+    )
+    _expect(
+        len(layout.map) == 3 and 0 < math.prod(layout.shape) == math.prod(layout.map),
+        f"tensor '{name}' of shape {layout.shape} is stored as {layout.map}",
+    )
+    _expect(
+        layout.lanes == lanes, f"tensor '{name}' has {layout.lanes!r} lanes, the design {lanes}"
+    )
+    pixels = layout.left + layout.map[2]
+    _expect(
+        layout.kind == "blocked" or pixels * layout.pixel_bytes <= layout.row_words * lanes,
+        f"a row of tensor '{name}' does not fit in {layout.row_words} words",
+    )
+    region = Region(layout.address, layout.bytes)
+    _expect(
+        program.regions[f"tensor {name}"] == region, f"tensor '{name}' does not fill its region"
+    )
+
+
+def _check_layers(program: Program) -> None:
+    for index, layer in enumerate(program.layers):
+        texts = (layer.name, layer.op, *layer.members)
+        _expect(
+            layer.index == index and _is_count(layer.index, layer.macs),
+            f"layer {index} has index {layer.index!r} and {layer.macs!r} macs",
+        )
+        _expect(all(type(text) is str for text in texts), f"layer {index} has a name of no text")
+    used = int((program.instructions[:, 0] >> 16).max(initial=0)) if program.count else -1
+    _expect(
+        used < len(program.layers),
+        f"an instruction is of layer {used}, there are {len(program.layers)} layers",
+    )
 
 
 def to_dict(program: Program) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -143,6 +144,54 @@ def test_a_missing_file_is_named(workload: Workload, program: Program, tmp_path:
         Artifact.open(folder)
     assert str(caught.value) == (
         f"{folder / 'program.json'}: cannot be read (No such file or directory); compile the model "
+        "again"
+    )
+
+
+def _relist(folder: Path, drop: str | None = None) -> None:
+    """Rewrite the hashes of the manifest to the files as they are, or drop one (`*` all)."""
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in manifest["files"]
+        if drop not in (name, "*")
+    }
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("drop", "named"),
+    [
+        ("*", "workload.json"),
+        ("program.json", "program.json"),
+        ("rtl/npu_lane.sv", "rtl/npu_lane.sv"),
+        ("images/memory.bin", "images/memory.bin"),
+    ],
+)
+def test_a_file_without_a_hash_is_named(
+    workload: Workload, program: Program, tmp_path: Path, drop: str, named: str
+) -> None:
+    artifact.write(tmp_path / "out", workload, program, info={})
+    _relist(tmp_path / "out", drop)
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path}/out/artifact.json: does not list '{named}', which every artifact needs; "
+        "compile the model again"
+    )
+
+
+def test_a_list_of_sources_that_is_no_text(
+    workload: Workload, program: Program, tmp_path: Path
+) -> None:
+    artifact.write(tmp_path / "out", workload, program, info={})
+    (tmp_path / "out" / "rtl" / "files.f").write_bytes(b"\xff\xfe\x00")
+    _relist(tmp_path / "out")
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path}/out/rtl/files.f: is no list of files (UnicodeDecodeError); compile the model "
         "again"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +121,52 @@ def test_a_corrupt_structure(program: Program, tmp_path: Path, described: object
     _edit(tmp_path, "program", described)
     with pytest.raises(ArtifactError, match=r"is corrupt \(\w+: .*\); compile the model again$"):
         load_program(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "reason"),
+    [
+        (("memory_bytes",), 7, "region 'constants conv' ends at byte 384, memory_bytes is 7"),
+        (("memory_bytes",), "many", "memory_bytes is 'many', expected a number of bytes"),
+        (("memory_bytes",), 1e6, "memory_bytes is 1000000.0, expected a number of bytes"),
+        (("memory_bytes",), True, "memory_bytes is True, expected a number of bytes"),
+        (("workload_name",), 3, "workload_name is no text"),
+        (("program_address",), 0, "region 'program' is not where instructions are"),
+        (("regions", "program", "bytes"), 64, "region 'program' is not where instructions are"),
+        (("regions", "program", "address"), -64, "region 'program' is not in bytes"),
+        (("layers",), [], "an instruction is of layer 2, there are 0 layers"),
+        (("layers", 1, "index"), 5, "layer 1 has index 5 and 0 macs"),
+        (("layers", 0, "name"), 5, "layer 0 has a name of no text"),
+        (("tensors", 1, "lanes"), 32, "tensor 'conv.out' has 32 lanes, the design 4"),
+        (
+            ("tensors", 1, "map"),
+            [6, 5],
+            "tensor 'conv.out' of shape (1, 6, 3, 2) is stored as (6, 5)",
+        ),
+        (("tensors", 1, "kind"), "loose", "tensor 'conv.out' is of kind 'loose'"),
+        (("tensors", 1, "signed"), 2, "tensor 'conv.out' has a field of a wrong type"),
+        (("tensors", 1, "address"), 0, "tensor 'conv.out' does not fill its region"),
+        (("inputs",), ["nobody"], "no tensor 'nobody'"),
+        (("design",), {"rows": 16}, "the design lacks a parameter"),
+        (("design", "rows"), 8, "tensor 'x' has 4 lanes, the design 8"),
+    ],
+    ids=str,
+)
+def test_a_part_that_does_not_fit(
+    program: Program, tmp_path: Path, keys: tuple[str | int, ...], value: object, reason: str
+) -> None:
+    save_program(program, tmp_path)
+    described = to_dict(program)
+    if keys == ("design", "rows"):
+        described["design"] |= dict.fromkeys(("rows", "lanes", "vector_lanes", "cols"), value)
+    else:
+        part: Any = described
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+    _edit(tmp_path, "program", described)
+    with pytest.raises(ArtifactError) as caught:
+        load_program(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / STRUCTURE_FILE}: is corrupt (ValueError: {reason}); compile the model again"
+    )
