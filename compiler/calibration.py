@@ -32,7 +32,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     Raises CalibrationError when the file cannot be read; nothing in it is executed.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except UNREADABLE as error:
         raise CalibrationError(
