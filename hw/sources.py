@@ -19,3 +19,8 @@ def rtl_sources(family: str) -> tuple[Path, ...]:
         raise UsageError(f"no RTL of family '{family}'; known are {', '.join(families)}")
     files = (*_RTL.joinpath("common").glob("*.sv"), *_RTL.joinpath(family).glob("*.sv"))
     return tuple(sorted(files, key=lambda path: (not path.stem.endswith("_pkg"), path.name)))
+
+
+def manual(family: str) -> Path:
+    """The document of `family`: its registers, instructions and data formats."""
+    return _RTL / family / f"{family}.md"

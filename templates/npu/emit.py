@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.errors import ArtifactError
-from intaglio.hw.sources import rtl_sources
+from intaglio.hw.sources import manual, rtl_sources
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, ISA_VERSION
 from intaglio.templates.npu.program import Program
@@ -39,7 +39,8 @@ def parameters(design: NpuDesign) -> dict[str, int]:
 def emit(program: Program, directory: Path) -> tuple[Path, ...]:
     """Write `rtl/` and `images/` into `directory` and return every file, relative to it.
 
-    `rtl/files.f` lists the sources in the order that tools read them, the top last.
+    `rtl/files.f` lists the sources in the order that tools read them, the top last; `rtl/npu.md`
+    describes the hardware.
     """
     rtl, images = directory / "rtl", directory / "images"
     rtl.mkdir(parents=True)
@@ -53,6 +54,8 @@ def emit(program: Program, directory: Path) -> tuple[Path, ...]:
     (rtl / f"{TOP}.sv").write_text(render_top(core, program.design), encoding="utf-8")
     names.append(f"{TOP}.sv")
     (rtl / "files.f").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    document = manual("npu")
+    (rtl / document.name).write_bytes(document.read_bytes())
     _write_images(program, images)
     written = [*rtl.iterdir(), *images.iterdir()]
     return tuple(sorted(path.relative_to(directory) for path in written))

@@ -32,6 +32,8 @@ def core() -> str:
 def test_every_source_is_listed_once_and_the_top_last(program: Program, tmp_path: Path) -> None:
     written = emit(program, tmp_path / "out")
     rtl = tmp_path / "out" / "rtl"
+    document = Path(__file__).parents[3] / "docs" / "npu.md"
+    assert (rtl / "npu.md").read_bytes() == document.read_bytes()
     listed = (rtl / "files.f").read_text().split()
     assert listed[0] == "npu_isa_pkg.sv"
     assert listed[-1] == f"{TOP}.sv"
