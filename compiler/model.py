@@ -7,13 +7,10 @@ read without executing anything, unless the user trusts it.
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from intaglio.compiler.graph import quiet
+from intaglio.compiler.user_code import call_user_code, import_user_code
 from intaglio.errors import CaptureError, UsageError
 
 FORMS = "file.py:callable, package.module:callable or archive.pt2"
@@ -52,46 +50,7 @@ def load_model(model: str, *, trust: bool = False) -> Model:
     place, colon, name = model.rpartition(":")
     if not colon or not place or not name.isidentifier():
         raise UsageError(f"MODEL '{model}' has no known form; give {FORMS}")
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    return _called(name, _member(module, place, name))
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; give the path of a Python file")
-    name = f"intaglio_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    with _importable(path.resolve().parent), redirect_stdout(sys.stderr):
-        try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
-            raise UsageError(_import_failure(str(path), error)) from error
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    with _importable(Path.cwd()), redirect_stdout(sys.stderr):
-        try:
-            return importlib.import_module(name)
-        except (Exception, SystemExit) as error:
-            raise UsageError(_import_failure(name, error)) from error
-
-
-def _import_failure(place: str, error: BaseException) -> str:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"{place}: cannot be imported ({reason}); run it with python to see where it fails"
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of `folder` be imported while the block runs."""
-    with mock.patch.object(sys, "path", [str(folder), *sys.path]):
-        yield
+    return _called(name, _member(import_user_code(place), place, name))
 
 
 def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
@@ -105,15 +64,7 @@ def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
 
 
 def _called(name: str, function: Callable[[], object]) -> Model:
-    try:
-        with redirect_stdout(sys.stderr):
-            made = function()
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UsageError(
-            f"{name}() failed ({reason}); it must run without arguments and return (module, "
-            "example_inputs)"
-        ) from error
+    made = call_user_code(name, function, "(module, example_inputs)")
     match made:
         case (nn.Module() as module, Tensor() as tensor):
             return Model(name, module, (tensor,))

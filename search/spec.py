@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import json
-import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 from intaglio.compiler.precision import Precision
+from intaglio.compiler.user_code import call_user_code, import_user_code
 from intaglio.errors import UsageError
 from intaglio.search.codesign import MEASURES, Repair, Task
 from intaglio.search.objectives import Goal, Limit, Objective, Problem, check_known
@@ -108,12 +105,12 @@ def load_task(name: str) -> Task:
         raise UsageError(
             f"task '{name}' has no known form; give file.py:callable or package.module:callable"
         )
-    module = _import_task(place)
+    module = import_user_code(place)
     make: Any = getattr(module, member, None)
     if not callable(make):
         callables = [key for key, value in vars(module).items() if callable(value)]
         check_known(f"{place}: has no callable '{member}'", member, callables)
-    task = _made(name, make)
+    task = cast(Task, call_user_code(name, make, "a task"))
     for wanted in ("name", "choices", "train", "workload", "searched", "held_back"):
         if not hasattr(task, wanted):
             raise UsageError(
@@ -121,43 +118,6 @@ def load_task(name: str) -> Task:
                 "intaglio.search.codesign.Task describes"
             )
     return task
-
-
-def _made(name: str, make: Callable[[], object]) -> Task:
-    try:
-        return cast(Task, make())
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UsageError(
-            f"{name}() failed ({reason}); it must run without arguments and return a task"
-        ) from error
-
-
-def _import_task(place: str) -> ModuleType:
-    try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        return _import_file(Path(place))
-    except UsageError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UsageError(
-            f"{place}: cannot be imported ({reason}); run it with python to see where it fails"
-        ) from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; give the path of a Python file")
-    name = f"intaglio_task_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _problem(values: Table, task: Task, fixed: Mapping[str, Scalar], where: str) -> Problem:

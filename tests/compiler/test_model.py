@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "zoo.py").write_text(SOURCE)
     (tmp_path / "helper.py").write_text("WIDTH = 4\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    for name in ("zoo", "helper", "broken", "intaglio_model_zoo"):
+    for name in ("zoo", "helper", "broken", "intaglio_user_zoo"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

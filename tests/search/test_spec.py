@@ -148,3 +148,16 @@ def test_a_missing_and_a_broken_file(tmp_path: Path) -> None:
 def test_a_task_is_read_from_a_file() -> None:
     path = Path(__file__).with_name("tasks.py")
     assert load_task(f"{path}:small").name == "small"
+
+
+def test_what_a_task_prints_stays_off_stdout_and_its_exit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "leaving.py"
+    path.write_text("def task():\n    print('a word')\n    raise SystemExit(3)\n")
+    with pytest.raises(UsageError) as caught:
+        load_task(f"{path}:task")
+    assert str(caught.value) == (
+        f"{path}:task() failed (SystemExit: 3); it must run without arguments and return a task"
+    )
+    assert capsys.readouterr() == ("", "a word\n")
