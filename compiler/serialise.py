@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
+from intaglio.compiler.bundle import Bundle
 from intaglio.compiler.workload import (
     Concat,
     Conv2d,
@@ -32,11 +27,10 @@ from intaglio.compiler.workload import (
     epilogues,
     inputs,
 )
-from intaglio.errors import ArtifactError, IntaglioError
+from intaglio.errors import IntaglioError
 
-SCHEMA = 1
-STRUCTURE_FILE = "workload.json"
-NUMBERS_FILE = "workload.safetensors"
+FILES = Bundle("workload", schema=1)
+"""`workload.json` and `workload.safetensors`."""
 OP_KINDS: Mapping[str, Callable[..., Op]] = {
     kind.__name__: kind for kind in (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
 }
@@ -45,22 +39,8 @@ T = TypeVar("T")
 
 
 def save_workload(workload: Workload, folder: Path) -> tuple[Path, Path]:
-    """Write `workload.json` and `workload.safetensors` into `folder`; returns their paths.
-
-    The JSON text holds the SHA-256 of the numbers.
-    """
-    numbers = save_tensors(
-        {name: np.ascontiguousarray(a) for name, a in workload.constants.items()}
-    )
-    structure = {
-        "schema": SCHEMA,
-        "numbers": {"file": NUMBERS_FILE, "sha256": hashlib.sha256(numbers).hexdigest()},
-        "workload": to_dict(workload),
-    }
-    paths = folder / STRUCTURE_FILE, folder / NUMBERS_FILE
-    paths[1].write_bytes(numbers)
-    paths[0].write_text(json.dumps(structure, indent=1) + "\n", encoding="utf-8")
-    return paths
+    """Write `workload.json` and `workload.safetensors` into `folder`; returns their paths."""
+    return FILES.save(folder, to_dict(workload), workload.constants)
 
 
 def load_workload(folder: Path) -> Workload:
@@ -69,42 +49,11 @@ def load_workload(folder: Path) -> Workload:
     Raises ArtifactError when a file is missing, corrupt, of another schema, or when the numbers
     do not match their hash.
     """
-    path = folder / STRUCTURE_FILE
+    described, numbers = FILES.load(folder)
     try:
-        structure = json.loads(_read(path))
-        schema = structure["schema"]
-        expected = structure["numbers"]["sha256"]
-        described = structure["workload"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(_corrupt(path, error)) from error
-    if schema != SCHEMA:
-        raise ArtifactError(
-            f"{path}: schema {schema} is not {SCHEMA}, the one this version reads; compile the "
-            "model again"
-        )
-    numbers = _read(folder / NUMBERS_FILE)
-    if hashlib.sha256(numbers).hexdigest() != expected:
-        raise ArtifactError(
-            f"{folder / NUMBERS_FILE}: its SHA-256 is not the one {STRUCTURE_FILE} names; compile "
-            "the model again"
-        )
-    try:
-        return from_dict(described, load_tensors(numbers))
-    except (ValueError, KeyError, TypeError, SafetensorError, IntaglioError) as error:
-        raise ArtifactError(_corrupt(path, error)) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: cannot be read ({error.strerror}); compile the model again"
-        ) from error
-
-
-def _corrupt(path: Path, error: Exception) -> str:
-    return f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
+        return from_dict(described, numbers)
+    except (ValueError, KeyError, TypeError, IntaglioError) as error:
+        raise FILES.corrupt(folder, error) from error
 
 
 def to_dict(workload: Workload) -> dict[str, Any]:

@@ -19,28 +19,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from intaglio.compiler.serialise import NUMBERS_FILE as WORKLOAD_NUMBERS
-from intaglio.compiler.serialise import STRUCTURE_FILE as WORKLOAD_STRUCTURE
+from intaglio.compiler.serialise import FILES as WORKLOAD_FILES
 from intaglio.compiler.serialise import load_workload, save_workload
 from intaglio.compiler.workload import Workload
 from intaglio.errors import ArtifactError, UsageError, writing
 from intaglio.templates.npu.emit import TOP, emit
-from intaglio.templates.npu.program import (
-    NUMBERS_FILE,
-    STRUCTURE_FILE,
-    Program,
-    load_program,
-    save_program,
-)
+from intaglio.templates.npu.program import FILES as PROGRAM_FILES
+from intaglio.templates.npu.program import Program, load_program, save_program
 
 SCHEMA = 1
 MANIFEST = "artifact.json"
 _SOURCES = "rtl/files.f"
 _NEEDED = (
-    WORKLOAD_STRUCTURE,
-    WORKLOAD_NUMBERS,
-    STRUCTURE_FILE,
-    NUMBERS_FILE,
+    *WORKLOAD_FILES.names,
+    *PROGRAM_FILES.names,
     _SOURCES,
     f"rtl/{TOP}.sv",
     "images/memory.bin",

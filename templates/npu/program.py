@@ -6,8 +6,6 @@ for every activation tensor; no region is used twice, so every tensor can be loo
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,18 +15,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from intaglio.errors import ArtifactError, IntaglioError
+from intaglio.compiler.bundle import Bundle, Numbers
+from intaglio.errors import IntaglioError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Unit, decode
 from intaglio.templates.npu.layout import TensorLayout
 
-SCHEMA = 1
-STRUCTURE_FILE = "program.json"
-NUMBERS_FILE = "program.safetensors"
+FILES = Bundle("program", schema=1)
+"""`program.json` and `program.safetensors`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +127,8 @@ def describe(program: Program, *, instructions: bool = True) -> str:
 
 def save_program(program: Program, folder: Path) -> tuple[Path, Path]:
     """Write `program.json` and `program.safetensors` into `folder`; returns their paths."""
-    numbers = save_tensors(
-        {
-            "image": np.ascontiguousarray(program.image),
-            "instructions": np.ascontiguousarray(program.instructions),
-        }
-    )
-    structure = {
-        "schema": SCHEMA,
-        "numbers": {"file": NUMBERS_FILE, "sha256": hashlib.sha256(numbers).hexdigest()},
-        "program": to_dict(program),
-    }
-    paths = folder / STRUCTURE_FILE, folder / NUMBERS_FILE
-    paths[1].write_bytes(numbers)
-    paths[0].write_text(json.dumps(structure, indent=1) + "\n", encoding="utf-8")
-    return paths
+    numbers: Numbers = {"image": program.image, "instructions": program.instructions}
+    return FILES.save(folder, to_dict(program), numbers)
 
 
 def load_program(folder: Path) -> Program:
@@ -155,51 +137,14 @@ def load_program(folder: Path) -> Program:
     Raises ArtifactError when a file is missing, corrupt, of another schema, or when the numbers
     do not match their hash.
     """
-    path = folder / STRUCTURE_FILE
+    described, numbers = FILES.load(folder)
     try:
-        structure = json.loads(_read(path))
-        schema, expected = structure["schema"], structure["numbers"]["sha256"]
-        described = structure["program"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(_corrupt(path, error)) from error
-    if schema != SCHEMA:
-        raise ArtifactError(
-            f"{path}: schema {schema} is not {SCHEMA}, the one this version reads; compile the "
-            "model again"
-        )
-    numbers = _read(folder / NUMBERS_FILE)
-    if hashlib.sha256(numbers).hexdigest() != expected:
-        raise ArtifactError(
-            f"{folder / NUMBERS_FILE}: its SHA-256 is not the one {STRUCTURE_FILE} names; compile "
-            "the model again"
-        )
-    try:
-        program = from_dict(described, load_tensors(numbers))
+        program = from_dict(described, numbers)
         _expect(program.design.to_dict() == described["design"], "the design lacks a parameter")
         check_program(program)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-        IntaglioError,
-    ) as error:
-        raise ArtifactError(_corrupt(path, error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IntaglioError) as error:
+        raise FILES.corrupt(folder, error) from error
     return program
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: cannot be read ({error.strerror}); compile the model again"
-        ) from error
-
-
-def _corrupt(path: Path, error: Exception) -> str:
-    return f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
 
 
 def check_program(program: Program) -> None:

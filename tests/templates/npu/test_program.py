@@ -12,8 +12,7 @@ import pytest
 from intaglio.errors import ArtifactError
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES
 from intaglio.templates.npu.program import (
-    NUMBERS_FILE,
-    STRUCTURE_FILE,
+    FILES,
     Program,
     describe,
     load_program,
@@ -24,6 +23,8 @@ from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import Builder
 from tests.conftest import Golden
 from tests.templates.npu.networks import SMALL
+
+STRUCTURE_FILE, NUMBERS_FILE = FILES.names
 
 
 @pytest.fixture(scope="module")
