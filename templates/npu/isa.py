@@ -281,6 +281,7 @@ def _decode_one(index: int, row: np.ndarray) -> Instruction:
 def render_package() -> str:
     """The SystemVerilog package with every constant that the hardware decodes by."""
     lines = [
+        "// SPDX-License-Identifier: Apache-2.0",
         "// Instruction set of the npu: opcodes and bit positions of the fields of an instruction.",
         "// Rendered from templates/npu/isa.py; edit that file, not this one.",
         "",

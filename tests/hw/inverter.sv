@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small AXI master with the ports of npu_top, for testing the driver: it reads COUNT bursts of
 // eight beats from BASE + PROGRAM, inverts every bit and writes them 64 KiB further up.
 // The register FAULT (0x030) picks a rule to break: 1 AR drops valid, 2 AW changes while it waits,

@@ -85,6 +85,11 @@ def test_every_file_is_one_module_that_is_used() -> None:
     assert files[0].stem == "npu_isa_pkg"
 
 
+def test_every_file_begins_with_its_licence() -> None:
+    line = "// SPDX-License-Identifier: Apache-2.0\n"
+    assert [p.name for p in rtl_sources("npu") if not p.read_text().startswith(line)] == []
+
+
 def _opens_module(line: str) -> bool:
     return line.startswith(("module ", "package "))
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The npu's buffers with its compute and vector units, for unit tests of the datapath.  Whatever
 // the other units would do is a port; `poke` writes accumulators past the array, `peek` reads them.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cuts runs of consecutive beats into AXI4 INCR bursts.
 //
 // A run starts at byte address `run_addr_i` (a multiple of `BeatBytes`) and has `run_beats_i`

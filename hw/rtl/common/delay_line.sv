@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Delays a bus by a fixed number of cycles; without reset, for data that travel beside a valid bit.
 //
 // Contract: data_o is data_i of Cycles cycles before; Cycles >= 2.

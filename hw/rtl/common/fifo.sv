@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // First-in first-out queue on a RAM with a registered read.
 //
 // Holds `Depth` entries (a power of two) in the RAM and one more in the output register.  An entry

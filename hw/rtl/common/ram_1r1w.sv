@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RAM with a read port and a write port on one clock.
 //
 // Contract

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RAM with two ports on one clock: port A reads, port B reads or writes.
 //
 // Contract

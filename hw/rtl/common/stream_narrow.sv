@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Splits a wide beat into `InBits / OutBits` narrow ones, lowest bits first.
 //
 // The first narrow beat is valid one cycle after the wide one was taken; narrow beats leave without

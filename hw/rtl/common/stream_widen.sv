@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Joins `OutBits / InBits` narrow beats into one wide one; the first beat becomes the lowest bits.
 //
 // The wide beat is valid one cycle after its last narrow one; narrow beats are taken without a gap

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Accumulators: two halves of AccWords words, a word holding Cols = Groups * Lanes sums of 32 bits.
 // The most significant address bit names the half.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Activation buffer: ActWords words of Lanes elements of 8 bits in two banks, even and odd words.
 //
 // Contract

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The multiplier array: Lanes rows by Cols = Groups * Lanes columns, weight stationary.
 //
 // Contract

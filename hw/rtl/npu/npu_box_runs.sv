@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Walks the memory side of a LOAD or STORE and emits its runs of consecutive beats.
 //
 // A run is one row of `words` words, or with `contiguous` all rows of a plane (at most 2^24 - 1

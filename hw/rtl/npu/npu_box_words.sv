@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Walks the buffer side of a LOAD or STORE, one word a step, padding included.
 //
 // A box is taken by `box_valid_i`; its first step is valid a cycle later, then one a cycle, and the

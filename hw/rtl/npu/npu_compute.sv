@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Compute unit: walks a COMPUTE instruction's weight tiles and pixels and feeds the multiplier
 // array, one vector a cycle.
 //

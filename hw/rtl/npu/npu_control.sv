@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Control registers on AXI4-Lite, the life of a run, counters and watchdog.
 //
 // Registers are those of docs/npu.md.  WSTRB is honoured; a write to an address that holds no

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One column of the multiplier array: Lanes products of an activation and a weight, and their sum.
 //
 // Weights are double-buffered: bytes shift into the shadow weights, row 0 first, while the active

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads the program and deals its instructions, in order, to the queues of the four units.
 //
 // `start_i` is a pulse: `count_i` instructions from byte address `addr_i`.  Memory is asked for

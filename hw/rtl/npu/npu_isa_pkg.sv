@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Instruction set of the npu: opcodes and bit positions of the fields of an instruction.
 // Rendered from templates/npu/isa.py; edit that file, not this one.
 

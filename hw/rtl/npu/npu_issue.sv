@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The queue of one unit: holds its instructions, takes their tokens, and retires them in order.
 //
 // The head goes to the unit once a token of every unit it pops is there; all are taken at that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One lane of the vector unit: gathers one channel's sum, requantises it and looks it up in a
 // table.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Executes LOAD: moves boxes from memory into the activation or the weight buffer, with padding.
 //
 // Requests run ahead of data: an instruction is taken while the one before still waits for data (up

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Merges the layer marks of the four units into one stream of pulses, at most one a cycle.
 //
 // The lowest unit wins; a marked instruction of another unit retires in a later cycle.  The pulse

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads memory for two clients, instruction fetch and load, over one AXI4 read channel.
 //
 // A client asks for a run of consecutive beats; runs are cut into bursts and a burst of fetch goes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Executes STORE: moves boxes from the activation buffer to memory.
 //
 // Reads of the buffer, bursts and acknowledgements are decoupled: the next instruction is taken

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dependency tokens: one counter of 8 bits for every ordered pair of units.
 //
 // Bit `4*u + v` of `pop_i`: unit u takes a token of unit v this cycle; of `push_i`: unit u gives

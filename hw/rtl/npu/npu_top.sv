@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The npu: an instruction-driven tensor processor.  See docs/npu.md.
 //
 // Software writes the address of a program and the number of its instructions over AXI4-Lite and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector unit: executes DRAIN, WINDOW_MAC, WINDOW_SUM and WINDOW_MAX, one instruction at a time.
 //
 // An instruction first reads its constants from the weight buffer, a word a cycle (taps for

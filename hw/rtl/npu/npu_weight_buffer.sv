@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weight buffer: WeightWords words of Lanes bytes in Groups slices; word `a` is row `a / Groups` of
 // slice `a % Groups`.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Address generator of the vector unit: walks the outputs of an instruction and, within one, the
 // elements of its window and then its residual.
 //

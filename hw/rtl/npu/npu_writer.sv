@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes runs of consecutive beats over one AXI4 write channel.
 //
 // A run is cut into bursts; W beats are taken from the data stream in the same order, one a cycle,
