@@ -1,25 +1,23 @@
-"""The one integer meaning: what every reference, kernel, simulator and circuit must agree with.
+"""Requantisation of an accumulator, its constants and the proofs that nothing overflows.
 
     y = clamp((acc * m + r * mr + b) >> s, lo, hi)
 
 per output channel: m unsigned 16 bits, 1 <= s <= 36, b signed 48 bits (the bias and the rounding
-half), mr signed 17 bits, arithmetic shift.  Rounding is half up everywhere: floor(v + 1/2).
-Integer arrays are numpy int64; channels lie on axis 1 of activations and axis 0 of weights.
+half), mr signed 17 bits, arithmetic shift.  Channels lie on axis 1 of activations and axis 0 of
+weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from intaglio.compiler.numerics.border import Floats, Ints, round_half_up
+from intaglio.compiler.numerics.tables import look_up
 from intaglio.compiler.workload import ElementType
 from intaglio.errors import UnsupportedError
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 MULTIPLIER = ElementType(16, "unsigned")
 SHIFT = ElementType(6, "unsigned")
@@ -30,9 +28,6 @@ MAX_SHIFT = 36
 ACCUMULATOR = ElementType(32)
 SUM_LIMIT = 1 << 47
 """|acc * m| + |r * mr| + |b| stays below this, so the sum fits 48 bits in any order."""
-FEW = 1000
-"""Up to this many reachable accumulators, every one of them is rounded exactly."""
-TABLE_ENTRIES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +38,6 @@ class Requantiser:
     shift: Ints
     bias: Ints
     residual_multiplier: Ints | None = None
-
-
-def round_half_up(values: ArrayLike) -> Floats:
-    """floor(values + 1/2) in float64, for values of magnitude below 2^52."""
-    return np.asarray(np.floor(np.asarray(values, np.float64) + 0.5), np.float64)
 
 
 def requantise(
@@ -74,23 +64,6 @@ def requantise(
     total >>= np.reshape(shift, along).astype(np.int64)
     clamped: Ints = np.clip(total, lo, hi)
     return clamped if table is None else look_up(table, clamped)
-
-
-def look_up(table: Ints, values: Ints) -> Ints:
-    """`table[v mod 256]` for each value; `table` is (256,)."""
-    entries: Ints = np.asarray(table, np.int64)
-    return np.take(entries, values & (TABLE_ENTRIES - 1))
-
-
-def quantise(values: ArrayLike, scale: float, element: ElementType) -> Ints:
-    """Floats to integers at the border: clamp(floor(values / scale + 1/2)) to `element`."""
-    scaled = round_half_up(np.asarray(values, np.float64) / scale)
-    return np.clip(scaled, element.lo, element.hi).astype(np.int64)
-
-
-def dequantise(values: Ints, scale: float) -> Floats:
-    """Integers to floats at the border: scale * values."""
-    return np.asarray(values, np.float64) * scale
 
 
 def choose_multiplier(scale: ArrayLike) -> tuple[Ints, Ints]:
@@ -243,92 +216,3 @@ def prove_accumulator(name: str, bound: Ints) -> None:
             f"{name}: channel {worst} can accumulate {int(bound[worst])}, 32 bits hold "
             f"{ACCUMULATOR.hi}; use fewer weight or activation bits, or split the layer"
         )
-
-
-def exact_constants(
-    accumulators: Ints, targets: Ints, scale: float, lo: int, hi: int
-) -> tuple[int, int, int] | None:
-    """(m, s, b) with clamp((acc*m + b) >> s) == target for every pair, or None.
-
-    `accumulators` and `targets` are (A,); targets are already clamped to lo..hi.  For a given m
-    and s each pair bounds b from both sides; any b inside all bounds will do.
-    """
-    _, top = choose_multiplier(scale)
-    for shift in range(int(top), max(int(top) - 2, 0), -1):
-        exact = float(np.ldexp(scale, shift))
-        for multiplier in sorted({int(np.floor(exact)), int(np.ceil(exact))}):
-            bias = _bias_between(accumulators, targets, multiplier, shift, lo, hi)
-            if multiplier <= MULTIPLIER.hi and bias is not None:
-                return multiplier, shift, bias
-    return None
-
-
-def _bias_between(
-    accumulators: Ints, targets: Ints, multiplier: int, shift: int, lo: int, hi: int
-) -> int | None:
-    """The middle of the interval of b that maps every accumulator to its target."""
-    offset = (targets << shift) - accumulators * multiplier
-    above = offset[targets > lo]
-    below = offset[targets < hi] + (1 << shift) - 1
-    widest = SUM_LIMIT >> 1
-    least = int(above.max()) if above.size else min(-widest, int(below.min(initial=0)))
-    most = int(below.min()) if below.size else max(widest, least)
-    return (least + most) // 2 if least <= most else None
-
-
-def exact_reciprocal(name: str, count: int, lo: int, hi: int) -> tuple[int, int, int]:
-    """(m, s, b) that divide every sum of `count` values in lo..hi by `count`, half up, exactly.
-
-    Raises UnsupportedError when no 16-bit multiplier does.
-    """
-    sums = np.arange(lo * count, hi * count + 1, dtype=np.int64)
-    targets = (2 * sums + count) // (2 * count)
-    found = exact_constants(sums, targets, 1.0 / count, lo, hi)
-    if found is None:
-        raise UnsupportedError(
-            f"{name}: an average over {count} values has no exact 16-bit reciprocal; pool in two "
-            "steps of smaller windows"
-        )
-    return found
-
-
-def exact_for_few(
-    chosen: Requantiser, scale: Floats, bias: Floats, accumulator_max: Ints, lo: int, hi: int
-) -> Requantiser:
-    """`chosen`, with every channel of few reachable accumulators rounded exactly.
-
-    The rule to meet is clamp(floor(acc * scale + bias + 1/2)) in float64, `bias` in units of the
-    output and `scale` snapped (a float64 product of any other scale may round a tie either way).
-    Channels that reach more than `FEW` accumulators, or for which no constants exist, keep theirs.
-    """
-    multiplier, shift, constant = chosen.multiplier.copy(), chosen.shift.copy(), chosen.bias.copy()
-    for channel in np.flatnonzero(2 * accumulator_max + 1 <= FEW):
-        reach = int(accumulator_max[channel])
-        accumulators = np.arange(-reach, reach + 1, dtype=np.int64)
-        ideal = round_half_up(accumulators * scale[channel] + bias[channel])
-        targets = np.clip(ideal, lo, hi).astype(np.int64)
-        now = (accumulators * multiplier[channel] + constant[channel]) >> shift[channel]
-        if np.array_equal(np.clip(now, lo, hi), targets):
-            continue
-        found = exact_constants(accumulators, targets, float(scale[channel]), lo, hi)
-        if found is not None:
-            multiplier[channel], shift[channel], constant[channel] = found
-    return Requantiser(multiplier, shift, constant, chosen.residual_multiplier)
-
-
-def unary_table(
-    function: Callable[[Floats], Floats],
-    input_scale: float,
-    input_element: ElementType,
-    output_scale: float,
-    output_element: ElementType,
-) -> Ints:
-    """The 256 entries of `function` at 8 bits or fewer, indexed by the input modulo 256.
-
-    Entry v mod 256 is quantise(function(v * input_scale)); entries no input reaches are 0.
-    """
-    values = np.arange(input_element.lo, input_element.hi + 1, dtype=np.int64)
-    table = np.zeros(TABLE_ENTRIES, np.int64)
-    outputs = function(dequantise(values, input_scale))
-    table[values & (TABLE_ENTRIES - 1)] = quantise(outputs, output_scale, output_element)
-    return table

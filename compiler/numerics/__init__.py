@@ -1,0 +1,76 @@
+"""The one integer meaning: what every reference, kernel, simulator and circuit must agree with.
+
+| module | meaning |
+|---|---|
+| `border` | floats to integers and back; rounding is half up everywhere: floor(v + 1/2) |
+| `requantisation` | accumulator to output, its constants, and proofs that nothing overflows |
+| `exact` | constants that round every reachable accumulator exactly |
+| `tables` | unary functions as tables |
+
+Integer arrays are numpy int64, shifts are arithmetic, and nothing that runs on activations
+computes in floating point: floats make constants, once.
+"""
+
+from __future__ import annotations
+
+from intaglio.compiler.numerics.border import Floats, Ints, dequantise, quantise, round_half_up
+from intaglio.compiler.numerics.exact import (
+    FEW,
+    exact_constants,
+    exact_for_few,
+    exact_reciprocal,
+)
+from intaglio.compiler.numerics.requantisation import (
+    ACCUMULATOR,
+    BIAS,
+    MAX_SHIFT,
+    MIN_SHIFT,
+    MULTIPLIER,
+    RESIDUAL_MULTIPLIER,
+    SHIFT,
+    SUM_LIMIT,
+    Requantiser,
+    accumulator_bound,
+    bias_constant,
+    choose_multiplier,
+    choose_requantiser,
+    choose_shared_shift,
+    prove_accumulator,
+    prove_requantiser,
+    requantise,
+    snap_scale,
+)
+from intaglio.compiler.numerics.tables import TABLE_ENTRIES, look_up, unary_table
+
+__all__ = [
+    "ACCUMULATOR",
+    "BIAS",
+    "FEW",
+    "MAX_SHIFT",
+    "MIN_SHIFT",
+    "MULTIPLIER",
+    "RESIDUAL_MULTIPLIER",
+    "SHIFT",
+    "SUM_LIMIT",
+    "TABLE_ENTRIES",
+    "Floats",
+    "Ints",
+    "Requantiser",
+    "accumulator_bound",
+    "bias_constant",
+    "choose_multiplier",
+    "choose_requantiser",
+    "choose_shared_shift",
+    "dequantise",
+    "exact_constants",
+    "exact_for_few",
+    "exact_reciprocal",
+    "look_up",
+    "prove_accumulator",
+    "prove_requantiser",
+    "quantise",
+    "requantise",
+    "round_half_up",
+    "snap_scale",
+    "unary_table",
+]
