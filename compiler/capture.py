@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 
@@ -79,7 +80,8 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedPro
         )
     try:
         # On failure torch prints the partial graph to stderr; the raised sentence replaces it.
-        with quiet(), redirect_stderr(StringIO()):
+        # What the model itself prints stays off stdout.
+        with quiet(), redirect_stdout(sys.stderr), redirect_stderr(StringIO()):
             return torch.export.export(model, example_inputs, strict=False)
     except GuardOnDataDependentSymNode as error:
         raise CaptureError(
@@ -87,17 +89,47 @@ def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedPro
             "arithmetic such as torch.where, or move it out of the model"
         ) from error
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        _check_runs(model, example_inputs)
         raise CaptureError(
-            f"torch.export cannot follow {_failing_line(error)} ({reason}); write this line with "
-            "PyTorch operations on tensors of fixed shape"
+            f"torch.export cannot follow {_failing_line(error) or 'the call of the model'} "
+            f"({_reason(error)}); write this line with PyTorch operations on tensors of fixed shape"
         ) from error
 
 
+def _check_runs(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> None:
+    """Raises CaptureError when the model itself, without any capture, fails on its inputs."""
+    try:
+        with quiet(), redirect_stdout(sys.stderr), torch.no_grad():
+            model(*example_inputs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in example_inputs)
+        line = _failing_line(error)
+        raise CaptureError(
+            f"{type(model).__name__} fails on its own example inputs of shape {shapes}"
+            f"{f' at {line}' if line else ''}{_inside(model, error)} ({type(error).__name__}: "
+            f"{_reason(error)}); correct the model or the shapes of its inputs"
+        ) from error
+
+
+def _inside(model: nn.Module, error: BaseException) -> str:
+    """Names the innermost module at work in a traceback, when it is not `model` itself."""
+    names = {id(module): name for name, module in model.named_modules()}
+    at_work = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [owner for owner in at_work if id(owner) in names]
+    if not modules or not names[id(modules[-1])]:
+        return ""
+    return f", in its {type(modules[-1]).__name__} '{names[id(modules[-1])]}'"
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _failing_line(error: BaseException) -> str:
-    """The user's line in a traceback; frames of this file do not count."""
+    """The user's line in a traceback; frames of this file do not count.  Empty without one."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    return deepest_line("".join(traceback.format_list(frames))) or "the call of the model"
+    return deepest_line("".join(traceback.format_list(frames)))
 
 
 def _decompositions() -> CustomDecompTable:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,12 @@ from torch.fx.node import Argument, Target
 ORIGINS = "origins"
 """Key of a node's metadata: the captured nodes that it stands for."""
 
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n\s*(?P<text>[^\n]+)')
-_TORCH = str(Path(torch.__file__).parent)
+_FRAME = re.compile(
+    r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n\s*(?P<text>(?!File ")[^\n]+)'
+)
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+_PYTHON = f"{sysconfig.get_path('stdlib')}{os.sep}"
+_INSTALLED = (f"{_PYTHON}site-packages{os.sep}", f"{_PYTHON}dist-packages{os.sep}")
 
 
 @contextmanager
@@ -129,12 +135,18 @@ def user_line(node: Node) -> str:
 
 
 def deepest_line(trace: str) -> str:
-    """The innermost frame of a printed stack that lies outside torch, as `file.py:12: text`."""
-    frames = [m for m in _FRAME.finditer(trace) if not m["file"].startswith(_TORCH)]
+    """The innermost frame of a printed stack outside torch and Python, as `file.py:12: text`."""
+    frames = [m for m in _FRAME.finditer(trace) if not _of_libraries(m["file"])]
     if not frames:
         return ""
     last = frames[-1]
     return f"{Path(last['file']).name}:{last['line']}: {last['text'].strip()}"
+
+
+def _of_libraries(file: str) -> bool:
+    """Whether a source file belongs to torch or to Python itself, or is no file."""
+    of_python = file.startswith(_PYTHON) and not file.startswith(_INSTALLED)
+    return of_python or file.startswith((_TORCH, "<"))
 
 
 def operation(node: Node) -> str:

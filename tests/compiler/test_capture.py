@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,22 @@ class DataSized(nn.Module):
 class Mismatched(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x @ torch.ones(7, 7)
+
+
+class Printing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.stdout.write("a word of the model's own")
+        return torch.from_numpy(x.numpy() * 2)
+
+
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(7, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(x)
+        return scores
 
 
 class Unused(nn.Module):
@@ -101,11 +119,43 @@ def test_a_size_that_depends_on_data_is_refused() -> None:
     )
 
 
-def test_a_failing_line_is_quoted() -> None:
+def test_a_line_that_cannot_be_followed_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(Printing.forward, "from_numpy")
+    assert refusal(Printing().eval(), images(1, 4)) == (
+        f"torch.export cannot follow {line} (.numpy() is not supported for tensor subclasses); "
+        "write this line with PyTorch operations on tensors of fixed shape"
+    )
+    assert capsys.readouterr().out == ""
+
+
+def test_a_model_that_fails_by_itself_is_told_where() -> None:
     line = line_of(Mismatched.forward, "@")
     assert refusal(Mismatched().eval(), images(1, 4)) == (
-        f"torch.export cannot follow {line} (a and b must have same reduction dim, but got [1, 4] "
-        "X [7, 7]); write this line with PyTorch operations on tensors of fixed shape"
+        f"Mismatched fails on its own example inputs of shape (1, 4) at {line} (RuntimeError: mat1 "
+        "and mat2 shapes cannot be multiplied (1x4 and 7x7)); correct the model or the shapes of "
+        "its inputs"
+    )
+
+
+def test_a_failing_layer_is_named() -> None:
+    line = line_of(Classifier.forward, "self.head(x)")
+    assert refusal(Classifier().eval(), images(1, 2, 2, 2)) == (
+        f"Classifier fails on its own example inputs of shape (1, 2, 2, 2) at {line}, in its "
+        "Linear 'head.1' (RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x8 and 7x2)); "
+        "correct the model or the shapes of its inputs"
+    )
+
+
+def test_no_line_of_torch_or_python_is_quoted() -> None:
+    assert refusal(nn.Sequential(nn.Linear(7, 2)).eval(), images(1, 4)) == (
+        "Sequential fails on its own example inputs of shape (1, 4), in its Linear '0' "
+        "(RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 7x2)); correct the "
+        "model or the shapes of its inputs"
+    )
+    assert refusal(Unused().eval(), images(1, 4)) == (
+        "Unused fails on its own example inputs of shape (1, 4) (TypeError: Unused.forward() "
+        "missing 1 required positional argument: 'mask'); correct the model or the shapes of its "
+        "inputs"
     )
 
 
