@@ -333,7 +333,7 @@ class _Lowering:
             for index, source in enumerate(sources)
         )
         names = tuple(source.name for source in sources)
-        self.ops.append(Concat(group.name, names, output.name, epilogues, group.source))
+        self.ops.append(Concat(group.name, names, output.name, epilogues, source=group.source))
 
 
 def _quantisation(node: Node) -> Node:

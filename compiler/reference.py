@@ -20,19 +20,36 @@ from intaglio.compiler.numerics import (
     quantise,
     requantise,
 )
+from intaglio.compiler.reference_tensors import (
+    batch_products,
+    concatenate,
+    elementwise_products,
+    move,
+    reduction,
+)
 from intaglio.compiler.workload import (
+    BatchMatMul,
     Concat,
+    Constant,
     Conv2d,
     Eltwise,
+    Expand,
+    Gather,
     MatMul,
+    Multiply,
     Op,
+    Pad,
     Pair,
     Pool,
+    Reduce,
     Requantise,
     Rescale,
     Reshape,
+    Slice,
     Tensor,
+    Transpose,
     Workload,
+    channel_axis,
 )
 from intaglio.errors import IntaglioError, UsageError
 
@@ -42,9 +59,9 @@ Values = dict[str, Ints]
 def run(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values:
     """Every activation of `workload`, inputs included, as int64 under its tensor's name.
 
-    An input has its tensor's shape, or any number of images along axis 0.  Raises UsageError when
-    an input is missing, unknown, of the wrong shape or out of range, and IntaglioError when the
-    workload has no constants.
+    An input has its tensor's shape (d0, d1, ...), or (images * d0, d1, ...).  Raises UsageError
+    when an input is missing, unknown, of the wrong shape or out of range, and IntaglioError when
+    the workload has no constants.
     """
     if not workload.emittable:
         raise IntaglioError(
@@ -71,12 +88,30 @@ def compute(workload: Workload, op: Op, values: Mapping[str, Ints]) -> Ints:
         case Concat():
             parts = zip(op.inputs, op.epilogues, strict=True)
             finished = [_finish(workload, e, values[name], values) for name, e in parts]
-            return np.concatenate(finished, axis=1)
-        case Reshape():
-            shape = workload.tensor(op.output).shape
-            return values[op.input].reshape(-1, *shape[1:])
+            return concatenate(workload, op, finished)
+        case BatchMatMul():
+            return _finish(workload, op.epilogue, batch_products(workload, op, values), values)
+        case Multiply():
+            return _finish(
+                workload, op.epilogue, elementwise_products(workload, op, values), values
+            )
+        case Reduce():
+            acc = reduction(workload, op, values)
+            return acc if op.epilogue is None else _finish(workload, op.epilogue, acc, values)
+        case Constant():
+            return _repeated(workload, op, values)
+        case Reshape() | Transpose() | Slice() | Pad() | Expand() | Gather():
+            return move(workload, op, values)
         case _:
             assert_never(op)
+
+
+def _repeated(workload: Workload, op: Constant, values: Mapping[str, Ints]) -> Ints:
+    """The constant, once for each image."""
+    first = workload.inputs[0]
+    images = len(values[first]) // workload.tensor(first).shape[0]
+    value = workload.constants[op.value].astype(np.int64)
+    return np.tile(value, (images, *(1,) * (value.ndim - 1)))
 
 
 def quantise_inputs(
@@ -114,7 +149,7 @@ def _checked_inputs(workload: Workload, inputs: Mapping[str, NDArray[np.integer]
 
 
 def _checked_input(tensor: Tensor, array: NDArray[np.integer]) -> Ints:
-    if array.ndim == 0 or array.shape[1:] != tensor.shape[1:]:
+    if array.shape[1:] != tensor.shape[1:] or not array.ndim or len(array) % tensor.shape[0]:
         raise UsageError(
             f"input '{tensor.name}' has shape {array.shape}, the network takes {tensor.shape} "
             "(any number of images along axis 0); reshape it"
@@ -149,6 +184,7 @@ def _finish(
         None if epilogue.residual is None else values[epilogue.residual],
         constant(epilogue.residual_multiplier),
         constant(epilogue.table),
+        axis=channel_axis(acc.ndim),
     )
 
 

@@ -5,24 +5,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from numpy.typing import NDArray
 
 from intaglio.compiler.bundle import Bundle
 from intaglio.compiler.workload import (
+    BatchMatMul,
     Concat,
+    Constant,
     Conv2d,
     ElementType,
     Eltwise,
+    Expand,
+    Gather,
     MatMul,
+    Multiply,
     Op,
+    Pad,
     Pool,
+    Reduce,
     Requantise,
     Rescale,
     Reshape,
+    Slice,
     Source,
     Tensor,
+    Transpose,
     Workload,
     epilogues,
     inputs,
@@ -31,9 +40,7 @@ from intaglio.errors import IntaglioError
 
 FILES = Bundle("workload", schema=1)
 """`workload.json` and `workload.safetensors`."""
-OP_KINDS: Mapping[str, Callable[..., Op]] = {
-    kind.__name__: kind for kind in (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
-}
+OP_KINDS: Mapping[str, Callable[..., Op]] = {kind.__name__: kind for kind in get_args(Op)}
 
 T = TypeVar("T")
 
@@ -137,8 +144,10 @@ def _describe_op(workload: Workload, op: Op) -> str:
 
 def _verb(op: Op) -> str:
     match op:
-        case Pool() | Eltwise():
-            return f"{op.kind}_pool" if isinstance(op, Pool) else op.kind
+        case Pool():
+            return f"{op.kind}_pool"
+        case Eltwise():
+            return op.kind
         case _:
             return type(op).__name__.lower()
 
@@ -158,7 +167,21 @@ def _attributes(workload: Workload, op: Op) -> list[str]:
         case Pool():
             words = [f"kernel {_pair(op.kernel)}", f"stride {_pair(op.stride)}"]
             return words + ([f"padding {_pair(op.padding)}"] if any(op.padding) else [])
-        case Eltwise() | Rescale() | Concat() | Reshape():
+        case BatchMatMul():
+            return ["transposed"] if op.transposed else []
+        case Reduce():
+            return [f"{op.kind} over {_pair(op.axes)}"]
+        case Transpose():
+            return [f"axes {_pair(op.permutation)}"]
+        case Slice():
+            return [f"from {_pair(op.starts)} step {_pair(op.steps)}"]
+        case Pad():
+            return [
+                f"before {_pair(op.before)} after {_pair(op.after)} inside {_pair(op.interior)}"
+            ]
+        case Concat() | Gather():
+            return [f"axis {op.axis}"] if op.axis != 1 else []
+        case Eltwise() | Rescale() | Multiply() | Constant() | Reshape() | Expand():
             return []
 
 

@@ -50,12 +50,14 @@ def requantise(
     residual: Ints | None = None,
     residual_multiplier: Ints | None = None,
     table: Ints | None = None,
+    axis: int = 1,
 ) -> Ints:
-    """`clamp((acc*m + r*mr + b) >> s, lo, hi)`, then `table[y mod 256]`, channels on axis 1.
+    """`clamp((acc*m + r*mr + b) >> s, lo, hi)`, then `table[y mod 256]`, channels on `axis`.
 
-    `acc` and `residual` are (N, K, ...); the other arrays are (K,), `table` is (256,).
+    `acc` and `residual` have K channels along `axis`; the other arrays are (K,) or (1,), `table`
+    is (256,).
     """
-    along = (1, -1) + (1,) * (acc.ndim - 2)
+    along = tuple(-1 if index == axis else 1 for index in range(acc.ndim))
     total = acc.astype(np.int64) * np.reshape(multiplier, along).astype(np.int64)
     if residual is not None and residual_multiplier is not None:
         factor = np.reshape(residual_multiplier, along).astype(np.int64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from intaglio.compiler.workload import (
     Concat,
     Conv2d,
@@ -14,6 +12,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Workload,
+    channel_axis,
     inputs,
 )
 from intaglio.errors import UnsupportedError
@@ -29,10 +28,24 @@ MAX_EXTENT = 65535
 def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     """Why `design` cannot execute `op`, as one sentence with the way out; None when it can."""
     return (
-        _types(op, workload)
+        _known(op)
+        or _types(op, workload)
         or _extents(op, workload)
         or _own(op, workload)
         or _stored(op, workload, design)
+    )
+
+
+RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
+"""The operators that the npu has instructions for."""
+
+
+def _known(op: Op) -> str | None:
+    if isinstance(op, RUNS):
+        return None
+    return (
+        f"{op.name}: the npu has no instruction for {type(op).__name__}; add --allow-host to "
+        "run it on the host"
     )
 
 
@@ -79,10 +92,8 @@ def _own(op: Op, workload: Workload) -> str | None:
             return _padding(op.name, op.padding) or _kernel(op.name, op.kernel, MAX_WINDOW)
         case Concat():
             return _concat(op, workload)
-        case MatMul() | Eltwise() | Rescale() | Reshape():
-            return None
         case _:
-            assert_never(op)
+            return None
 
 
 def _padding(name: str, padding: tuple[int, ...]) -> str | None:
@@ -101,6 +112,11 @@ def _kernel(name: str, kernel: tuple[int, ...], limit: int) -> str | None:
 
 
 def _concat(op: Concat, workload: Workload) -> str | None:
+    if op.axis != channel_axis(len(workload.tensor(op.output).shape)):
+        return (
+            f"{op.name}: joins axis {op.axis}, the npu joins channels; add --allow-host to run it "
+            "on the host"
+        )
     ranges = {(epilogue.lo, epilogue.hi) for epilogue in op.epilogues}
     if len(ranges) > 1:
         return (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
 
 from intaglio.compiler.workload import (
     Concat,
@@ -165,7 +164,7 @@ def axes(op: Op, workload: Workload, stored: Map) -> tuple[Axis, Axis]:
         case Eltwise() | Rescale() | Concat() | Reshape():
             return Axis(height, height), Axis(width, width)
         case _:
-            assert_never(op)
+            raise AssertionError(f"{op.name}: the npu has no instruction for it")
 
 
 def folded_columns(x: Axis, pixel_bytes: int, lanes: int) -> int:
@@ -192,7 +191,7 @@ def translate(
         case Pool() | Eltwise() | Rescale():
             return _window_work(op, workload, layouts[op.input])
         case _:
-            assert_never(op)
+            raise AssertionError(f"{op.name}: the npu has no instruction for it")
 
 
 def _product_work(

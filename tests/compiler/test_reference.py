@@ -106,6 +106,8 @@ def compute(workload: Workload, op: Op, values: dict[str, Array]) -> Array:
             return np.concatenate(parts, axis=1)
         case Reshape():
             return values[op.input].reshape(-1, *workload.tensor(op.output).shape[1:])
+        case _:
+            raise AssertionError(type(op).__name__)
     assert op.epilogue is not None
     return finish_all(workload, op.epilogue, acc, values)
 

@@ -1,0 +1,302 @@
+"""The operators of a workload, each with the exact integers it computes.
+
+Every operator names its tensors; the numbers lie in the workload.  What a compute operator does to
+its accumulators (`epilogue`) belongs to its meaning: it rounds once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+"""Top, bottom, left, right, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requantise:
+    """`y = clamp((acc * m + r * mr + b) >> s, lo, hi)`, rounded once; then `table`, when given.
+
+    `multiplier`, `shift`, `bias` and `residual_multiplier` name constants of shape (K,), one entry
+    per output channel (axis 1 of a map, else the last axis), or of shape (1,) for all of them: m
+    unsigned 16 bits, 1 <= s <= 36, b signed 48 bits (the bias and the rounding half), mr signed 17
+    bits.  `residual` names the activation tensor r (shape of y).  `table` names a constant of 256
+    entries indexed by the clamped value modulo 256.
+    """
+
+    multiplier: str
+    shift: str
+    bias: str
+    lo: int
+    hi: int
+    residual: str | None = None
+    residual_multiplier: str | None = None
+    table: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an operator comes from: graph nodes it was fused from, and the user's line."""
+
+    nodes: tuple[str, ...] = ()
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2d:
+    """acc[n,k,oy,ox] = sum over c,fy,fx of x * w; w is (K, C/groups, FY, FX)."""
+
+    name: str
+    input: str
+    weight: str
+    output: str
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul:
+    """acc[..., n] = sum over k of x[..., k] * w[n, k]; w is constant, PyTorch's (out, in)."""
+
+    name: str
+    input: str
+    weight: str
+    output: str
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Max (padded with the type's minimum) or sum over a window, then the epilogue.
+
+    A max pool has no epilogue; an average is a sum whose epilogue multiplies by the reciprocal.
+    """
+
+    name: str
+    kind: Literal["max", "average"]
+    input: str
+    output: str
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+    epilogue: Requantise | None
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Eltwise:
+    """y = clamp((a * m + b * mr + half) >> s): the epilogue with acc = `input`, r = residual."""
+
+    name: str
+    kind: Literal["add", "sub"]
+    input: str
+    output: str
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """One tensor to another scale, type or through a table: the epilogue with acc = `input`."""
+
+    name: str
+    input: str
+    output: str
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Join along `axis`; each operand has its own requantisation."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    epilogues: tuple[Requantise, ...]
+    axis: int = 1
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in the same row-major order under another shape."""
+
+    name: str
+    input: str
+    output: str
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A tensor of the model that no input changes: the constant `value`, of the output's shape."""
+
+    name: str
+    value: str
+    output: str
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMatMul:
+    """acc[..., m, n] = sum over k of x[..., m, k] * w[..., k, n], both operands computed.
+
+    With `transposed` the right operand is stored as w[..., n, k].  Leading axes are equal.
+    """
+
+    name: str
+    input: str
+    other: str
+    output: str
+    transposed: bool
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    """acc = x * w, element by element; axes of extent 1 stretch, as in PyTorch."""
+
+    name: str
+    input: str
+    other: str
+    output: str
+    epilogue: Requantise
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """The sum or the maximum over `axes`, of which the output keeps or drops the extents of 1.
+
+    A sum has an epilogue (a mean's multiplies by the reciprocal), a maximum has none.
+    """
+
+    name: str
+    kind: Literal["sum", "max"]
+    input: str
+    output: str
+    axes: tuple[int, ...]
+    epilogue: Requantise | None
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """Axis i of the output is axis `permutation[i]` of the input."""
+
+    name: str
+    input: str
+    output: str
+    permutation: tuple[int, ...]
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """y[i] = x[start + step * i] on every axis; the output's shape says how many."""
+
+    name: str
+    input: str
+    output: str
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """`fill` around the input and, `interior` times on each axis, between its elements."""
+
+    name: str
+    input: str
+    output: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    interior: tuple[int, ...]
+    fill: int
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """Axes of extent 1, and axes missing in front, repeated to the output's shape."""
+
+    name: str
+    input: str
+    output: str
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Slices of the input along `axis`, at the indices that `index` holds, clamped to its extent.
+
+    The output's shape is the input's with the extent of `axis` replaced by the shape of `index`.
+    """
+
+    name: str
+    input: str
+    index: str
+    output: str
+    axis: int
+    source: Source = field(default_factory=Source)
+
+
+Op = (
+    Conv2d
+    | MatMul
+    | BatchMatMul
+    | Pool
+    | Reduce
+    | Eltwise
+    | Multiply
+    | Rescale
+    | Constant
+    | Concat
+    | Reshape
+    | Transpose
+    | Slice
+    | Pad
+    | Expand
+    | Gather
+)
+OPERANDS = ("input", "other", "index")
+"""The fields of an operator that name an activation; `inputs` names several."""
+CONSTANTS = ("weight", "value")
+"""The fields of an operator that name a constant."""
+
+
+def epilogues(op: Op) -> tuple[Requantise, ...]:
+    """Every requantisation that `op` performs, in operand order."""
+    if isinstance(op, Concat):
+        return op.epilogues
+    epilogue: Requantise | None = getattr(op, "epilogue", None)
+    return () if epilogue is None else (epilogue,)
+
+
+def inputs(op: Op) -> tuple[str, ...]:
+    """The activation tensors that `op` reads: operands, then the residual."""
+    several = op.inputs if isinstance(op, Concat) else ()
+    operands = tuple(getattr(op, name) for name in OPERANDS if hasattr(op, name))
+    residuals = tuple(e.residual for e in epilogues(op) if e.residual is not None)
+    return several + operands + residuals
+
+
+def constants(op: Op) -> tuple[str, ...]:
+    """The constants that `op` reads: its weight and its requantisation arrays."""
+    own = tuple(getattr(op, name) for name in CONSTANTS if hasattr(op, name))
+    arrays = tuple(
+        name
+        for e in epilogues(op)
+        for name in (e.multiplier, e.shift, e.bias, e.residual_multiplier, e.table)
+        if name is not None
+    )
+    return own + arrays

@@ -1,0 +1,76 @@
+"""What an activation, a weight or a constant is: shape, element type, scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from intaglio.errors import IntaglioError
+
+Encoding = Literal["signed", "unsigned", "bipolar", "ternary"]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ElementType:
+    """What one element can hold: `bits` wide in `encoding`; the zero point is always 0."""
+
+    bits: int
+    encoding: Encoding = "signed"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 48:
+            raise IntaglioError(f"element type of {self.bits} bits is outside 1 to 48 bits")
+
+    @property
+    def lo(self) -> int:
+        """The smallest value."""
+        match self.encoding:
+            case "signed":
+                return -(1 << (self.bits - 1))
+            case "unsigned":
+                return 0
+            case "bipolar" | "ternary":
+                return -1
+
+    @property
+    def hi(self) -> int:
+        """The largest value."""
+        match self.encoding:
+            case "signed":
+                return (1 << (self.bits - 1)) - 1
+            case "unsigned":
+                return (1 << self.bits) - 1
+            case "bipolar" | "ternary":
+                return 1
+
+    def __str__(self) -> str:
+        short = {"signed": "i", "unsigned": "u", "bipolar": "b", "ternary": "t"}
+        return f"{short[self.encoding]}{self.bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named array of integers; real value = `scale` * integer.
+
+    `scale` is per tensor for activations; for weights `channel_scales` holds one per output
+    channel (and `scale` is their maximum).  Multipliers, shifts, biases and tables have scale 1.
+    """
+
+    name: str
+    shape: Shape
+    element: ElementType
+    scale: float = 1.0
+    channel_scales: tuple[float, ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """How many integers it holds."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+def channel_axis(rank: int) -> int:
+    """The axis of a tensor along which requantisation constants run: C of a map, else the last."""
+    return 1 if rank == 4 else rank - 1
