@@ -20,7 +20,7 @@ from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.pipeline import batches, calibration_data, fuse
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Op, Workload
-from intaglio.errors import UnsupportedError
+from intaglio.errors import IntaglioError
 
 Status = Literal["mapped", "folded", "refused"]
 Supports = Callable[[Op, Workload], str | None]
@@ -157,14 +157,16 @@ def _operators(
 ) -> Findings:
     """The operators that lowering makes, and the groups that it or the design refuses."""
     found: Findings = {}
+    left_out: list[Group] = []
 
-    def refused(group: Group, error: UnsupportedError) -> None:
+    def refused(group: Group, error: IntaglioError) -> None:
         sentence = str(error).removeprefix(f"{group.label}: ")
         found.update(_together(group.source.nodes, _refusal(group.name, sentence)))
+        left_out.append(group)
 
     data = batches(captured, calibration_data(captured, None, seed))
-    quantised = Quantize(plan, precision)(captured.module, data)
-    workload = lower(quantised, plan, "check", refused)
+    quantised = Quantize(plan, precision)(captured.module, data, refused=refused)
+    workload = lower(quantised, plan.without(left_out), "check", refused)
     for op in workload.ops:
         sentence = supports(op, workload) if supports is not None else None
         finding = _Finding("mapped", op.name) if sentence is None else _refusal(op.name, sentence)

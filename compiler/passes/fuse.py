@@ -6,7 +6,7 @@ what `lower` emits and what `check` reports, so the three cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -81,6 +81,12 @@ class Plan:
     groups: tuple[Group, ...]
     refusals: tuple[Refusal, ...]
     cuts: tuple[str, ...] = ()
+
+    def without(self, groups: Collection[Group]) -> Plan:
+        """The plan with `groups` left out; what they would have made becomes cuts."""
+        kept = [group for group in self.groups if group not in groups]
+        cuts = (*self.cuts, *(group.output for group in groups))
+        return Plan(tuple(_with_unique_names(kept, set(cuts))), self.refusals, cuts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from intaglio.compiler.passes.quantizer import (
     RangeObserver,
 )
 from intaglio.compiler.precision import Precision
-from intaglio.errors import CalibrationError, UnsupportedError
+from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
 
 with quiet():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -28,6 +28,10 @@ with quiet():
 QUANTISE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTISE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
+
+
+Refused = Callable[[Group, IntaglioError], None]
+"""Told of a group that cannot be quantised, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,14 @@ class Quantize:
         module: GraphModule,
         batches: Iterable[tuple[Tensor, ...]],
         observed: Callable[[int], None] = lambda done: None,
+        refused: Refused | None = None,
     ) -> GraphModule:
         """The quantised form of `module`, which is changed, calibrated on `batches`.
 
         Each batch holds one image for each input; `observed` is told how many were seen.  Raises
         CalibrationError when a layer's values are not finite, UnsupportedError when its scales are
-        out of the requantiser's range.
+        out of the requantiser's range.  With `refused`, such groups are reported to it instead,
+        and their part of the result means nothing.
         """
         with quiet():
             prepared = prepare_pt2e(module, GroupQuantizer(self.plan, self.precision))
@@ -64,21 +70,30 @@ class Quantize:
                     prepared(*batch)
                     observed(done)
             for group in self.plan.groups:
-                _check_finite(prepared, group)
-                if group.kind in ("conv", "linear"):
-                    _snap(prepared, group)
+                try:
+                    _settle(prepared, group)
+                except IntaglioError as error:
+                    if refused is None:
+                        raise
+                    refused(group, error)
             converted: GraphModule = convert_pt2e(prepared)
         _round_half_up(converted)
         return converted
 
 
-def _check_finite(prepared: GraphModule, group: Group) -> None:
-    node = next(node for node in prepared.graph.nodes if node.name == group.output)
-    if not _observer(prepared, node).finite:
+def _settle(prepared: GraphModule, group: Group) -> None:
+    """Check what was observed of one group, and choose its scales."""
+    nodes = {node.name: node for node in prepared.graph.nodes}
+    output = _observer(prepared, nodes[group.output])
+    sources = [nodes[name] for name in group.inputs if nodes[name].op != "placeholder"]
+    inherited = any(_observer(prepared, source) is output for source in sources)
+    if not output.finite and not inherited:
         raise CalibrationError(
             f"{group.label}: its values are NaN or infinite on the calibration data; check the "
             "model's weights and the range of the data"
         )
+    if group.kind in ("conv", "linear"):
+        _snap(prepared, group)
 
 
 def _snap(prepared: GraphModule, group: Group) -> None:

@@ -50,9 +50,14 @@ class RangeObserver(ObserverBase):  # type: ignore[misc]
         self.finite = True
 
     def forward(self, values: Tensor) -> Tensor:
-        """Widen the range to `values`, which pass unchanged."""
+        """Widen the range to `values`, which pass unchanged; zeros pass for what is not finite.
+
+        So the layers that read them are judged by themselves.
+        """
         lowest, highest = (float(extreme) for extreme in torch.aminmax(values.detach()))
-        self.finite = self.finite and math.isfinite(lowest) and math.isfinite(highest)
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            self.finite = False
+            return self.forward(torch.where(values.isfinite(), values, 0.0))
         self.lowest = min(self.lowest, lowest)
         self.highest = max(self.highest, highest)
         return values

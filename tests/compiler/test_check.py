@@ -73,6 +73,54 @@ def test_every_refusal_is_listed() -> None:
     )
 
 
+class Broken(nn.Module):
+    """A NaN in a weight, a weight that no scale holds and an infinite bias, with layers between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 1)
+        self.third = nn.Conv2d(4, 2, 1, bias=False)
+        self.fc = nn.Linear(2 * 8 * 8, 3)
+        self.head = nn.Linear(3, 3)
+        self.first.weight.data[1] = float("nan")
+        self.third.weight.data[0], self.third.weight.data[1] = 1e9, 1e-9
+        self.fc.bias.data[2] = float("inf")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.max_pool2d(functional.relu(self.first(x)), 1)
+        y = functional.relu(self.second(y))
+        y = functional.hardtanh(self.third(y), -1e-3, 1e-3)
+        scores: Tensor = self.head(functional.relu(self.fc(y.flatten(1))))
+        return scores
+
+
+def test_what_quantisation_refuses_is_listed_whole() -> None:
+    report = check(seeded(Broken), (images(1, 3, 8, 8),))
+    assert {node: status for node, (status, _) in statuses(report).items()} == {
+        "x": "mapped",
+        "conv2d": "refused",
+        "relu": "folded",
+        "max_pool2d": "mapped",
+        "conv2d_1": "mapped",
+        "relu_1": "folded",
+        "conv2d_2": "refused",
+        "hardtanh": "folded",
+        "view": "mapped",
+        "linear": "refused",
+        "relu_2": "folded",
+        "linear_1": "mapped",
+    }
+    first, third, last = report.refused
+    for verdict, target in ((first, "first"), (last, "fc")):
+        assert verdict.target == target
+        assert verdict.reason == "its values are NaN or infinite on the calibration data"
+        assert verdict.way_out == "check the model's weights and the range of the data"
+    assert third.line == line_of(Broken.forward, "self.third")
+    assert third.reason.startswith("requantisation scale ")
+    assert third.way_out == "rescale the model's weights or inputs"
+
+
 def test_the_text_of_a_report(golden: Golden) -> None:
     report = check(seeded(Mixed), (images(1, 1, 53, 59),), name="mixed")
     golden("check_mixed.txt", report.to_text())

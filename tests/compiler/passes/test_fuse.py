@@ -146,3 +146,15 @@ def test_values_of_refused_nodes_are_cuts() -> None:
     assert made.cuts == ("sin",)
     assert [refusal.name for refusal in made.refusals] == ["sin"]
     assert kinds(made.groups) == ["conv"]
+
+
+def test_what_groups_left_out_would_have_made_are_cuts() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        return torch.relu(torch.tanh(torch.relu(x) + x))
+
+    plan = plan_of(Calls(forward), images(1, 4, 5, 5))
+    unary = next(group for group in plan.groups if group.kind == "unary")
+    made = plan.without([unary])
+    assert made.cuts == (unary.output,)
+    assert made.groups == tuple(group for group in plan.groups if group is not unary)
+    assert plan.without([]) == plan

@@ -54,8 +54,17 @@ def test_the_range_widens_and_a_chosen_scale_wins() -> None:
 
 def test_values_that_are_not_finite_are_noticed() -> None:
     assert observed(torch.tensor([1.0]), 0, 255).finite
-    assert not observed(torch.tensor([1.0, float("nan")]), 0, 255).finite
-    assert not observed(torch.tensor([1.0, float("inf")]), 0, 255).finite
+    for value in (float("nan"), float("inf")):
+        observer = RangeObserver(torch.int8, 0, 255)
+        observer(torch.tensor([1.0, value]))
+        assert not observer.finite
+
+
+def test_zeros_pass_for_values_that_are_not_finite() -> None:
+    observer = RangeObserver(torch.int8, -128, 127)
+    values = torch.tensor([2.0, float("nan"), float("-inf")])
+    assert observer(values).tolist() == [2.0, 0.0, 0.0]
+    assert (observer.lowest, observer.highest) == (0.0, 2.0)
 
 
 def test_weights_have_a_scale_a_channel_and_dead_channels_one_too() -> None:
