@@ -1,0 +1,192 @@
+"""A workload cut into segments: what an accelerator runs in one go, and what stays on the host.
+
+Both sides compute the same exact integers, so the values at a cut are those of the whole workload,
+and each accelerator segment is a workload of its own that is compiled and proven on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from intaglio.compiler.workload import Op, Reshape, Workload, constants, inputs
+from intaglio.errors import IntaglioError
+
+Supports = Callable[[Op, Workload], str | None]
+"""Why an accelerator cannot run an operator of a workload, as one sentence; None when it can."""
+_HOST, _ACCELERATOR = 0, 1
+"""Sides of a level: even levels run on the host, odd ones on the accelerator."""
+_FREE = -1
+"""The level of a reshape of the network's inputs, before what reads it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorSegment:
+    """Operators that the accelerator runs in one go.
+
+    `workload` holds them alone: it reads the network's inputs and the cut tensors that they need,
+    and its outputs are the network's and the cut tensors that other segments read.
+    """
+
+    workload: Workload
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The operators, in execution order."""
+        return self.workload.ops
+
+
+@dataclass(frozen=True, slots=True)
+class HostSegment:
+    """Operators that the host runs, in execution order."""
+
+    ops: tuple[Op, ...]
+
+
+Segment = AcceleratorSegment | HostSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A workload as segments in execution order.
+
+    `reasons` holds, by name, why an accelerator cannot run an operator.  Raises IntaglioError at
+    construction unless every operator is in one segment, after all that it reads.
+    """
+
+    workload: Workload
+    segments: tuple[Segment, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", MappingProxyType(dict(self.reasons)))
+        name = self.workload.name
+        ops = [op for segment in self.segments for op in segment.ops]
+        if sorted(op.name for op in ops) != sorted(op.name for op in self.workload.ops):
+            raise IntaglioError(f"the segments of '{name}' do not hold each of its operators once")
+        made = set(self.workload.inputs)
+        for op in ops:
+            missing = [tensor for tensor in inputs(op) if tensor not in made]
+            if missing:
+                raise IntaglioError(
+                    f"the segments of '{name}' run '{op.name}' before anything makes '{missing[0]}'"
+                )
+            made.add(op.output)
+
+    @property
+    def accelerated(self) -> tuple[AcceleratorSegment, ...]:
+        """The segments of the accelerator, in execution order."""
+        return tuple(part for part in self.segments if isinstance(part, AcceleratorSegment))
+
+    @property
+    def hosted(self) -> tuple[Op, ...]:
+        """The operators on the host, in execution order."""
+        hosts = (part for part in self.segments if isinstance(part, HostSegment))
+        return tuple(op for part in hosts for op in part.ops)
+
+    def reason(self, op: Op) -> str:
+        """Why `op` is on the host, as one sentence."""
+        return self.reasons.get(op.name, f"{op.name}: moves no data and stays with its input")
+
+
+def partition(workload: Workload, hosted: Collection[str]) -> Partition:
+    """`workload` with the operators named `hosted` on the host, all others accelerated.
+
+    An operator runs as early as its side allows, which makes the accelerator's segments as few as
+    they can be: as many as the path that enters the accelerator most often needs.  A reshape that
+    is not kept on the host moves no data, so it stays with what made its input.  Without operators
+    on the host the one segment is the workload itself.
+    """
+    if not hosted:
+        return Partition(workload, (AcceleratorSegment(workload),))
+    levels = _levels(workload, hosted)
+    segments: list[Segment] = []
+    for level in sorted(set(levels.values())):
+        ops = tuple(op for op in workload.ops if levels[op.output] == level)
+        if level % 2 == _HOST:
+            segments.append(HostSegment(ops))
+        else:
+            segments.append(AcceleratorSegment(extract(workload, ops, f"_{len(segments)}")))
+    return Partition(workload, tuple(segments))
+
+
+def _levels(workload: Workload, hosted: Collection[str]) -> dict[str, int]:
+    """The level of every operator, by its output: above, or on, those that it reads from."""
+    levels: dict[str, int] = {}
+    for op in workload.ops:
+        level = max((levels[name] for name in inputs(op) if name in levels), default=_FREE)
+        if op.name in hosted or not isinstance(op, Reshape):
+            side = _HOST if op.name in hosted else _ACCELERATOR
+            level = max(level, side)
+            level += (level - side) % 2
+        levels[op.output] = level
+    for op in reversed(workload.ops):
+        if levels[op.output] == _FREE:
+            readers = [levels[other.output] for other in workload.ops if op.output in inputs(other)]
+            levels[op.output] = min(readers, default=_HOST)
+    return levels
+
+
+def extract(workload: Workload, ops: tuple[Op, ...], suffix: str = "") -> Workload:
+    """`ops` of `workload` as a workload of their own, called as it with `suffix`.
+
+    Its inputs are what they read and do not make; its outputs are what they make that others read
+    or that leaves the network.  Constants are those they use.
+    """
+    made = {op.output for op in ops}
+    read = {name for op in ops for name in inputs(op)} - made
+    own = {op.name for op in ops}
+    wanted = {name for op in workload.ops if op.name not in own for name in inputs(op)}
+    wanted.update(workload.outputs)
+    used = [name for op in ops for name in constants(op)]
+    names = (*sorted(read), *(op.output for op in ops), *used)
+    return Workload(
+        f"{workload.name}{suffix}",
+        tuple(tensor.name for tensor in workload.activations() if tensor.name in read),
+        tuple(op.output for op in ops if op.output in wanted),
+        ops,
+        {name: workload.tensor(name) for name in names},
+        {name: workload.constants[name] for name in used if name in workload.constants},
+    )
+
+
+def divide(workload: Workload, supports: Supports) -> Partition:
+    """`workload` with all that `supports` accepts on the accelerator and the rest on the host.
+
+    What an accelerator can run depends on the operators beside it (how they store what it reads),
+    so an operator counts as supported when the final segment that holds it is accepted whole.  One
+    that only fails after a reshape keeps its place, and the reshape moves its data on the host.
+    """
+    if all(supports(op, workload) is None for op in workload.ops):
+        return partition(workload, ())
+    reasons = dict(_refused_alone(workload, supports))
+    while True:
+        made = partition(workload, reasons)
+        found = dict(_refused_together(made.accelerated, supports))
+        if not found:
+            return Partition(workload, made.segments, reasons)
+        reasons |= found
+
+
+def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str, str]]:
+    """Operators that the accelerator cannot run whatever is beside them, with the reason."""
+    for op in workload.ops:
+        if not isinstance(op, Reshape):
+            reason = supports(op, extract(workload, (op,)))
+            if reason is not None:
+                yield op.name, reason
+
+
+def _refused_together(
+    segments: Iterable[AcceleratorSegment], supports: Supports
+) -> Iterator[tuple[str, str]]:
+    """Operators to take out of `segments`: the reshapes that a refused one reads, or itself."""
+    for segment in segments:
+        reshapes = {op.output: op for op in segment.ops if isinstance(op, Reshape)}
+        for op in segment.ops:
+            reason = supports(op, segment.workload)
+            if reason is None:
+                continue
+            causes = [reshapes[name] for name in inputs(op) if name in reshapes]
+            yield from ((cause.name, reason) for cause in causes or [op])
