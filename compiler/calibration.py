@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.errors import CalibrationError
+from intaglio.errors import CalibrationError, UsageError
 
 Data = dict[str, NDArray[np.float32]]
 UNREADABLE = (
@@ -23,19 +23,21 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What numpy raises for files that are no .npz: missing, empty, cut off, or another format."""
+"""What numpy raises for files that are no .npz: unreadable, empty, cut off, another format."""
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """The arrays of an .npz file, one for each input of the model, by its name.
 
-    Raises CalibrationError when the file cannot be read; nothing in it is executed.
+    Raises UsageError when the file is missing or is no .npz file; nothing in it is executed.
     """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give the path of an .npz file")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except UNREADABLE as error:
-        raise CalibrationError(
+        raise UsageError(
             f"{path}: is no readable .npz file ({type(error).__name__}); write it with "
             "numpy.savez, one array for each input"
         ) from error

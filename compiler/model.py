@@ -55,6 +55,15 @@ def load_model(model: str, *, trust: bool = False) -> Model:
 
 def _member(module: ModuleType, place: str, name: str) -> Callable[[], object]:
     member: object = getattr(module, name, None)
+    if isinstance(member, nn.Module) or (
+        isinstance(member, type) and issubclass(member, nn.Module)
+    ):
+        what = "class" if isinstance(member, type) else "instance"
+        raise UsageError(
+            f"{place}: '{name}' is a torch.nn.Module {what}, not a function; define a function "
+            f"that returns ({name}{'()' if what == 'class' else ''}.eval(), example_inputs) and "
+            "name it"
+        )
     if callable(member):
         return member
     names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
@@ -68,14 +77,32 @@ def _called(name: str, function: Callable[[], object]) -> Model:
     match made:
         case (nn.Module() as module, Tensor() as tensor):
             return Model(name, module, (tensor,))
-        case (nn.Module() as module, [*inputs]):
+        case (nn.Module() as module, [Tensor(), *_] as inputs):
             tensors = tuple(value for value in inputs if isinstance(value, Tensor))
-            if tensors and len(tensors) == len(inputs):
+            if len(tensors) == len(inputs):
                 return Model(name, module, tensors)
     raise UsageError(
-        f"{name}() returned {type(made).__name__}; return (module, example_inputs) with a "
-        "torch.nn.Module and a tuple of tensors"
+        f"{name}() returned {_described(made)}; return (module, example_inputs), a torch.nn.Module "
+        "and a tuple of tensors"
     )
+
+
+def _described(made: object) -> str:
+    """What a callable returned in place of a pair, in words."""
+    match made:
+        case nn.Module():
+            return f"the module {type(made).__name__} without example inputs"
+        case (nn.Module(), []):
+            return "a module with an empty list of example inputs"
+        case (nn.Module(), [*inputs]):
+            kinds = ", ".join(type(value).__name__ for value in inputs)
+            return f"a module with example inputs of type {kinds}"
+        case (nn.Module(), inputs):
+            return f"a module with {type(inputs).__name__} as example inputs"
+        case [*values]:
+            kinds = ", ".join(type(value).__name__ for value in values)
+            return f"{type(made).__name__} of {len(values)} ({kinds})"
+    return type(made).__name__
 
 
 def _load_archive(path: Path, trust: bool) -> Model:

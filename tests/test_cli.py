@@ -140,8 +140,13 @@ def test_compile_refuses_what_check_refuses(shell: Shell, tmp_path: Path) -> Non
         (f"{NETS}:tinny", f"{NETS}: has no callable 'tinny'; did you mean 'tiny'?"),
         (
             f"{NETS}:not_a_pair",
-            "not_a_pair() returned Tiny; return (module, example_inputs) with a torch.nn.Module "
-            "and a tuple of tensors",
+            "not_a_pair() returned the module Tiny without example inputs; return (module, "
+            "example_inputs), a torch.nn.Module and a tuple of tensors",
+        ),
+        (
+            f"{NETS}:Tiny",
+            f"{NETS}: 'Tiny' is a torch.nn.Module class, not a function; define a function that "
+            "returns (Tiny().eval(), example_inputs) and name it",
         ),
     ],
 )
@@ -383,6 +388,29 @@ def test_data_that_are_not_numbers_are_wrong_usage(
         2,
         "data 'images' holds <U1, real numbers are needed; convert it to float32",
     )
+
+
+def test_a_missing_npz_is_wrong_usage(shell: Shell, artifact: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "none.npz"
+    expected = (2, f"{missing}: there is no such file; give the path of an .npz file")
+    assert shell.refusal("verify", artifact, "--data", missing) == expected
+    line = ("compile", TINY, "--calibration", missing, "-o", tmp_path / "out")
+    assert shell.refusal(*line) == expected
+
+
+def test_verify_says_how_many_of_the_given_images_ran(
+    shell: Shell, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = (UnitCounters(0, 0, 0, 0),) * 4
+    found = VerifyReport("tiny", 0, 2, 10, 0, None, (100, 100), 100, (), units, 0, 0)
+    monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
+    data = tmp_path / "data.npz"
+    np.savez(data, images=np.zeros((3, 3, 8, 8), np.float32))
+    note = f"\n\nran 2 of the 3 images in {data}; --images 3 runs all\n"
+    code, out, _ = shell("verify", artifact, "--data", data, "--images", "2")
+    assert (code, out.endswith(note)) == (0, True)
+    assert shell("verify", artifact, "--data", data, "--images", "3")[1].endswith("%\n")
+    assert shell.json("verify", artifact, "--data", data, "--images", "2")[1]["images_given"] == 3
 
 
 def test_an_unknown_demo_network_is_wrong_usage(shell: Shell) -> None:

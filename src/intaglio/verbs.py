@@ -151,7 +151,12 @@ def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bo
     arrays = _real_numbers(data) if data else None
     with bars(wanted=not quiet) as progress:
         found = api.verify(folder, images=images, data=arrays, seed=seed, progress=progress)
-    return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
+    answer, text = found.to_dict(), str(found)
+    if arrays:
+        answer["images_given"] = given = min(map(len, arrays.values()))
+        if given > images:
+            text += f"\n\nran {images} of the {given} images in {data}; --images {given} runs all"
+    return Outcome(answer, text, 0 if found.passed else 1)
 
 
 def _real_numbers(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from intaglio.compiler.calibration import check_calibration, read_arrays, seeded_batch
-from intaglio.errors import CalibrationError
+from intaglio.errors import CalibrationError, UsageError
 
 SHAPES = {"image": (1, 3, 4, 4), "mask": (1, 2)}
 IMAGE = np.zeros((5, 3, 4, 4))
@@ -84,18 +84,16 @@ def npy() -> bytes:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (None, "FileNotFoundError"),
         (b"", "EOFError"),
         (b"PK\x03\x04 rest", "BadZipFile"),
         (b"text", "ValueError"),
         (npy(), "TypeError"),
     ],
 )
-def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes | None, kind: str) -> None:
+def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes, kind: str) -> None:
     path = tmp_path / "data.npz"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(CalibrationError) as caught:
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
         read_arrays(path)
     assert str(caught.value) == (
         f"{path}: is no readable .npz file ({kind}); write it with numpy.savez, one array for "
@@ -103,9 +101,18 @@ def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes | None, kind: str)
     )
 
 
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.npz", tmp_path):
+        with pytest.raises(UsageError) as caught:
+            read_arrays(path)
+        assert str(caught.value) == (
+            f"{path}: there is no such file; give the path of an .npz file"
+        )
+
+
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", image=np.array([{}], dtype=object))
-    with pytest.raises(CalibrationError, match=r"is no readable \.npz file \(ValueError\)"):
+    with pytest.raises(UsageError, match=r"is no readable \.npz file \(ValueError\)"):
         read_arrays(tmp_path / "data.npz")
 
 

@@ -35,6 +35,23 @@ def wrong():
 def empty():
     return torch.nn.ReLU(), ()
 
+def triple():
+    return torch.nn.ReLU(), torch.zeros(1, 4), torch.zeros(1, 4)
+
+def numbers():
+    return torch.nn.ReLU(), (4, 3.5)
+
+def named():
+    return torch.nn.ReLU(), {"x": torch.zeros(1, 4)}
+
+def nothing():
+    pass
+
+class Net(torch.nn.Module):
+    pass
+
+ready = torch.nn.ReLU()
+
 def failing():
     raise ValueError("no weights\\nsecond line")
 
@@ -123,14 +140,14 @@ def test_one_tensor_or_a_list_will_do(folder: Path, name: str) -> None:
             "(module, example_inputs)",
         ),
         (
-            "zoo.py:wrong",
-            "wrong() returned ReLU; return (module, example_inputs) with a torch.nn.Module and a "
-            "tuple of tensors",
+            "zoo.py:Net",
+            "zoo.py: 'Net' is a torch.nn.Module class, not a function; define a function that "
+            "returns (Net().eval(), example_inputs) and name it",
         ),
         (
-            "zoo.py:empty",
-            "empty() returned tuple; return (module, example_inputs) with a torch.nn.Module and a "
-            "tuple of tensors",
+            "zoo.py:ready",
+            "zoo.py: 'ready' is a torch.nn.Module instance, not a function; define a function that "
+            "returns (ready.eval(), example_inputs) and name it",
         ),
     ],
 )
@@ -138,6 +155,26 @@ def test_wrong_forms(folder: Path, form: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_model(form)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "returned"),
+    [
+        ("wrong", "the module ReLU without example inputs"),
+        ("empty", "a module with an empty list of example inputs"),
+        ("numbers", "a module with example inputs of type int, float"),
+        ("named", "a module with dict as example inputs"),
+        ("triple", "tuple of 3 (ReLU, Tensor, Tensor)"),
+        ("nothing", "NoneType"),
+    ],
+)
+def test_wrong_results(folder: Path, name: str, returned: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_model(f"zoo.py:{name}")
+    assert str(caught.value) == (
+        f"{name}() returned {returned}; return (module, example_inputs), a torch.nn.Module and a "
+        "tuple of tensors"
+    )
 
 
 def saved(path: Path) -> Path:
