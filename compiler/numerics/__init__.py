@@ -6,6 +6,7 @@
 | `requantisation` | accumulator to output, its constants, and proofs that nothing overflows |
 | `exact` | constants that round every reachable accumulator exactly |
 | `tables` | unary functions as tables |
+| `softmax` | probabilities of a row, masked or not |
 
 Integer arrays are numpy int64, shifts are arithmetic, and nothing that runs on activations
 computes in floating point: floats make constants, once.
@@ -40,27 +41,46 @@ from intaglio.compiler.numerics.requantisation import (
     requantise,
     snap_scale,
 )
+from intaglio.compiler.numerics.softmax import (
+    EXPONENTIAL,
+    MAX_SOFTMAX_ENTRIES,
+    SOFTMAX_MULTIPLIER,
+    SOFTMAX_SHIFT,
+    SoftmaxConstants,
+    bit_length,
+    choose_softmax,
+    softmax,
+    softmax_error_bound,
+    softmax_scale,
+)
 from intaglio.compiler.numerics.tables import TABLE_ENTRIES, look_up, unary_table
 
 __all__ = [
     "ACCUMULATOR",
     "BIAS",
+    "EXPONENTIAL",
     "FEW",
     "MAX_SHIFT",
+    "MAX_SOFTMAX_ENTRIES",
     "MIN_SHIFT",
     "MULTIPLIER",
     "RESIDUAL_MULTIPLIER",
     "SHIFT",
+    "SOFTMAX_MULTIPLIER",
+    "SOFTMAX_SHIFT",
     "SUM_LIMIT",
     "TABLE_ENTRIES",
     "Floats",
     "Ints",
     "Requantiser",
+    "SoftmaxConstants",
     "accumulator_bound",
     "bias_constant",
+    "bit_length",
     "choose_multiplier",
     "choose_requantiser",
     "choose_shared_shift",
+    "choose_softmax",
     "dequantise",
     "exact_constants",
     "exact_for_few",
@@ -72,5 +92,8 @@ __all__ = [
     "requantise",
     "round_half_up",
     "snap_scale",
+    "softmax",
+    "softmax_error_bound",
+    "softmax_scale",
     "unary_table",
 ]
