@@ -155,18 +155,19 @@ def test_a_wrong_model_is_wrong_usage(shell: Shell, model: str, sentence: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "sentence"),
+    ("text", "sentence"),
     [
-        ("row = 8\n", 2, "{path}: unknown key 'row'; did you mean 'rows'?"),
-        ("rows = 7\n", 1, "design 'design': rows is 7, legal is 4 or 8 or 16 or 32 or 64"),
-        ("rows = \n", 2, "design file '{path}' is not TOML: Invalid value (at line 1, column 8)"),
+        ("row = 8\n", "{path}: unknown key 'row'; did you mean 'rows'?"),
+        ("rows = 7\n", "{path}: rows is 7, legal is 4 or 8 or 16 or 32 or 64"),
+        ("rows = 'seven'\n", "{path}: rows is 'seven', legal is a whole number"),
+        ("rows = \n", "design file '{path}' is not TOML: Invalid value (at line 1, column 8)"),
     ],
 )
-def test_a_wrong_design_is_refused(
-    shell: Shell, tmp_path: Path, text: str, code: int, sentence: str
+def test_a_wrong_design_file_is_wrong_usage(
+    shell: Shell, tmp_path: Path, text: str, sentence: str
 ) -> None:
     path = write_design(tmp_path, text)
-    assert shell.refusal("check", TINY, "--design", path) == (code, sentence.format(path=path))
+    assert shell.refusal("check", TINY, "--design", path) == (2, sentence.format(path=path))
 
 
 def test_a_design_that_is_not_there_is_wrong_usage(shell: Shell) -> None:

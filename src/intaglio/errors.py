@@ -19,7 +19,10 @@ class IntaglioError(Exception):
 
 
 class UsageError(IntaglioError):
-    """The request itself is malformed: a wrong option, path, key or file form."""
+    """The request itself is malformed: a wrong option or path, or a file with a wrong key or value.
+
+    A design that is legal in itself but too small for a network is a DesignError.
+    """
 
     exit_code = 2
 

@@ -46,7 +46,7 @@ class Request:
     def read_design(self) -> NpuDesign:
         """The design of the file, or the template's default one.
 
-        Raises UsageError for an unknown template, file or key, and DesignError for a value.
+        Raises UsageError for an unknown template and for anything wrong with the file.
         """
         design: NpuDesign = find_template(self.template).design(self.design)
         return design

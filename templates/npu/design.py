@@ -12,6 +12,11 @@ from intaglio.errors import DesignError, UsageError
 
 _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "name": (str, "a text"),
+    "clock_mhz": ((int, float), "a number"),
+}
+"""The fields that hold something else than whole numbers, and how errors name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,8 @@ class NpuDesign:
     def from_dict(cls, values: Mapping[str, object], where: str = "design") -> NpuDesign:
         """From plain values; `lanes` and `vector_lanes` follow `rows` when not given.
 
-        Raises UsageError on an unknown key (with the nearest known one) or a value of a wrong type.
+        Raises UsageError on an unknown key (with the nearest known one) or a value of a wrong type,
+        and DesignError on an illegal value.
         """
         known = {f.name: f for f in fields(cls)}
         for key, value in values.items():
@@ -154,9 +160,9 @@ class NpuDesign:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
                 raise UsageError(f"{where}: unknown key '{key}'; {hint}")
-            expected = {"name": str, "clock_mhz": (int, float)}.get(key, int)
-            if not isinstance(value, expected) or isinstance(value, bool):  # type: ignore[arg-type]
-                raise UsageError(f"{where}: {key} is {value!r}, expected a number")
+            expected, legal = _TYPES.get(key, (int, "a whole number"))
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise UsageError(f"{where}: {key} is {value!r}, legal is {legal}")
         merged = dict(values)
         rows = merged.get("rows", cls().rows)
         merged.setdefault("lanes", rows)
@@ -167,7 +173,8 @@ class NpuDesign:
     def from_toml(cls, path: Path) -> NpuDesign:
         """From a TOML file of the fields above; its stem is the default name.
 
-        Raises UsageError when the file is missing, not TOML, or has an unknown key.
+        Raises UsageError when the file is missing, not TOML, has an unknown key, or a value of a
+        wrong type or that is not legal.
         """
         try:
             values = tomllib.loads(path.read_text())
@@ -175,4 +182,9 @@ class NpuDesign:
             raise UsageError(f"cannot read design file '{path}': {error.strerror}") from error
         except ValueError as error:  # not TOML, or not even UTF-8
             raise UsageError(f"design file '{path}' is not TOML: {error}") from error
-        return cls.from_dict({"name": path.stem, **values}, where=str(path))
+        named = {"name": path.stem, **values}
+        try:
+            return cls.from_dict(named, where=str(path))
+        except DesignError as error:
+            reason = str(error).removeprefix(f"design '{named['name']}': ")
+            raise UsageError(f"{path}: {reason}") from error

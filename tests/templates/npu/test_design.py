@@ -54,8 +54,14 @@ def test_lanes_follow_rows_in_a_file(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("row = 8", "unknown key 'row'; did you mean 'rows'?"),
-        ("rows = 'eight'", "rows is 'eight', expected a number"),
-        ("rows = true", "rows is True, expected a number"),
+        ("rows = 'eight'", "rows is 'eight', legal is a whole number"),
+        ("rows = 8.0", "rows is 8.0, legal is a whole number"),
+        ("rows = true", "rows is True, legal is a whole number"),
+        ("rows = [8]", "rows is [8], legal is a whole number"),
+        ("clock_mhz = 'fast'", "clock_mhz is 'fast', legal is a number"),
+        ("name = 3", "name is 3, legal is a text"),
+        ("rows = 7", "rows is 7, legal is 4 or 8 or 16 or 32 or 64"),
+        ("clock_mhz = nan\nname = 'a: b'", "clock_mhz is nan, legal is 1 to 10000"),
     ],
 )
 def test_a_wrong_design_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
