@@ -7,6 +7,8 @@
 | `exact` | constants that round every reachable accumulator exactly |
 | `tables` | unary functions as tables |
 | `softmax` | probabilities of a row, masked or not |
+| `norm` | layer norm, RMS norm and group norm |
+| `bits` | counting bits |
 
 Integer arrays are numpy int64, shifts are arithmetic, and nothing that runs on activations
 computes in floating point: floats make constants, once.
@@ -14,12 +16,25 @@ computes in floating point: floats make constants, once.
 
 from __future__ import annotations
 
+from intaglio.compiler.numerics.bits import bit_length
 from intaglio.compiler.numerics.border import Floats, Ints, dequantise, quantise, round_half_up
 from intaglio.compiler.numerics.exact import (
     FEW,
     exact_constants,
     exact_for_few,
     exact_reciprocal,
+)
+from intaglio.compiler.numerics.norm import (
+    MAX_NORM_COUNT,
+    NORM_FRACTION,
+    NORM_MULTIPLIER,
+    NormConstants,
+    choose_norm,
+    group_norm,
+    norm_error_bound,
+    normalise,
+    reciprocal_root,
+    standardise,
 )
 from intaglio.compiler.numerics.requantisation import (
     ACCUMULATOR,
@@ -47,7 +62,6 @@ from intaglio.compiler.numerics.softmax import (
     SOFTMAX_MULTIPLIER,
     SOFTMAX_SHIFT,
     SoftmaxConstants,
-    bit_length,
     choose_softmax,
     softmax,
     softmax_error_bound,
@@ -60,10 +74,13 @@ __all__ = [
     "BIAS",
     "EXPONENTIAL",
     "FEW",
+    "MAX_NORM_COUNT",
     "MAX_SHIFT",
     "MAX_SOFTMAX_ENTRIES",
     "MIN_SHIFT",
     "MULTIPLIER",
+    "NORM_FRACTION",
+    "NORM_MULTIPLIER",
     "RESIDUAL_MULTIPLIER",
     "SHIFT",
     "SOFTMAX_MULTIPLIER",
@@ -72,12 +89,14 @@ __all__ = [
     "TABLE_ENTRIES",
     "Floats",
     "Ints",
+    "NormConstants",
     "Requantiser",
     "SoftmaxConstants",
     "accumulator_bound",
     "bias_constant",
     "bit_length",
     "choose_multiplier",
+    "choose_norm",
     "choose_requantiser",
     "choose_shared_shift",
     "choose_softmax",
@@ -85,15 +104,20 @@ __all__ = [
     "exact_constants",
     "exact_for_few",
     "exact_reciprocal",
+    "group_norm",
     "look_up",
+    "norm_error_bound",
+    "normalise",
     "prove_accumulator",
     "prove_requantiser",
     "quantise",
+    "reciprocal_root",
     "requantise",
     "round_half_up",
     "snap_scale",
     "softmax",
     "softmax_error_bound",
     "softmax_scale",
+    "standardise",
     "unary_table",
 ]

@@ -43,6 +43,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from intaglio.compiler.numerics.bits import bit_length
 from intaglio.compiler.numerics.border import Ints, round_half_up
 from intaglio.compiler.workload import ElementType
 from intaglio.errors import UnsupportedError
@@ -158,17 +159,6 @@ def _reciprocal(normalised: Ints, bits: int) -> Ints:
     largest = (1 << bits) - 1
     quotient: Ints = ((largest << (ONE + 9)) + normalised) // (2 * normalised)
     return quotient
-
-
-def bit_length(values: Ints) -> Ints:
-    """Bits of each value: the smallest n >= 0 with v < 2^n, for v in 0 .. 2^63 - 1."""
-    length = np.zeros_like(values)
-    rest = values
-    for step in (32, 16, 8, 4, 2, 1):
-        long = rest >= np.int64(1) << step
-        length = length + np.where(long, step, 0)
-        rest = np.where(long, rest >> step, rest)
-    return length + rest
 
 
 def softmax_error_bound(entries: int, bits: int = 8) -> float:

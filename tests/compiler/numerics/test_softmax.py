@@ -215,9 +215,3 @@ def test_too_wide_an_output_is_refused() -> None:
     assert str(caught.value) == (
         "attention: softmax to 17 bits, it gives 1 to 16; choose fewer bits"
     )
-
-
-def test_bit_length_is_exact_at_every_power_of_two() -> None:
-    values = [v for k in range(63) for v in (2**k - 1, 2**k, 2**k + 1)]
-    got = numerics.bit_length(np.array(values))
-    assert got.tolist() == [v.bit_length() for v in values]
