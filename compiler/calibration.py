@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.errors import CalibrationError, UsageError
 
-Data = dict[str, NDArray[np.float32]]
+Data = dict[str, NDArray[np.generic]]
 UNREADABLE = (
     OSError,
     ValueError,
@@ -44,9 +45,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def check_calibration(
-    arrays: Mapping[str, NDArray[np.generic]], shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, NDArray[np.generic]],
+    shapes: Mapping[str, tuple[int, ...]],
+    integers: Collection[str] = (),
 ) -> Data:
-    """`arrays` as float32, in the order of the inputs.
+    """`arrays` as float32, or int64 for the inputs named in `integers`, in the order of the inputs.
 
     Raises CalibrationError for an unknown or missing key, a wrong shape, no or unequal numbers of
     images, and values that are not finite numbers.
@@ -61,7 +64,10 @@ def check_calibration(
         raise CalibrationError(
             f"calibration data lack input '{missing[0]}'; add an array under that key"
         )
-    checked = {name: _checked(name, arrays[name], shape) for name, shape in shapes.items()}
+    checked = {
+        name: _checked(name, arrays[name], shape, name in integers)
+        for name, shape in shapes.items()
+    }
     counts = {name: len(array) for name, array in checked.items()}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
@@ -71,13 +77,22 @@ def check_calibration(
     return checked
 
 
-def _checked(name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _checked(
+    name: str, array: NDArray[np.generic], shape: tuple[int, ...], integers: bool
+) -> NDArray[np.generic]:
     if array.ndim != len(shape) or array.shape[1:] != shape[1:] or not len(array):
         wanted = ", ".join(["images", *(str(extent) for extent in shape[1:])])
         raise CalibrationError(
             f"calibration input '{name}' has shape {array.shape}, the model takes ({wanted}); "
             "reshape it, with at least one image along axis 0"
         )
+    if integers and array.dtype.kind not in "iu":
+        raise CalibrationError(
+            f"calibration input '{name}' holds {array.dtype}, the model takes indices; give "
+            "integers"
+        )
+    if integers:
+        return array.astype(np.int64)
     if array.dtype.kind not in "fiu":
         raise CalibrationError(
             f"calibration input '{name}' holds {array.dtype}, real numbers are needed; convert it "
@@ -93,9 +108,16 @@ def _checked(name: str, array: NDArray[np.generic], shape: tuple[int, ...]) -> N
     return values
 
 
-def seeded_batch(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Data:
-    """One standard-normal image for each input, drawn from `seed`."""
+def seeded_batch(
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    integers: Mapping[str, NDArray[np.integer]] = MappingProxyType({}),
+) -> Data:
+    """One standard-normal image for each input, drawn from `seed`; `integers` as they are."""
     random = np.random.default_rng(seed)
     return {
-        name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+        name: integers[name]
+        if name in integers
+        else random.standard_normal(shape).astype(np.float32)
+        for name, shape in shapes.items()
     }

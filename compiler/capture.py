@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 
 import torch
@@ -50,14 +50,18 @@ KEPT_WHOLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A static graph of ATen calls, and the shape of each input by name, in call order."""
+    """A static graph of ATen calls, and the shape of each input by name, in call order.
+
+    `integers` holds the example of each input of integers, such as token ids.
+    """
 
     module: GraphModule
     shapes: Mapping[str, tuple[int, ...]]
+    integers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ...]) -> Captured:
-    """The FX graph that `model` runs on `example_inputs` (batch 1, float32).
+    """The FX graph that `model` runs on `example_inputs` (batch 1, float32 or integers).
 
     Parameters are `get_attr` nodes and in-place operations are gone.  Raises CaptureError, quoting
     the user's line, when the model is not a static graph.
@@ -69,8 +73,23 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     _check_inputs(module)
     _check_static(module)
     mark_origins(module)
-    placeholders = module.graph.find_nodes(op="placeholder")
-    return Captured(module, {node.name: shape(node) for node in placeholders})
+    placeholders = list(module.graph.find_nodes(op="placeholder"))
+    return Captured(
+        module, {node.name: shape(node) for node in placeholders}, _integers(program, placeholders)
+    )
+
+
+def _integers(program: ExportedProgram, placeholders: list[Node]) -> dict[str, Tensor]:
+    """The example of each integer input; zeros where the program keeps none."""
+    values = [node.meta["val"] for node in placeholders]
+    examples = (program.example_inputs or ((), {}))[0]
+    if len(examples) != len(values):
+        examples = tuple(torch.zeros(tuple(v.shape), dtype=v.dtype) for v in values)
+    return {
+        node.name: example.detach().clone()
+        for node, value, example in zip(placeholders, values, examples, strict=True)
+        if not value.dtype.is_floating_point
+    }
 
 
 def _export(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> ExportedProgram:
@@ -150,10 +169,10 @@ def _check_inputs(module: GraphModule) -> None:
                 "of the model"
             )
         _check_shape(node)
-        if value.dtype != torch.float32:
+        if value.dtype not in (torch.float32, torch.int64, torch.int32):
             raise CaptureError(
-                f"input '{node.name}' holds {value.dtype}; give a float32 tensor (integer inputs "
-                "such as token ids have no accelerator form yet)"
+                f"input '{node.name}' holds {value.dtype}; give float32, or int64 for indices such "
+                "as token ids"
             )
         if value.dim() < 2 or value.shape[0] != 1:
             raise CaptureError(

@@ -213,15 +213,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Pad:
-    """`fill` around the input and, `interior` times on each axis, between its elements."""
+    """Zeros ahead of and behind the input on every axis."""
 
     name: str
     input: str
     output: str
     before: tuple[int, ...]
     after: tuple[int, ...]
-    interior: tuple[int, ...]
-    fill: int
     source: Source = field(default_factory=Source)
 
 

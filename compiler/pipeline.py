@@ -81,8 +81,9 @@ def calibration_data(
 ) -> Mapping[str, NDArray[np.generic]]:
     """The user's data, checked against the inputs; a seeded normal image when there is none."""
     if calibration is None:
-        return seeded_batch(captured.shapes, seed)
-    return check_calibration(calibration, captured.shapes)
+        integers = {name: value.numpy() for name, value in captured.integers.items()}
+        return seeded_batch(captured.shapes, seed, integers)
+    return check_calibration(calibration, captured.shapes, captured.integers)
 
 
 def batches(
@@ -91,6 +92,4 @@ def batches(
     """The data one image at a time, as the captured graph takes them."""
     columns: Iterable[NDArray[np.generic]] = [data[name] for name in captured.shapes]
     for images in zip(*columns, strict=True):
-        yield tuple(
-            torch.from_numpy(np.ascontiguousarray(image[None], np.float32)) for image in images
-        )
+        yield tuple(torch.from_numpy(np.ascontiguousarray(image[None])) for image in images)

@@ -43,7 +43,7 @@ def move(
         case Slice():
             moved = x[(slice(None), *map(_steps, op.starts, op.steps, shape))]
         case Pad():
-            moved = _pad(x, op, shape)
+            moved = np.pad(x, ((0, 0), *zip(op.before, op.after, strict=True)))
         case Expand():
             missing = (1,) * (len(shape) - x.ndim + 1)
             moved = np.broadcast_to(x.reshape(len(x), *missing, *x.shape[1:]), (len(x), *shape))
@@ -94,16 +94,6 @@ def merged(array: Ints, shape: Shape) -> Ints:
 
 def _steps(start: int, step: int, count: int) -> slice:
     return slice(start, start + step * (count - 1) + 1, step)
-
-
-def _pad(x: Ints, op: Pad, shape: Shape) -> Ints:
-    padded = np.full((len(x), *shape), op.fill, np.int64)
-    inner = (
-        _steps(before, interior + 1, count)
-        for before, interior, count in zip(op.before, op.interior, x.shape[1:], strict=True)
-    )
-    padded[(slice(None), *inner)] = x
-    return padded
 
 
 def _gather(x: Ints, index: Ints, axis: int) -> Ints:

@@ -176,9 +176,7 @@ def _attributes(workload: Workload, op: Op) -> list[str]:
         case Slice():
             return [f"from {_pair(op.starts)} step {_pair(op.steps)}"]
         case Pad():
-            return [
-                f"before {_pair(op.before)} after {_pair(op.after)} inside {_pair(op.interior)}"
-            ]
+            return [f"before {_pair(op.before)} after {_pair(op.after)}"]
         case Concat() | Gather():
             return [f"axis {op.axis}"] if op.axis != 1 else []
         case Eltwise() | Rescale() | Multiply() | Constant() | Reshape() | Expand():

@@ -8,8 +8,16 @@ from torch.fx import GraphModule
 
 from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
+from intaglio.compiler.passes.fold_constants import FoldConstants
+from intaglio.compiler.passes.lift_constants import LiftConstants
 
 Pass = Callable[[GraphModule], GraphModule]
 
-PASSES: tuple[Pass, ...] = (Canonicalize(), FoldBatchNorm())
+PASSES: tuple[Pass, ...] = (
+    FoldConstants(),
+    Canonicalize(),
+    FoldBatchNorm(),
+    FoldConstants(),
+    LiftConstants(),
+)
 """What every captured graph goes through, in this order, before it is grouped and quantised."""

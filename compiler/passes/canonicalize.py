@@ -17,6 +17,8 @@ from intaglio.compiler.graph import (
     shape,
     single_user,
 )
+from intaglio.compiler.passes import spellings
+from intaglio.compiler.passes.fuse import CLAMPS, UNARY
 
 aten = torch.ops.aten
 
@@ -55,6 +57,7 @@ class Canonicalize:
     conv2d(x, padding="same")                        ->  [constant_pad_nd ->] conv2d(x, numbers)
     pad(x, mode="constant")                          ->  constant_pad_nd(x)
     relu(max_pool2d(x))                              ->  max_pool2d(relu(x))
+    f(reshape(x)), f of single elements              ->  reshape(f(x))
     """
 
     def __call__(self, module: GraphModule) -> GraphModule:
@@ -154,9 +157,36 @@ def _constant_padding(node: Node) -> None:
         replace(node, insert_call(node, aten.constant_pad_nd.default, args, node, shape(node)))
 
 
+def _pointwise(node: Node) -> None:
+    """Move a function of single elements ahead of a reshape, to the layer that it can join."""
+    view = _source(node)
+    if view.target is not aten.reshape.default or not _mapped_shape(_source(view)):
+        return
+    source, size = _source(view), shape(node)
+    function = insert_call(node, node.target, (source, *node.args[1:]), node, shape(source))
+    function.kwargs = node.kwargs
+    moved = insert_call(node, aten.reshape.default, (function, list(size)), view, size)
+    node.replace_all_uses_with(moved)
+    for gone in (node, view):
+        if not gone.users:
+            gone.graph.erase_node(gone)
+    _rewrite(function)
+
+
+def _mapped_shape(node: Node) -> bool:
+    """Whether operators may have this shape: (1, channels, height, width) or (1, features)."""
+    size = shape(node)
+    return len(size) in (2, 4) and size[0] == 1
+
+
+def _rectifier(node: Node) -> None:
+    rule = _relu_after_pool if _source(node).target is aten.max_pool2d.default else _pointwise
+    rule(node)
+
+
 def _relu_after_pool(node: Node) -> None:
     pool = _source(node)
-    if pool.target is not aten.max_pool2d.default or single_user(pool) is not node:
+    if single_user(pool) is not node:
         return
     source = _source(pool)
     relu = insert_call(pool, node.target, (source, *node.args[1:]), node, shape(source))
@@ -166,10 +196,12 @@ def _relu_after_pool(node: Node) -> None:
 
 
 RULES: dict[object, Callable[[Node], None]] = {
+    **spellings.RULES,
+    **dict.fromkeys(CLAMPS | UNARY, _pointwise),
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.conv2d.padding: _named_padding,
-    aten.hardtanh.default: _relu_after_pool,
+    aten.hardtanh.default: _rectifier,
     aten.mean.dim: _mean,
     aten.pad.default: _constant_padding,
-    aten.relu.default: _relu_after_pool,
+    aten.relu.default: _rectifier,
 }

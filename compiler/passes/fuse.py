@@ -6,14 +6,16 @@ what `lower` emits and what `check` reports, so the three cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
+from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
 from intaglio.compiler.workload import Padding, Source
 
@@ -30,7 +32,19 @@ Kind = Literal[
     "unary",
     "concat",
     "reshape",
+    "matmul",
+    "mul",
+    "scale",
+    "reduce",
+    "constant",
+    "transpose",
+    "slice",
+    "pad",
+    "expand",
+    "gather",
 ]
+MOVES: frozenset[Kind] = frozenset({"reshape", "transpose", "slice", "pad", "expand", "gather"})
+"""Kinds that only move elements: their output has the scale and the type of their input."""
 UNARY = frozenset(
     {
         aten.gelu.default,
@@ -52,7 +66,8 @@ class Group:
     """Nodes that one operator computes; only the value of `output` is quantised.
 
     `anchor` is the node that names the operation, `inputs` and `residual` are the nodes whose
-    values it reads.  `padding` stands ahead of the anchor's own; `clamp` bounds the real result.
+    values it reads.  `padding` stands ahead of the anchor's own; `factor` scales the real result
+    and `clamp` bounds it.  `transposed` says that a product reads its second operand transposed.
     """
 
     kind: Kind
@@ -64,6 +79,8 @@ class Group:
     residual: str | None = None
     padding: Padding = (0, 0, 0, 0)
     clamp: tuple[float, float] | None = None
+    factor: float = 1.0
+    transposed: bool = False
 
     @property
     def label(self) -> str:
@@ -75,18 +92,20 @@ class Group:
 class Plan:
     """Every operator of a graph in execution order, and every node that has no integer form.
 
-    `cuts` are nodes without integer form whose values operators read.
+    `cuts` are nodes without integer form whose values operators read.  `constants` are the values
+    of placeholders that stand for tensors of the model.
     """
 
     groups: tuple[Group, ...]
     refusals: tuple[Refusal, ...]
     cuts: tuple[str, ...] = ()
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
 
     def without(self, groups: Collection[Group]) -> Plan:
         """The plan with `groups` left out; what they would have made becomes cuts."""
         kept = [group for group in self.groups if group not in groups]
         cuts = (*self.cuts, *(group.output for group in groups))
-        return Plan(tuple(_with_unique_names(kept, set(cuts))), self.refusals, cuts)
+        return replace(self, groups=tuple(_with_unique_names(kept, set(cuts))), cuts=cuts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +120,11 @@ class Fuse:
     def __call__(self, module: GraphModule) -> Plan:
         """The plan of `module`, which is left as it is."""
         grouping = _Grouping()
+        constants = lifted(module)
         for node in module.graph.nodes:
-            if node.op == "call_function" and node.name not in grouping.claimed:
+            if node.name in constants:
+                grouping.constant(node)
+            elif node.op == "call_function" and node.name not in grouping.claimed:
                 grouping.visit(node)
         position = {node.name: index for index, node in enumerate(module.graph.nodes)}
         groups = sorted(grouping.groups, key=lambda group: position[group.output])
@@ -111,7 +133,8 @@ class Fuse:
         made = inputs | {group.output for group in groups}
         read = [name for group in groups for name in (*group.inputs, group.residual or "")]
         cuts = tuple(dict.fromkeys(name for name in read if name and name not in made))
-        return Plan(tuple(_with_unique_names(groups, inputs | set(cuts))), refusals, cuts)
+        taken = (inputs | set(cuts)) - set(constants)
+        return Plan(tuple(_with_unique_names(groups, taken)), refusals, cuts, constants)
 
 
 def _with_unique_names(groups: list[Group], taken: set[str]) -> list[Group]:
@@ -140,7 +163,7 @@ class _Grouping:
         refusal = refuse_unknown(node)
         if refusal is not None:
             self.refusals.append(refusal)
-        elif node.target is not aten.constant_pad_nd.default:
+        elif not _joins_readers(node):
             kind = KINDS[node.target]
             FOLLOWERS[kind](self, node, kind)
 
@@ -170,6 +193,40 @@ class _Grouping:
     def clamp(self, node: Node, kind: Kind) -> None:
         """A clamp that follows no layer."""
         self._add(kind, node, [node], (cast(Node, node.args[0]),), clamp=clamp_bounds(node))
+
+    def product(self, node: Node, kind: Kind) -> None:
+        """A product of two activations, a transposition ahead of it and a factor after it."""
+        members = [node]
+        first, second = (cast(Node, arg) for arg in node.args[:2])
+        before = _swapped(second) if kind == "matmul" else None
+        if before is not None:
+            members.insert(0, second)
+        factor = 1.0
+        scaling = single_user(node)
+        if scaling is not None and scaling.target is aten.mul.Scalar:
+            members.append(scaling)
+            factor = cast(float, scaling.args[1])
+        self._add(
+            kind,
+            node,
+            members,
+            (first, before or second),
+            factor=factor,
+            transposed=before is not None,
+        )
+
+    def scale(self, node: Node, kind: Kind) -> None:
+        """A positive factor that follows no product."""
+        self._add(kind, node, [node], (cast(Node, node.args[0]),), factor=cast(float, node.args[1]))
+
+    def gather(self, node: Node, kind: Kind) -> None:
+        """Rows at computed or constant indices."""
+        table, *_, index = (arg for arg in node.args[:3] if isinstance(arg, Node))
+        self._add(kind, node, [node], (table, index))
+
+    def constant(self, node: Node) -> None:
+        """A placeholder that stands for a tensor of the model."""
+        self._add("constant", node, [node], ())
 
     def concat(self, node: Node, kind: Kind) -> None:
         """A concatenation of channels."""
@@ -210,6 +267,8 @@ class _Grouping:
         residual: Node | None = None,
         padding: Padding = (0, 0, 0, 0),
         clamp: tuple[float, float] | None = None,
+        factor: float = 1.0,
+        transposed: bool = False,
     ) -> None:
         self.claimed.update(member.name for member in members)
         ordered = (anchor, *members)
@@ -217,7 +276,7 @@ class _Grouping:
         self.groups.append(
             Group(
                 kind,
-                module_path(anchor),
+                anchor.name if kind == "constant" else module_path(anchor),
                 anchor.name,
                 members[-1].name,
                 tuple(node.name for node in inputs),
@@ -225,8 +284,35 @@ class _Grouping:
                 residual.name if residual is not None else None,
                 padding,
                 clamp,
+                factor,
+                transposed,
             )
         )
+
+
+def _joins_readers(node: Node) -> bool:
+    """Whether `node` is padding or a transposition that every operator reading it takes along."""
+    if node.target is aten.constant_pad_nd.default:
+        return all(u.target is aten.conv2d.default and u.args[0] is node for u in node.users)
+    user = single_user(node)
+    return (
+        user is not None
+        and user.target is aten.matmul.default
+        and user.args[1] is node
+        and _swapped(node) is not None
+        and refuse_unknown(user) is None
+    )
+
+
+def _swapped(node: Node) -> Node | None:
+    """The tensor behind a transposition of the last two axes that nothing else reads."""
+    if node.target is not aten.permute.default or single_user(node) is None:
+        return None
+    axes = cast("list[int]", node.args[1])
+    rank = len(axes)
+    if axes != [*range(rank - 2), rank - 1, rank - 2]:
+        return None
+    return cast(Node, node.args[0])
 
 
 def clamp_bounds(node: Node) -> tuple[float, float]:
@@ -249,6 +335,18 @@ KINDS: dict[object, Kind] = {
     aten.avg_pool2d.default: "average_pool",
     aten.cat.default: "concat",
     aten.reshape.default: "reshape",
+    aten.matmul.default: "matmul",
+    aten.mul.Tensor: "mul",
+    aten.mul.Scalar: "scale",
+    aten.mean.dim: "reduce",
+    aten.sum.dim_IntList: "reduce",
+    aten.amax.default: "reduce",
+    aten.permute.default: "transpose",
+    aten.slice.Tensor: "slice",
+    aten.constant_pad_nd.default: "pad",
+    aten.expand.default: "expand",
+    aten.embedding.default: "gather",
+    aten.index_select.default: "gather",
     **ADDITIONS,
     **dict.fromkeys(CLAMPS, "clamp"),
     **dict.fromkeys(UNARY, "unary"),
@@ -263,5 +361,10 @@ FOLLOWERS: dict[Kind, Callable[[_Grouping, Node, Kind], None]] = {
     "max_pool": _Grouping.alone,
     "average_pool": _Grouping.alone,
     "unary": _Grouping.alone,
-    "reshape": _Grouping.alone,
+    "reduce": _Grouping.alone,
+    "matmul": _Grouping.product,
+    "mul": _Grouping.product,
+    "scale": _Grouping.scale,
+    "gather": _Grouping.gather,
+    **dict.fromkeys(MOVES - {"gather"}, _Grouping.alone),
 }

@@ -67,7 +67,7 @@ class Quantize:
             prepared = prepare_pt2e(module, GroupQuantizer(self.plan, self.precision))
             with torch.no_grad():
                 for done, batch in enumerate(batches, start=1):
-                    prepared(*batch)
+                    prepared(*batch, *self.plan.constants.values())
                     observed(done)
             for group in self.plan.groups:
                 try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import quiet
-from intaglio.compiler.passes.fuse import Group, Plan
+from intaglio.compiler.passes.fuse import MOVES, Group, Plan
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import ElementType
 
@@ -29,6 +29,8 @@ with quiet():
 ANNOTATION = "quantization_annotation"
 """The key of a node's metadata under which torchao looks for its annotation."""
 aten = torch.ops.aten
+KEEPS_SCALE = MOVES | {"max_pool", "average_pool"}
+"""Kinds of groups whose output has the scale and the type of their input."""
 NON_NEGATIVE = frozenset({aten.sigmoid.default, aten.hardsigmoid.default})
 
 
@@ -131,14 +133,23 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         non_negative: set[str] = set()
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
+            if not _is_real(nodes[name]) or name in self.plan.constants:
+                continue
             _annotation(nodes[name]).output_qspec = _spec(RangeObserver, self.types.signed)
         for group in self.plan.groups:
+            if not _is_real(nodes[group.output]):
+                continue
             if group.kind in ("conv", "linear"):
                 anchor = nodes[group.anchor]
                 weight = cast(Node, anchor.args[1])
                 spec = _spec(PerChannelWeightObserver, self.types.weight)
                 _annotation(anchor).input_qspec_map[weight] = spec
-            if _is_non_negative(group, nodes[group.anchor], non_negative):
+            constant = self.plan.constants.get(group.output)
+            if (
+                bool((constant >= 0).all())
+                if constant is not None
+                else _is_non_negative(group, nodes[group.anchor], non_negative)
+            ):
                 non_negative.add(group.output)
             spec = self._output(group, nodes, group.output in non_negative)
             _annotation(nodes[group.output]).output_qspec = spec
@@ -151,9 +162,14 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         self, group: Group, nodes: dict[str, Node], non_negative: bool
     ) -> QuantizationSpecBase:
         """Pools and reshapes keep the scale of their input; other groups get their own."""
-        if group.kind in ("max_pool", "average_pool", "reshape"):
+        if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
         return _spec(RangeObserver, self.types.unsigned if non_negative else self.types.signed)
+
+
+def _is_real(node: Node) -> bool:
+    """Whether the value of a node is real, not an index or a mask."""
+    return bool(node.meta["val"].dtype.is_floating_point)
 
 
 def _annotation(node: Node) -> QuantizationAnnotation:
@@ -179,6 +195,8 @@ def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:
         return group.clamp[0] >= 0
     if group.kind == "unary":
         return anchor.target in NON_NEGATIVE
-    if group.kind in ("max_pool", "average_pool", "reshape", "concat"):
+    if group.kind in MOVES | {"max_pool", "average_pool", "reduce", "scale"}:
+        return group.inputs[0] in known
+    if group.kind in ("concat", "mul", "matmul"):
         return all(name in known for name in group.inputs)
     return group.kind == "add" and group.inputs[0] in known and group.residual in known

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -62,8 +63,11 @@ def _refusal(node: Node, complaint: Complaint) -> Refusal:
 
 
 def _not_real(node: Node) -> Complaint | None:
-    """Every operand and the result are float32 tensors."""
+    """Every operand and the result are float32 tensors; indices are integers."""
+    indices = [node.args[index] for index in INDICES.get(node.target, ())]
     for value in (node, *node.all_input_nodes):
+        if value in indices:
+            continue
         tensor = value.meta.get("val")
         if not isinstance(tensor, Tensor):
             return f"it reads '{value.name}', which is no tensor", DEFAULT_WAY_OUT
@@ -80,17 +84,18 @@ def _unknown(node: Node) -> Complaint:
     return (f"{name} has no integer form", WAYS_OUT.get(name, DEFAULT_WAY_OUT))
 
 
+INDICES: Mapping[object, tuple[int, ...]] = {
+    aten.embedding.default: (1,),
+    aten.index_select.default: (2,),
+}
+"""Arguments of a call that hold indices."""
 DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
 WAYS_OUT = {
     "_native_batch_norm_legit": "give the batch normalisation running statistics",
     "_softmax": "return the scores and apply softmax to the outputs",
     "conv1d": "write it as a Conv2d with a kernel of height 1",
     "conv_transpose2d": "upsample outside the model, or use a convolution",
-    "div": "fold the divisor into the layer before",
-    "mul": "fold a constant factor into the layer before (products of activations are not mapped)",
-    "permute": "keep the channels-first layout throughout",
     "softmax": "return the scores and apply softmax to the outputs",
-    "transpose": "keep the channels-first layout throughout",
 }
 
 
@@ -125,11 +130,8 @@ def _conv(node: Node) -> Complaint | None:
 
 def _linear(node: Node) -> Complaint | None:
     size = shape(cast(Node, node.args[0]))
-    if len(size) != 2:
-        return (
-            f"its input has shape {size}, (1, features) is needed",
-            "flatten it, or use a Conv2d with a 1x1 kernel on channels-first maps",
-        )
+    if len(size) < 2:
+        return f"its input has shape {size}, (1, features) is needed", "keep the batch in front"
     return _constants(node)
 
 
@@ -168,11 +170,7 @@ def _partial_windows(node: Node) -> bool:
 
 
 def _addition(node: Node) -> Complaint | None:
-    first, second = node.args[:2]
-    if not isinstance(first, Node) or not isinstance(second, Node):
-        return "it adds a number to an activation", "fold the number into the bias of a layer"
-    if "get_attr" in (first.op, second.op):
-        return "it adds a constant to an activation", "fold the constant into the bias of a layer"
+    first, second = (cast(Node, arg) for arg in node.args[:2])
     if shape(first) != shape(second):
         return (
             f"its operands have shapes {shape(first)} and {shape(second)}",
@@ -180,67 +178,80 @@ def _addition(node: Node) -> Complaint | None:
         )
     if argument(node, 2, "alpha", 1) != 1:
         return "its second operand is scaled (alpha)", "scale the weights of the layer before"
-    return _rank(node)
+    return None
 
 
-def _rank(node: Node) -> Complaint | None:
-    size = shape(node)
-    if len(size) in (2, 4) and size[0] == 1:
+def _matmul(node: Node) -> Complaint | None:
+    first, second = (shape(cast(Node, arg)) for arg in node.args[:2])
+    if len(first) == len(second) >= 2 and first[:-2] == second[:-2]:
         return None
     return (
-        f"its result has shape {size}, (1, channels, height, width) or (1, features) is needed",
-        "keep the batch of 1 in front and two or four dimensions",
+        f"its operands have shapes {first} and {second}",
+        "give both operands the same leading axes",
     )
 
 
-def _concat(node: Node) -> Complaint | None:
-    axis = cast(int, argument(node, 1, "dim", 0))
-    if axis % len(shape(node)) != 1:
-        return f"it joins axis {axis}", "join along the channels (dim=1)"
-    if any(operand.op == "get_attr" for operand in cast("list[Node]", node.args[0])):
-        return "it joins a constant", "make the constant an input of the model"
-    return _rank(node)
+def _scale(node: Node) -> Complaint | None:
+    factor = cast(float, node.args[1])
+    if math.isfinite(factor) and factor > 0:
+        return None
+    return f"it multiplies by {factor:g}", "multiply by a finite number other than 0"
+
+
+def _nothing(node: Node) -> Complaint | None:
+    """A value without elements."""
+    if all(shape(node)):
+        return None
+    return f"its result has shape {shape(node)}, which is empty", "leave this operation out"
+
+
+def _any(node: Node) -> Complaint | None:
+    return None
 
 
 def _padding(node: Node) -> Complaint | None:
     borders = cast("list[int]", node.args[1])
     fill = argument(node, 2, "value", 0)
-    if fill or len(borders) > 4 or min(borders) < 0:
-        return "only zeros around height and width are mapped", "pad with zeros, or in the data"
-    refused = [user for user in node.users if refuse_unknown(user) is not None]
-    if refused:
-        return f"'{refused[0].name}', which reads it, is refused", "see there"
-    if any(
-        user.target is not aten.conv2d.default or user.args[0] is not node for user in node.users
-    ):
-        return "padding is mapped ahead of convolutions only", "give the layer itself the padding"
-    return _image(node)
+    if fill or min(borders) < 0:
+        return "only padding by zeros is mapped", "pad with zeros, or in the data"
+    return None
 
 
 def _clamp(node: Node) -> Complaint | None:
     if any(isinstance(arg, Node) for arg in node.args[1:]):
         return "its bounds are computed", "clamp to numbers"
-    return _rank(node)
+    return None
 
 
 CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.add.Tensor: _addition,
+    aten.amax.default: _any,
     aten.avg_pool2d.default: _average_pool,
-    aten.cat.default: _concat,
+    aten.cat.default: _any,
     aten.clamp.default: _clamp,
     aten.clamp_min.default: _clamp,
     aten.constant_pad_nd.default: _padding,
     aten.conv2d.default: _conv,
-    aten.gelu.default: _rank,
-    aten.hardsigmoid.default: _rank,
-    aten.hardswish.default: _rank,
+    aten.embedding.default: _any,
+    aten.expand.default: _any,
+    aten.gelu.default: _any,
+    aten.hardsigmoid.default: _any,
+    aten.hardswish.default: _any,
     aten.hardtanh.default: _clamp,
+    aten.index_select.default: _any,
     aten.linear.default: _linear,
+    aten.matmul.default: _matmul,
     aten.max_pool2d.default: _max_pool,
-    aten.relu.default: _rank,
-    aten.sigmoid.default: _rank,
-    aten.silu.default: _rank,
+    aten.mean.dim: _any,
+    aten.mul.Scalar: _scale,
+    aten.mul.Tensor: _any,
+    aten.permute.default: _any,
+    aten.relu.default: _any,
+    aten.reshape.default: _any,
+    aten.sigmoid.default: _any,
+    aten.silu.default: _any,
+    aten.slice.Tensor: _nothing,
     aten.sub.Tensor: _addition,
-    aten.tanh.default: _rank,
-    aten.reshape.default: _rank,
+    aten.sum.dim_IntList: _any,
+    aten.tanh.default: _any,
 }

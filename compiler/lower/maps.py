@@ -1,0 +1,157 @@
+"""Pools, additions, rescalings, tables and concatenations: one requantisation an element."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, cast
+
+import numpy as np
+
+from intaglio.compiler import numerics
+from intaglio.compiler.graph import argument
+from intaglio.compiler.lower.builder import Builder, clamped, largest
+from intaglio.compiler.lower.layers import pair, symmetric, with_residual
+from intaglio.compiler.numerics import Requantiser
+from intaglio.compiler.passes.fuse import Group
+from intaglio.compiler.tables import unary_function
+from intaglio.compiler.workload import (
+    Concat,
+    Conv2d,
+    Eltwise,
+    MatMul,
+    Padding,
+    Pair,
+    Pool,
+    Requantise,
+    Rescale,
+    Tensor,
+    channel_axis,
+)
+
+
+def pool(builder: Builder, group: Group, output: Tensor) -> None:
+    """A maximum or an average over windows."""
+    anchor = builder.nodes[group.anchor]
+    source = builder.input(group)
+    kernel = pair(anchor, 1, "kernel_size", 1)
+    stride = pair(anchor, 2, "stride", 0)
+    stride = stride if all(stride) else kernel
+    padding = symmetric(pair(anchor, 3, "padding", 0))
+    padding = _covering(padding, source.shape, output.shape, kernel, stride)
+    kind: Literal["max", "average"] = "max"
+    epilogue = None
+    if group.kind == "average_pool":
+        kind = "average"
+        lo, hi = output.element.lo, output.element.hi
+        constants = numerics.exact_reciprocal(group.label, kernel[0] * kernel[1], lo, hi)
+        made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
+        epilogue = builder.epilogue(group.name, made, lo, hi)
+    names = source.name, output.name
+    builder.ops.append(
+        Pool(group.name, kind, *names, kernel, stride, padding, epilogue, group.source)
+    )
+
+
+def _covering(
+    padding: Padding,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    kernel: Pair,
+    stride: Pair,
+) -> Padding:
+    """`padding`, with the bottom and right raised until the last window (ceil_mode) is inside."""
+    top, bottom, left, right = padding
+    reach = [(after[2 + i] - 1) * stride[i] + kernel[i] - before[2 + i] for i in range(2)]
+    return (top, max(bottom, reach[0] - top), left, max(right, reach[1] - left))
+
+
+def addition(builder: Builder, group: Group, output: Tensor) -> None:
+    """A sum or a difference of two activations."""
+    source = builder.input(group)
+    channels = output.shape[channel_axis(len(output.shape))]
+    chosen, other = with_residual(
+        builder,
+        group,
+        output,
+        np.full(channels, source.scale / output.scale),
+        np.zeros(channels),
+        np.full(channels, largest(source.element), np.int64),
+    )
+    epilogue = builder.epilogue(group.name, chosen, *clamped(group, output), other)
+    kind: Literal["add", "sub"] = "sub" if group.kind == "sub" else "add"
+    builder.ops.append(Eltwise(group.name, kind, source.name, output.name, epilogue, group.source))
+
+
+def rescale(builder: Builder, group: Group, output: Tensor) -> None:
+    """The input times the group's factor on the scale of the output, clamped."""
+    source = builder.input(group)
+    ratio = source.scale * group.factor / output.scale
+    epilogue = requantised(builder, group.name, source, ratio, clamped(group, output))
+    builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
+
+
+def requantised(
+    builder: Builder, name: str, source: Tensor, ratio: float, bounds: tuple[int, int]
+) -> Requantise:
+    """Constants that multiply `source` by `ratio`, every value rounded exactly where possible."""
+    reach = np.array([largest(source.element)], np.int64)
+    scale, none = np.array([ratio]), np.zeros(1)
+    chosen = numerics.choose_requantiser(name, scale, none, reach)
+    exact = numerics.exact_for_few(chosen, scale, none, reach, *bounds)
+    channels = source.shape[channel_axis(len(source.shape))]
+    repeated = (np.repeat(array, channels) for array in (exact.multiplier, exact.shift, exact.bias))
+    return builder.epilogue(name, Requantiser(*repeated), *bounds)
+
+
+def unary(builder: Builder, group: Group, output: Tensor) -> None:
+    """A table; it joins the layer that makes its input when nothing else reads that input."""
+    source = builder.input(group)
+    function = unary_function(builder.nodes[group.anchor])
+    entries = numerics.unary_table(
+        function, source.scale, source.element, output.scale, output.element
+    )
+    producer = _sole_layer(builder, group.inputs[0], source.name)
+    table = builder.constant(f"{group.name}.table", entries, output.element)
+    if producer is None:
+        bounds = source.element.lo, source.element.hi
+        identity = requantised(builder, group.name, source, 1.0, bounds)
+        epilogue = replace(identity, table=table)
+        builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
+        return
+    nodes = (*producer.source.nodes, *group.source.nodes)
+    builder.ops[builder.ops.index(producer)] = replace(
+        producer,
+        output=output.name,
+        epilogue=replace(producer.epilogue, table=table),
+        source=replace(producer.source, nodes=nodes),
+    )
+
+
+def _sole_layer(builder: Builder, node: str, tensor: str) -> Conv2d | MatMul | None:
+    """The layer that makes `tensor`, when one operator reads it and it is no output."""
+    readers = {
+        user
+        for quantised in builder.nodes[node].users
+        for dequantised in quantised.users
+        for user in dequantised.users
+    }
+    if len(readers) != 1 or any(user.op == "output" for user in readers):
+        return None
+    for op in builder.ops:
+        if isinstance(op, Conv2d | MatMul) and op.output == tensor:
+            return op if op.epilogue.table is None else None
+    return None
+
+
+def concat(builder: Builder, group: Group, output: Tensor) -> None:
+    """Operands joined along an axis, each on the scale of the output."""
+    anchor = builder.nodes[group.anchor]
+    axis = cast(int, argument(anchor, 1, "dim", 0)) % len(output.shape)
+    sources = tuple(builder.input(group, index) for index in range(len(group.inputs)))
+    bounds = output.element.lo, output.element.hi
+    epilogues = tuple(
+        requantised(builder, f"{group.name}.{index}", source, source.scale / output.scale, bounds)
+        for index, source in enumerate(sources)
+    )
+    names = tuple(source.name for source in sources)
+    builder.ops.append(Concat(group.name, names, output.name, epilogues, axis, group.source))
