@@ -5,9 +5,10 @@
 | `border` | floats to integers and back; rounding is half up everywhere: floor(v + 1/2) |
 | `requantisation` | accumulator to output, its constants, and proofs that nothing overflows |
 | `exact` | constants that round every reachable accumulator exactly |
-| `tables` | unary functions as tables |
+| `tables` | unary functions as tables, interpolated above 8 bits |
 | `softmax` | probabilities of a row, masked or not |
 | `norm` | layer norm, RMS norm and group norm |
+| `resize` | nearest and linear resizing |
 | `bits` | counting bits |
 
 Integer arrays are numpy int64, shifts are arithmetic, and nothing that runs on activations
@@ -56,6 +57,16 @@ from intaglio.compiler.numerics.requantisation import (
     requantise,
     snap_scale,
 )
+from intaglio.compiler.numerics.resize import (
+    MAX_WEIGHT_BITS,
+    WEIGHT_BITS,
+    LinearTaps,
+    linear_taps,
+    nearest_indices,
+    resize_error_bound,
+    resize_linear,
+    resize_nearest,
+)
 from intaglio.compiler.numerics.softmax import (
     EXPONENTIAL,
     MAX_SOFTMAX_ENTRIES,
@@ -67,16 +78,28 @@ from intaglio.compiler.numerics.softmax import (
     softmax_error_bound,
     softmax_scale,
 )
-from intaglio.compiler.numerics.tables import TABLE_ENTRIES, look_up, unary_table
+from intaglio.compiler.numerics.tables import (
+    KNOT,
+    KNOT_FRACTION,
+    TABLE_ENTRIES,
+    InterpolatedTable,
+    interpolate,
+    interpolated_table,
+    look_up,
+    unary_table,
+)
 
 __all__ = [
     "ACCUMULATOR",
     "BIAS",
     "EXPONENTIAL",
     "FEW",
+    "KNOT",
+    "KNOT_FRACTION",
     "MAX_NORM_COUNT",
     "MAX_SHIFT",
     "MAX_SOFTMAX_ENTRIES",
+    "MAX_WEIGHT_BITS",
     "MIN_SHIFT",
     "MULTIPLIER",
     "NORM_FRACTION",
@@ -87,8 +110,11 @@ __all__ = [
     "SOFTMAX_SHIFT",
     "SUM_LIMIT",
     "TABLE_ENTRIES",
+    "WEIGHT_BITS",
     "Floats",
+    "InterpolatedTable",
     "Ints",
+    "LinearTaps",
     "NormConstants",
     "Requantiser",
     "SoftmaxConstants",
@@ -105,7 +131,11 @@ __all__ = [
     "exact_for_few",
     "exact_reciprocal",
     "group_norm",
+    "interpolate",
+    "interpolated_table",
+    "linear_taps",
     "look_up",
+    "nearest_indices",
     "norm_error_bound",
     "normalise",
     "prove_accumulator",
@@ -113,6 +143,9 @@ __all__ = [
     "quantise",
     "reciprocal_root",
     "requantise",
+    "resize_error_bound",
+    "resize_linear",
+    "resize_nearest",
     "round_half_up",
     "snap_scale",
     "softmax",
