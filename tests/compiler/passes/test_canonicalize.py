@@ -37,6 +37,18 @@ Forward = Callable[[nn.Module, Tensor], object]
         (lambda m, x: functional.max_pool2d(x, 2).relu(), ["relu", "max_pool2d"]),
         (lambda m, x: functional.relu6(functional.max_pool2d(x, 2)), ["hardtanh", "max_pool2d"]),
         (lambda m, x: functional.avg_pool2d(x, 2).relu(), ["avg_pool2d", "relu"]),
+        (lambda m, x: x.flatten(1).relu(), ["relu", "reshape"]),
+        (lambda m, x: functional.gelu(x.flatten(1), approximate="tanh"), ["gelu", "reshape"]),
+        (lambda m, x: x.flatten(1).clamp(-1, 0.5).tanh(), ["clamp", "tanh", "reshape"]),
+        (lambda m, x: x.view(1, 4, 36).relu().flatten(1), ["relu", "reshape"]),
+        (
+            lambda m, x: functional.max_pool2d(x, 2).flatten(1).relu(),
+            ["relu", "max_pool2d", "reshape"],
+        ),
+        (
+            lambda m, x: x.relu().view(2, 2, 6, 6).view(1, 2, 12, 6).tanh(),
+            ["relu", "tanh", "reshape"],
+        ),
     ],
 )
 def test_one_spelling(forward: Forward, expected: list[str] | None) -> None:
@@ -72,6 +84,27 @@ def test_what_is_removed_is_remembered() -> None:
     made = Canonicalize()(module)
     names = {n.name: origins(n) for n in made.graph.nodes if n.op == "call_function"}
     assert names == {"relu": ("relu", "clone"), "unsqueeze": ("unsqueeze", "view")}
+
+
+def test_a_function_moves_ahead_of_a_view_that_others_read() -> None:
+    def forward(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        flat = x.flatten(1)
+        return flat.tanh(), module.get_submodule("fc")(flat)
+
+    x = images(1, 4, 2, 3)
+    module = graph_of(Calls(forward, fc=nn.Linear(24, 5)), x)
+    before = module(x)
+    made = Canonicalize()(module)
+    torch.testing.assert_close(made(x), before)
+    assert sorted(calls(made)) == ["linear", "reshape", "reshape", "tanh"]
+    (tanh,) = made.graph.find_nodes(op="call_function", target=torch.ops.aten.tanh.default)
+    (moved,) = tanh.users
+    assert (origins(tanh), origins(moved)) == (("tanh",), ("view",))
+
+
+def test_a_function_stays_behind_a_view_of_what_no_operator_may_have() -> None:
+    module = graph_of(Calls(lambda m, x: x.view(1, 4, 6, 6).relu()), images(1, 4, 36))
+    assert calls(Canonicalize()(module)) == ["reshape", "relu"]
 
 
 def test_a_shared_view_is_kept_for_its_other_user() -> None:
