@@ -17,6 +17,7 @@ from intaglio.compiler.graph import (
     shape,
     single_user,
 )
+from intaglio.compiler.passes import spellings
 from intaglio.compiler.passes.fuse import CLAMPS, UNARY
 
 aten = torch.ops.aten
@@ -195,6 +196,7 @@ def _relu_after_pool(node: Node) -> None:
 
 
 RULES: dict[object, Callable[[Node], None]] = {
+    **spellings.RULES,
     **dict.fromkeys(CLAMPS | UNARY, _pointwise),
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.conv2d.padding: _named_padding,
