@@ -1,13 +1,13 @@
-"""What an accelerator can run of a model: every node mapped, folded or refused, with the way out.
+"""What an accelerator can run of a model: every node mapped, folded, on the host or refused.
 
 Scales come from a seeded image, so no calibration data and no outside tool are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -15,16 +15,15 @@ from torch.export import ExportedProgram
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.graph import operation, origins, user_line
 from intaglio.compiler.lower import lower
+from intaglio.compiler.partition import ALLOW_HOST, Partition, Supports, divide, partition
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.pipeline import batches, calibration_data, fuse
 from intaglio.compiler.precision import Precision
-from intaglio.compiler.workload import Op, Workload
+from intaglio.compiler.workload import Op
 from intaglio.errors import IntaglioError
 
-Status = Literal["mapped", "folded", "refused"]
-Supports = Callable[[Op, Workload], str | None]
-"""Why a design cannot run an operator, as one sentence `reason; way out`; None when it can."""
+Status = Literal["mapped", "folded", "host", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,8 @@ class Verdict:
     """What becomes of one captured node.
 
     `target` is the operator it is mapped to or folded into; `reason` and `way_out` are given when
-    it is refused.
+    it is refused or on the host, `macs` (multiply-accumulates) and `elements` (of its result) when
+    it is on the host, as what it costs there.
     """
 
     node: str
@@ -42,6 +42,14 @@ class Verdict:
     line: str
     reason: str = ""
     way_out: str = ""
+    macs: int = 0
+    elements: int = 0
+
+    def __str__(self) -> str:
+        place = f" ({self.line})" if self.line else ""
+        cost = f" on the host ({self.macs} macs, {self.elements} elements):"
+        sentence = "; ".join(filter(None, (self.reason, self.way_out)))
+        return f"{self.node}{place}:{cost if self.status == 'host' else ''} {sentence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +62,19 @@ class CheckReport:
     @property
     def refused(self) -> tuple[Verdict, ...]:
         """The nodes that cannot be mapped."""
-        return tuple(verdict for verdict in self.verdicts if verdict.status == "refused")
+        return self._with("refused")
+
+    @property
+    def hosted(self) -> tuple[Verdict, ...]:
+        """The nodes that stay on the host."""
+        return self._with("host")
+
+    def _with(self, status: Status) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.status == status)
 
     @property
     def ok(self) -> bool:
-        """Whether every node is mapped or folded."""
+        """Whether no node is refused."""
         return not self.refused
 
     def to_dict(self) -> dict[str, object]:
@@ -66,24 +82,29 @@ class CheckReport:
         return {
             "model": self.model,
             "ok": self.ok,
-            "refused": len(self.refused),
+            **{status: len(self._with(status)) for status in get_args(Status)},
             "nodes": [asdict(verdict) for verdict in self.verdicts],
         }
 
     def to_text(self) -> str:
-        """One aligned line for each node, the refusals in full below, and a closing count."""
+        """One aligned line for each node, the reasons in full below, and a closing count."""
         rows = [
             (verdict.status, verdict.node, verdict.operation, verdict.target)
             for verdict in self.verdicts
         ]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
-        for verdict in self.refused:
-            place = f" ({verdict.line})" if verdict.line else ""
-            lines.append(f"{verdict.node}{place}: {verdict.reason}; {verdict.way_out}")
-        count = f"{len(self.refused)} of {len(rows)} nodes refused"
-        lines.append(f"{self.model}: {count if self.refused else f'all {len(rows)} nodes mapped'}")
+        lines += map(str, (*self.hosted, *self.refused))
+        lines.append(f"{self.model}: {self._count()}")
         return "\n".join(lines) + "\n"
+
+    def _count(self) -> str:
+        total = len(self.verdicts)
+        if self.refused:
+            return f"{len(self.refused)} of {total} nodes refused"
+        if self.hosted:
+            return f"{len(self.hosted)} of {total} nodes on the host, all others mapped"
+        return f"all {total} nodes mapped"
 
 
 def check(
@@ -93,11 +114,13 @@ def check(
     precision: Precision | None = None,
     name: str | None = None,
     supports: Supports | None = None,
+    allow_host: bool = False,
     seed: int = 0,
 ) -> CheckReport:
     """What becomes of every node of `model`; a refusal does not stop the check.
 
-    `supports` may refuse operators that a design cannot run.  Raises CaptureError when there is no
+    `supports` may refuse operators that a design cannot run, as a sentence `reason; way out`; with
+    `allow_host` they stay on the host.  Raises CaptureError when there is no
     static graph to judge.
     """
     captured = capture(model, tuple(example_inputs))
@@ -109,7 +132,8 @@ def check(
     plan = fuse(captured)
     found = _inputs(captured)
     found.update(_refused_nodes(plan))
-    found.update(_operators(captured, plan, precision or Precision(), supports, seed))
+    made = _partition(captured, plan, precision or Precision(), supports, seed, found)
+    found.update(_operators(made, allow_host))
     judged += [(key, "output", "") for key in found if key not in {row[0] for row in judged}]
     verdicts = [_verdict(*row, found.get(row[0], UNREAD)) for row in judged]
     return CheckReport(name or type(model).__name__, tuple(verdicts))
@@ -121,14 +145,27 @@ class _Finding:
     target: str
     reason: str = ""
     way_out: str = ""
+    macs: int = 0
+    elements: int = 0
 
 
+_WORSE: dict[Status, int] = {"folded": 0, "mapped": 1, "host": 2, "refused": 3}
 UNREAD = _Finding("folded", "nothing reads it")
 Findings = dict[str, _Finding]
 
 
 def _verdict(node: str, operation: str, line: str, found: _Finding) -> Verdict:
-    return Verdict(node, operation, found.status, found.target, line, found.reason, found.way_out)
+    return Verdict(
+        node,
+        operation,
+        found.status,
+        found.target,
+        line,
+        found.reason,
+        found.way_out,
+        found.macs,
+        found.elements,
+    )
 
 
 def _together(nodes: Sequence[str], first: _Finding) -> Findings:
@@ -152,11 +189,15 @@ def _refused_nodes(plan: Plan) -> Findings:
     return found
 
 
-def _operators(
-    captured: Captured, plan: Plan, precision: Precision, supports: Supports | None, seed: int
-) -> Findings:
-    """The operators that lowering makes, and the groups that it or the design refuses."""
-    found: Findings = {}
+def _partition(
+    captured: Captured,
+    plan: Plan,
+    precision: Precision,
+    supports: Supports | None,
+    seed: int,
+    found: Findings,
+) -> Partition:
+    """The operators that lowering makes, divided; groups that it refuses are added to `found`."""
     left_out: list[Group] = []
 
     def refused(group: Group, error: IntaglioError) -> None:
@@ -167,14 +208,32 @@ def _operators(
     data = batches(captured, calibration_data(captured, None, seed))
     quantised = Quantize(plan, precision)(captured.module, data, refused=refused)
     workload = lower(quantised, plan.without(left_out), "check", refused)
-    for op in workload.ops:
-        sentence = supports(op, workload) if supports is not None else None
-        finding = _Finding("mapped", op.name) if sentence is None else _refusal(op.name, sentence)
-        found.update(_together(op.source.nodes, finding))
+    return partition(workload, ()) if supports is None else divide(workload, supports)
+
+
+def _operators(made: Partition, allow_host: bool) -> Findings:
+    """What becomes of every operator; of a node that became several, the worst is told."""
+    found: Findings = {}
+    for op in made.workload.ops:
+        finding, nodes = _operator(op, made, allow_host), op.source.nodes
+        if nodes[0] not in found or _WORSE[finding.status] > _WORSE[found[nodes[0]].status]:
+            found.update(_together(nodes, finding))
     return found
+
+
+def _operator(op: Op, made: Partition, allow_host: bool) -> _Finding:
+    """The finding of an operator: what the accelerator cannot run is on the host or refused."""
+    if allow_host and op in made.hosted:
+        macs, elements = made.workload.macs(op), made.workload.tensor(op.output).elements
+        return replace(
+            _refusal(op.name, made.reason(op)), status="host", macs=macs, elements=elements
+        )
+    if op.name in made.reasons:
+        return _refusal(op.name, f"{made.reason(op)}, {ALLOW_HOST}")
+    return _Finding("mapped", op.name)
 
 
 def _refusal(target: str, sentence: str) -> _Finding:
     """A refusal from a sentence `reason; way out`."""
-    reason, _, way_out = sentence.rpartition("; ")
+    reason, _, way_out = sentence.partition("; ")
     return _Finding("refused", target, reason, way_out)

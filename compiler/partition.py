@@ -6,15 +6,19 @@ and each accelerator segment is a workload of its own that is compiled and prove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from intaglio.compiler.workload import Op, Reshape, Workload, constants, inputs
 from intaglio.errors import IntaglioError
 
 Supports = Callable[[Op, Workload], str | None]
 """Why an accelerator cannot run an operator of a workload, as one sentence; None when it can."""
+ALLOW_HOST = "or add --allow-host to run it on the host"
+"""The last way out of a refusal of an operator that the host can run."""
+Side = Literal["accelerator", "host"]
 _HOST, _ACCELERATOR = 0, 1
 """Sides of a level: even levels run on the host, odd ones on the accelerator."""
 _FREE = -1
@@ -99,16 +103,33 @@ def partition(workload: Workload, hosted: Collection[str]) -> Partition:
     on the host the one segment is the workload itself.
     """
     if not hosted:
-        return Partition(workload, (AcceleratorSegment(workload),))
+        return assemble(workload, [("accelerator", workload.ops)])
     levels = _levels(workload, hosted)
-    segments: list[Segment] = []
+    groups: list[tuple[Side, tuple[Op, ...]]] = []
     for level in sorted(set(levels.values())):
         ops = tuple(op for op in workload.ops if levels[op.output] == level)
-        if level % 2 == _HOST:
+        groups.append(("host" if level % 2 == _HOST else "accelerator", ops))
+    return assemble(workload, groups)
+
+
+def assemble(
+    workload: Workload,
+    groups: Sequence[tuple[Side, tuple[Op, ...]]],
+    reasons: Mapping[str, str] | None = None,
+) -> Partition:
+    """The partition whose segments hold these operators, on these sides, in this order.
+
+    Raises IntaglioError as `Partition` does.
+    """
+    segments: list[Segment] = []
+    for index, (side, ops) in enumerate(groups):
+        if side == "host":
             segments.append(HostSegment(ops))
+        elif ops == workload.ops:
+            segments.append(AcceleratorSegment(workload))
         else:
-            segments.append(AcceleratorSegment(extract(workload, ops, f"_{len(segments)}")))
-    return Partition(workload, tuple(segments))
+            segments.append(AcceleratorSegment(extract(workload, ops, f"_{index}")))
+    return Partition(workload, tuple(segments), reasons or {})
 
 
 def _levels(workload: Workload, hosted: Collection[str]) -> dict[str, int]:
@@ -188,5 +209,5 @@ def _refused_together(
             reason = supports(op, segment.workload)
             if reason is None:
                 continue
-            causes = [reshapes[name] for name in inputs(op) if name in reshapes]
+            causes: list[Op] = [reshapes[name] for name in inputs(op) if name in reshapes]
             yield from ((cause.name, reason) for cause in causes or [op])

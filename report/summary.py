@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from intaglio.errors import ArtifactError
-from intaglio.sim.trace import LayerTrace, Trace
+from intaglio.sim.trace import HostTrace, LayerTrace, Trace
+from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.isa import decode
 from intaglio.templates.npu.program import Program
 
@@ -62,13 +63,28 @@ class LayerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRow:
+    """One operator on the host, and why it is there; its time is neither simulated nor measured."""
+
+    name: str
+    op: str
+    macs: int
+    elements: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """An artifact: design, layers, totals, and the verification when there was one."""
+    """An artifact: design, rows, totals, and the verification when there was one.
+
+    `rows` are the layers in order, with the operators on the host between them; the totals are of
+    the accelerator.
+    """
 
     name: str
     design: Mapping[str, int | float | str]
     memory_bytes: int
-    layers: tuple[LayerRow, ...]
+    rows: tuple[LayerRow | HostRow, ...]
     cycles_simulated: int
     utilisation: float
     verified: Verified | None
@@ -81,33 +97,49 @@ class Summary:
             "memory_bytes": self.memory_bytes,
             "cycles_simulated": self.cycles_simulated,
             "utilisation": round(self.utilisation, 6),
-            "layers": [_row_dict(row) for row in self.layers],
+            "layers": [_row_dict(row) for row in self.rows],
             "verified": None if self.verified is None else _verified_dict(self.verified),
         }
+
+    @property
+    def layers(self) -> tuple[LayerRow, ...]:
+        """The layers on the accelerator."""
+        return tuple(row for row in self.rows if isinstance(row, LayerRow))
+
+    @property
+    def hosted(self) -> tuple[HostRow, ...]:
+        """The operators on the host."""
+        return tuple(row for row in self.rows if isinstance(row, HostRow))
 
     def __str__(self) -> str:
         parameters = ", ".join(f"{key} {value}" for key, value in self.design.items())
         proof = str(self.verified) if self.verified else "not verified; run intaglio verify"
         heading = (f"{self.name}: {self.memory_bytes} bytes of memory", f"design: {parameters}")
-        return "\n".join([*heading, "", *self._table(), "", proof])
+        return "\n".join([*heading, "", *self._table(), "", *self._host_lines(), proof])
 
     def _table(self) -> list[str]:
-        width = max(len(row.name) for row in (*self.layers, self._total()))
+        total = self._total()
+        width = max(len(row.name) for row in (*self.rows, total))
+        kinds = max(8, *(len(row.op) for row in (*self.rows, total)))
         lines = [
-            f"{'layer':{width}s} {'op':8s} {'macs':>11s} {'instructions':>12s} {'simulated':>10s} "
-            f"{'RTL':>10s} {'use':>6s}"
+            f"{'layer':{width}s} {'op':{kinds}s} {'macs':>11s} {'instructions':>12s} "
+            f"{'simulated':>10s} {'RTL':>10s} {'use':>6s}"
         ]
-        for row in (*self.layers, self._total()):
-            measured = "-" if row.cycles_rtl is None else str(row.cycles_rtl)
-            lines.append(
-                f"{row.name:{width}s} {row.op:8s} {row.macs:11d} {row.instructions:12d} "
-                f"{row.cycles_simulated:10d} {measured:>10s} {row.utilisation:6.1%}"
-            )
-        return lines
+        return lines + [
+            f"{row.name:{width}s} {row.op:{kinds}s} {row.macs:11d} {_cells(row)}"
+            for row in (*self.rows, total)
+        ]
+
+    def _host_lines(self) -> list[str]:
+        if not self.hosted:
+            return []
+        lines = ["on the host, whose time is neither simulated nor measured:"]
+        lines += [f"  {row.elements} elements of {row.reason}" for row in self.hosted]
+        return [*lines, ""]
 
     def _total(self) -> LayerRow:
         return LayerRow(
-            "whole network",
+            "accelerator" if self.hosted else "whole network",
             "",
             sum(row.macs for row in self.layers),
             sum(row.instructions for row in self.layers),
@@ -117,19 +149,41 @@ class Summary:
         )
 
 
-def summarise(program: Program, trace: Trace, verified: Verified | None) -> Summary:
-    """One row a layer of `program`, from its simulation and what `verify` found, if it ran."""
-    owners = np.array([instruction.layer for instruction in decode(program.instructions)])
-    counts = np.bincount(owners, minlength=len(program.layers))
-    rows = tuple(_row(layer, int(counts[layer.index]), verified) for layer in trace.layers)
+def summarise(deployment: Deployment, trace: Trace, verified: Verified | None) -> Summary:
+    """One row a layer or host operator, from its simulation and what `verify` found, if it ran."""
+    counts = [count for program in deployment.programs for count in _instructions(program)]
+    reasons = {op.name: deployment.partition.reason(op) for op in deployment.partition.hosted}
+    rows = tuple(
+        HostRow(row.name, row.op, row.macs, row.elements, reasons[row.name])
+        if isinstance(row, HostTrace)
+        else _row(row, counts[row.index], verified)
+        for row in trace.rows
+    )
     return Summary(
-        program.workload_name,
-        program.design.to_dict(),
-        program.memory_bytes,
+        deployment.workload.name,
+        deployment.design.to_dict(),
+        deployment.memory_bytes,
         rows,
         trace.cycles,
         trace.utilisation,
         verified,
+    )
+
+
+def _instructions(program: Program) -> list[int]:
+    """How many instructions each layer has."""
+    owners = np.array([instruction.layer for instruction in decode(program.instructions)])
+    counts: list[int] = np.bincount(owners, minlength=len(program.layers)).tolist()
+    return counts
+
+
+def _cells(row: LayerRow | HostRow) -> str:
+    """The numbers of one row of the table; there are none for the host."""
+    if isinstance(row, HostRow):
+        return f"{'host':>12s} {'-':>10s} {'-':>10s} {'-':>6s}"
+    measured = "-" if row.cycles_rtl is None else str(row.cycles_rtl)
+    return (
+        f"{row.instructions:12d} {row.cycles_simulated:10d} {measured:>10s} {row.utilisation:6.1%}"
     )
 
 
@@ -146,16 +200,10 @@ def _row(layer: LayerTrace, instructions: int, verified: Verified | None) -> Lay
     )
 
 
-def _row_dict(row: LayerRow) -> dict[str, object]:
-    return {
-        "name": row.name,
-        "op": row.op,
-        "macs": row.macs,
-        "instructions": row.instructions,
-        "cycles_simulated": row.cycles_simulated,
-        "utilisation": round(row.utilisation, 6),
-        "cycles_rtl": row.cycles_rtl,
-    }
+def _row_dict(row: LayerRow | HostRow) -> dict[str, object]:
+    if isinstance(row, HostRow):
+        return {**asdict(row), "on": "host", "cycles_simulated": None, "cycles_rtl": None}
+    return {**asdict(row), "on": "accelerator", "utilisation": round(row.utilisation, 6)}
 
 
 def _verified_dict(verified: Verified) -> dict[str, object]:

@@ -21,6 +21,8 @@ class Location:
     expected, got         the element, when an element is wrong
     accumulator           the sum before requantisation, expected and got, where there is one
     waveform              path of the VCD file, and `window`, its first and last cycle
+    segment               of the network, when operators of it are on the host; its instructions
+                          are those of this segment
     """
 
     image: int
@@ -40,15 +42,17 @@ class Location:
     accumulator: tuple[int, int] | None = None
     waveform: str | None = None
     window: tuple[int, int] | None = None
+    segment: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
+        part = "" if self.segment is None else f"segment {self.segment}, "
         when = "" if self.cycle is None else f", cycle {self.cycle} after the start"
         lines = [
-            f"located in unit {self.unit} ({self.stage}), layer '{self.layer}', image "
+            f"located in unit {self.unit} ({self.stage}), {part}layer '{self.layer}', image "
             f"{self.image}{when}",
             f"  instruction {self.index} of {self.instructions}, {self.unit} instruction "
             f"{self.ordinal} of {self.siblings} in its layer:",

@@ -244,7 +244,7 @@ def simulate(program: Program) -> Trace:
         clock_mhz=program.design.clock_mhz,
         multipliers=program.design.multipliers,
         cycles=_cycles(timeline),
-        layers=_layers(program, run.plan, timeline),
+        rows=_layers(program, run.plan, timeline),
         units=_units(run, timeline),
         timeline=timeline,
     )

@@ -6,6 +6,7 @@ Every number here is simulated; nothing was measured.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from intaglio.templates.npu.isa import Unit
 
 _START = '{"traceEvents": ['
 """How the file of a timeline starts."""
+_HOST_TRACK = len(Unit)
+"""The timeline's track of the host, after those of the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,20 @@ class LayerTrace:
     def busiest(self) -> Unit:
         """The unit that held an instruction longest."""
         return max(Unit, key=lambda unit: self.busy[unit])
+
+
+@dataclass(frozen=True, slots=True)
+class HostTrace:
+    """One operator on the host: what it costs there.  Its time is not simulated.
+
+    macs        its multiply-accumulates
+    elements    how many elements it makes
+    """
+
+    name: str
+    op: str
+    macs: int
+    elements: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +97,38 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One run of a Program: cycles, layers, units and the timeline."""
+    """One inference on the accelerator: cycles, rows, units and the timeline.
+
+    `rows` are the layers in order, with the operators on the host between them; all else is of the
+    accelerator alone.
+    """
 
     name: str
     clock_mhz: float
     multipliers: int
     cycles: int
-    layers: tuple[LayerTrace, ...]
+    rows: tuple[LayerTrace | HostTrace, ...]
     units: tuple[UnitTrace, ...]
     timeline: Timeline
 
     @property
+    def layers(self) -> tuple[LayerTrace, ...]:
+        """The layers on the accelerator."""
+        return tuple(row for row in self.rows if isinstance(row, LayerTrace))
+
+    @property
+    def hosted(self) -> tuple[HostTrace, ...]:
+        """The operators on the host."""
+        return tuple(row for row in self.rows if isinstance(row, HostTrace))
+
+    @property
     def macs(self) -> int:
-        """Multiply-accumulates of the whole network."""
+        """Multiply-accumulates on the accelerator."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def utilisation(self) -> float:
-        """Multiply-accumulates / (cycles * multipliers) of the whole network."""
+        """Multiply-accumulates / (cycles * multipliers) on the accelerator."""
         return self.macs / (self.cycles * self.multipliers) if self.cycles else 0.0
 
     @property
@@ -126,7 +157,7 @@ class Trace:
             "utilisation": round(self.utilisation, 6),
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
-            "layers": [_layer_dict(layer) for layer in self.layers],
+            "layers": [_row_dict(row) for row in self.rows],
             "units": [_unit_dict(unit) for unit in self.units],
         }
 
@@ -137,24 +168,28 @@ class Trace:
         return (
             f"{self.name}: {self.cycles} cycles simulated, {self.milliseconds:.3f} ms at "
             f"{self.clock_mhz:g} MHz, utilisation {self.utilisation:.1%}, "
-            f"{self.bytes_read} bytes read, {self.bytes_written} written"
+            f"{self.bytes_read} bytes read, {self.bytes_written} written{self._beside()}"
+        )
+
+    def _beside(self) -> str:
+        """What the cycles leave out."""
+        if not self.hosted:
+            return ""
+        macs = sum(row.macs for row in self.hosted)
+        return (
+            f"\noperators on the host, whose time is not simulated: {len(self.hosted)}, {macs} macs"
         )
 
     def _layer_lines(self) -> list[str]:
-        width = max((len(layer.name) for layer in self.layers), default=0)
+        width = max((len(row.name) for row in self.rows), default=0)
         width = max(width, len("layer"))
+        kinds = max((len(row.op) for row in self.rows), default=0)
+        kinds = max(kinds, 8)
         lines = [
-            f"{'layer':{width}s} {'op':8s} {'cycles':>9s} {'macs':>11s} {'use':>6s} "
+            f"{'layer':{width}s} {'op':{kinds}s} {'cycles':>9s} {'macs':>11s} {'use':>6s} "
             f"{'read':>9s} {'written':>9s}  busiest"
         ]
-        for layer in self.layers:
-            busiest = layer.busiest.name.lower() if layer.cycles else "-"
-            lines.append(
-                f"{layer.name:{width}s} {layer.op:8s} {layer.cycles:9d} {layer.macs:11d} "
-                f"{layer.utilisation:6.1%} {layer.bytes_read:9d} {layer.bytes_written:9d}  "
-                f"{busiest}"
-            )
-        return lines
+        return lines + [f"{row.name:{width}s} {row.op:{kinds}s} {_cells(row)}" for row in self.rows]
 
     def _unit_lines(self) -> list[str]:
         lines = [
@@ -182,17 +217,18 @@ class Trace:
         write_whole(target, text)
 
     def _events(self) -> list[dict[str, object]]:
-        names = {layer.index: layer.name for layer in self.layers}
+        tracks = [*((int(unit), unit.name.lower()) for unit in Unit)]
+        if self.hosted:
+            tracks.append((_HOST_TRACK, "host"))
         events: list[dict[str, object]] = [
-            {
-                "name": "thread_name",
-                "ph": "M",
-                "pid": 0,
-                "tid": int(unit),
-                "args": {"name": unit.name.lower()},
-            }
-            for unit in Unit
+            {"name": "thread_name", "ph": "M", "pid": 0, "tid": track, "args": {"name": name}}
+            for track, name in tracks
         ]
+        return [*events, *self._spans(), *self._cuts()]
+
+    def _spans(self) -> Iterator[dict[str, object]]:
+        """One event an instruction."""
+        names = {layer.index: layer.name for layer in self.layers}
         line = self.timeline
         columns = (line.unit, line.layer, line.issued, line.retired)
         free = dict.fromkeys(range(len(Unit)), 0)
@@ -200,18 +236,32 @@ class Trace:
         for index, (unit, layer, issued, retired) in enumerate(rows):
             start = max(issued, free[unit])
             free[unit] = retired
-            events.append(
-                {
-                    "name": names[layer],
-                    "ph": "X",
-                    "pid": 0,
-                    "tid": unit,
-                    "ts": start / self.clock_mhz,
-                    "dur": (retired - start) / self.clock_mhz,
-                    "args": {"instruction": index, "issued": issued, "retired": retired},
-                }
-            )
-        return events
+            yield {
+                "name": names[layer],
+                "ph": "X",
+                "pid": 0,
+                "tid": unit,
+                "ts": start / self.clock_mhz,
+                "dur": (retired - start) / self.clock_mhz,
+                "args": {"instruction": index, "issued": issued, "retired": retired},
+            }
+
+    def _cuts(self) -> Iterator[dict[str, object]]:
+        """A mark without duration for every operator on the host, where the accelerator waits."""
+        cycle = 0
+        for row in self.rows:
+            if isinstance(row, LayerTrace):
+                cycle += row.cycles
+                continue
+            yield {
+                "name": row.name,
+                "ph": "i",
+                "s": "p",
+                "pid": 0,
+                "tid": _HOST_TRACK,
+                "ts": cycle / self.clock_mhz,
+                "args": {"op": row.op, "macs": row.macs, "time": "not simulated"},
+            }
 
 
 def _free(path: Path) -> Path:
@@ -239,11 +289,39 @@ def _is_timeline(path: Path) -> bool:
     return False
 
 
+def _cells(row: LayerTrace | HostTrace) -> str:
+    """The numbers of one row of the table; those of the host are not simulated."""
+    if isinstance(row, HostTrace):
+        return f"{'-':>9s} {row.macs:11d} {'-':>6s} {'-':>9s} {'-':>9s}  host"
+    busiest = row.busiest.name.lower() if row.cycles else "-"
+    return (
+        f"{row.cycles:9d} {row.macs:11d} {row.utilisation:6.1%} {row.bytes_read:9d} "
+        f"{row.bytes_written:9d}  {busiest}"
+    )
+
+
+def _row_dict(row: LayerTrace | HostTrace) -> dict[str, object]:
+    return _host_dict(row) if isinstance(row, HostTrace) else _layer_dict(row)
+
+
+def _host_dict(row: HostTrace) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "op": row.op,
+        "on": "host",
+        "cycles": None,
+        "macs": row.macs,
+        "utilisation": None,
+        "elements": row.elements,
+    }
+
+
 def _layer_dict(layer: LayerTrace) -> dict[str, object]:
     return {
         "index": layer.index,
         "name": layer.name,
         "op": layer.op,
+        "on": "accelerator",
         "cycles": layer.cycles,
         "macs": layer.macs,
         "utilisation": round(layer.utilisation, 6),

@@ -1,38 +1,38 @@
 """Proof by running: the RTL in Verilator against the integer reference, word for word.
 
-For every image the reference computes every activation tensor, the hardware runs the whole program
-from a memory in which every word it has to write starts as the complement of what it must become,
-and then every word of every tensor is compared, padding lanes included, and everything else in
-memory must be as it was.
+For every image the reference computes every activation tensor of the network once.  Each segment of
+the accelerator then runs whole, from a memory that holds the same values at its cuts and in which
+every word it has to write starts as the complement of what it must become; afterwards every word of
+every tensor is compared, padding lanes included, and everything else in memory must be as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler import reference
-from intaglio.compiler.workload import Workload
 from intaglio.errors import VerificationError
-from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel
+from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel, UnitCounters
 from intaglio.hw.verilator import Model, build
+from intaglio.sim import words
 from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
 from intaglio.sim.stimulus import stimulus
 from intaglio.sim.trace import Trace
-from intaglio.sim.verify_report import Difference, LayerCycles, VerifyReport
+from intaglio.sim.verify_report import LayerCycles, SegmentReport, VerifyReport
+from intaglio.templates.deployment import Deployment, Scheduled
 from intaglio.templates.npu.isa import Unit
-from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.program import Program
 
 Progress = Callable[[str, int, int], None]
 Values = Mapping[str, NDArray[np.int64]]
-Bytes = NDArray[np.uint8]
 
 MEMORY_BASE = 0x12_3456_7000
 """Where the memory lies, so that every bit of the address path is used; a multiple of 4 KiB."""
@@ -50,13 +50,12 @@ _ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is verified: a program for a workload, on the hardware to build.
+    """What is verified: a deployment, on the hardware to build.
 
     `stall_permille` adds random stalls on every channel: the same words, at other times.
     """
 
-    workload: Workload
-    program: Program
+    deployment: Deployment
     hardware: Model
     stall_permille: int = 0
 
@@ -71,7 +70,7 @@ def verify(
     diagnosis: Path | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Run `images` images through the RTL and compare every word of every tensor.
+    """Run `images` images through the RTL and compare every word of every tensor it makes.
 
     `data` holds real inputs by name, images along axis 0; without it integers are drawn from `seed`
     over the whole range of each input's type.  `cache` is the folder of built models.  With a
@@ -80,34 +79,21 @@ def verify(
     Raises UsageError when `data` do not fit, ToolError when the hardware cannot be built, and
     VerificationError when it stops, breaks a bus rule or writes outside its tensors.
     """
-    inputs = stimulus(bench.workload, images, data, seed)
+    inputs = stimulus(bench.deployment.workload, images, data, seed)
     if diagnosis is not None:
         (diagnosis / WAVEFORM).unlink(missing_ok=True)
     library = build(bench.hardware, cache=cache, progress=progress)
-    trace = simulate(bench.program)
-    memory = MemoryModel(
-        MEMORY_BASE,
-        -(-bench.program.memory_bytes // _PAGE) * _PAGE,
-        bench.program.design.memory_latency_cycles,
-        bench.stall_permille,
-    )
-    cause = _Cause(bench, memory, seed, inputs, trace.cycles, diagnosis, cache, progress)
-    outcomes = []
-    with NpuModel(library, memory, seed) as npu:
-        for image in range(images):
-            step = _Step(f"run image {image + 1} of {images} in RTL", trace.cycles, progress)
-            try:
-                outcomes.append(_run_image(bench, npu, _one(inputs, image), image, step))
-            except VerificationError as error:
-                where = cause.of(image)
-                if where is not None:
-                    error.add_note(str(where))
-                raise
-    report = _report(bench, seed, trace, outcomes)
-    if report.first is None:
-        return report
-    image = report.first.image
-    return replace(report, location=cause.of(image, outcomes[image].wrong_byte))
+    segments = [_Segment.of(bench, segment) for segment in bench.deployment.scheduled()]
+    cause = _Cause(bench, seed, inputs, diagnosis, cache, progress)
+    with ExitStack() as stack:
+        models = [
+            stack.enter_context(NpuModel(library, segment.memory, seed)) for segment in segments
+        ]
+        outcomes = [
+            _run_image(list(zip(segments, models, strict=True)), cause, image)
+            for image in range(images)
+        ]
+    return _located(_report(bench, seed, segments, outcomes), segments, outcomes, cause)
 
 
 def _one(inputs: Values, image: int) -> Values:
@@ -115,200 +101,147 @@ def _one(inputs: Values, image: int) -> Values:
 
 
 @dataclass(frozen=True, slots=True)
+class _Segment:
+    """A segment on the bench: its simulation, and the memory that its hardware runs in."""
+
+    scheduled: Scheduled
+    trace: Trace
+    memory: MemoryModel
+    max_cycles: int
+
+    @classmethod
+    def of(cls, bench: Bench, scheduled: Scheduled) -> _Segment:
+        """`scheduled`, with room for ten times the cycles that the simulator expects."""
+        program, trace = scheduled.program, simulate(scheduled.program)
+        memory = MemoryModel(
+            MEMORY_BASE,
+            -(-program.memory_bytes // _PAGE) * _PAGE,
+            program.design.memory_latency_cycles,
+            bench.stall_permille,
+        )
+        slowed = trace.cycles * 1000 // (1000 - min(bench.stall_permille, 999))
+        return cls(scheduled, trace, memory, 10 * slowed + 10 * WATCHDOG_CYCLES)
+
+
+@dataclass(frozen=True, slots=True)
 class _Cause:
     """Finds where a fault comes from, when there is a folder for the `diagnosis`."""
 
     bench: Bench
-    memory: MemoryModel
     seed: int
     inputs: Values
-    simulated: int
     diagnosis: Path | None
     cache: Path | None
     progress: Progress | None
 
-    def of(self, image: int, wrong_byte: int | None = None) -> Location | None:
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(next(iter(self.inputs.values())))
+
+    def values(self, image: int) -> Values:
+        """Every activation tensor of the network."""
+        return reference.run(self.bench.deployment.workload, _one(self.inputs, image))
+
+    def of(self, segment: _Segment, image: int, wrong_byte: int | None = None) -> Location | None:
         """The instruction at fault when `image` went wrong, as far as it can be found."""
         if self.diagnosis is None:
             return None
+        program, values = segment.scheduled.program, self.values(image)
+
+        def initial(image: int) -> words.Bytes:
+            expected = words.packed(program, self.values(image))
+            return words.initial(program, expected, segment.memory.bytes)
+
         job = Replay(
-            program=self.bench.program,
+            program=program,
             hardware=self.bench.hardware,
-            memory=self.memory,
+            memory=segment.memory,
             seed=self.seed,
             image=image,
-            inputs=_one(self.inputs, image),
-            initial=self._initial,
+            inputs={name: values[name] for name in program.inputs},
+            initial=initial,
             wrong_byte=wrong_byte,
-            max_cycles=_cycle_limit(self.bench, self.simulated),
+            max_cycles=segment.max_cycles,
             watchdog=WATCHDOG_CYCLES,
         )
-        return localise(job, self.diagnosis, cache=self.cache, progress=self.progress)
-
-    def _initial(self, image: int) -> Bytes:
-        expected = _expected(self.bench, _one(self.inputs, image))
-        return _initial_memory(self.bench.program, expected, self.memory.bytes)
+        found = localise(job, self.diagnosis, cache=self.cache, progress=self.progress)
+        if found is None or not self.bench.deployment.cut:
+            return found
+        return replace(found, segment=segment.scheduled.index)
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The progress of one image in cycles, of which the simulator expects `total`."""
+    """The progress of one image in cycles, of which the simulator expects `total`.
+
+    `before` of them belong to the segments that ran already, `own` to the present one.
+    """
 
     name: str
+    before: int
+    own: int
     total: int
     progress: Progress | None
 
     def __call__(self, cycles: int) -> None:
         if self.progress is not None:
-            self.progress(self.name, min(cycles, self.total), self.total)
+            self.progress(self.name, self.before + min(cycles, self.own), self.total)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One image: the job, words compared, words that differ, and the first difference.
-
-    `wrong_byte` is the address of a byte of the first tensor that differs.
-    """
+    """One segment's run of one image: what the hardware reported, and what memory held."""
 
     job: Job
-    words: int
-    mismatches: int
-    first: Difference | None
-    wrong_byte: int | None
+    found: words.Comparison
 
 
-def _run_image(bench: Bench, npu: NpuModel, inputs: Values, image: int, step: _Step) -> _Outcome:
+def _run_image(
+    segments: Sequence[tuple[_Segment, NpuModel]], cause: _Cause, image: int
+) -> list[_Outcome]:
+    """Every segment on the same values.
+
+    The note of a VerificationError names the segment of a cut network, and the cause if found.
+    """
+    name = f"run image {image + 1} of {cause.images} in RTL"
+    total, before = sum(segment.trace.cycles for segment, _ in segments), 0
+    values, outcomes = cause.values(image), []
+    for segment, npu in segments:
+        step = _Step(name, before, segment.trace.cycles, total, cause.progress)
+        try:
+            outcomes.append(_run_segment(segment, npu, values, image, step))
+        except VerificationError as error:
+            if cause.bench.deployment.cut:
+                error.add_note(f"in segment {segment.scheduled.index} of the network")
+            where = cause.of(segment, image)
+            if where is not None:
+                error.add_note(str(where))
+            raise
+        before += segment.trace.cycles
+    return outcomes
+
+
+def _run_segment(
+    segment: _Segment, npu: NpuModel, values: Values, image: int, step: _Step
+) -> _Outcome:
     step(0)
-    program = bench.program
-    expected = _expected(bench, inputs)
-    before = _initial_memory(program, expected, npu.memory.size)
+    workload, program = segment.scheduled.workload, segment.scheduled.program
+    expected = words.packed(program, values)
+    before = words.initial(program, expected, npu.memory.size)
     npu.memory[:] = before
     job = npu.run(
         program.program_address,
         program.count,
-        max_cycles=_cycle_limit(bench, step.total),
+        max_cycles=segment.max_cycles,
         watchdog=WATCHDOG_CYCLES,
         progress=step,
     )
     if job.error:
         raise VerificationError(_failure(program, job))
     after = npu.memory
-    _check_untouched(program, before, after, expected)
-    made = [layout for layout in _distinct(program) if layout.name not in program.inputs]
-    results = [
-        _compare(bench.workload, layout, expected[layout.name], after, image) for layout in made
-    ]
-    differences = [first for _, _, first in results if first is not None]
-    return _Outcome(
-        job,
-        words=sum(words for words, _, _ in results),
-        mismatches=sum(wrong for _, wrong, _ in results),
-        first=differences[0] if differences else None,
-        wrong_byte=_first_wrong_byte(made, expected, after),
-    )
-
-
-def _expected(bench: Bench, inputs: Values) -> dict[str, Bytes]:
-    """What memory must hold of every tensor after a run."""
-    values = reference.run(bench.workload, inputs)
-    return {layout.name: layout.pack(values[layout.name]) for layout in _distinct(bench.program)}
-
-
-def _first_wrong_byte(
-    layouts: Sequence[TensorLayout], expected: Mapping[str, Bytes], memory: Bytes
-) -> int | None:
-    for layout in layouts:
-        wrong = expected[layout.name] != memory[_span(layout)]
-        if wrong.any():
-            return layout.address + int(np.argmax(wrong))
-    return None
-
-
-def _cycle_limit(bench: Bench, simulated: int) -> int:
-    slowed = simulated * 1000 // (1000 - min(bench.stall_permille, 999))
-    return 10 * slowed + 10 * WATCHDOG_CYCLES
-
-
-def _distinct(program: Program) -> tuple[TensorLayout, ...]:
-    """The layouts in execution order, without those that share the memory of an earlier one."""
-    seen: dict[int, TensorLayout] = {}
-    for layout in program.tensors.values():
-        seen.setdefault(layout.address, layout)
-    return tuple(seen.values())
-
-
-def _span(layout: TensorLayout) -> slice:
-    return slice(layout.address, layout.address + layout.bytes)
-
-
-def _initial_memory(program: Program, expected: Mapping[str, Bytes], size: int) -> Bytes:
-    """Constants, instructions and inputs; outputs as the complement of what they must become."""
-    memory = np.zeros(size, np.uint8)
-    image = program.memory_image()
-    memory[: image.size] = image
-    for name, data in expected.items():
-        memory[_span(program.tensors[name])] = data if name in program.inputs else ~data
-    return memory
-
-
-def _check_untouched(
-    program: Program, before: Bytes, after: Bytes, expected: Mapping[str, Bytes]
-) -> None:
-    changed = before != after
-    for name in expected:
-        if name not in program.inputs:
-            changed[_span(program.tensors[name])] = False
-    if changed.any():
-        address = int(np.argmax(changed))
-        raise VerificationError(
-            f"the hardware wrote {int(changed.sum())} bytes outside the tensors it makes, the "
-            f"first in {_place(program, address)}"
-        )
-
-
-def _place(program: Program, address: int) -> str:
-    for name, region in program.regions.items():
-        if region.address <= address < region.end:
-            return f"byte {address - region.address} of region '{name}'"
-    return f"byte {address:#x}, which belongs to no region"
-
-
-def _compare(
-    workload: Workload, layout: TensorLayout, expected: Bytes, memory: Bytes, image: int
-) -> tuple[int, int, Difference | None]:
-    """Words compared, words that differ, and the first difference."""
-    got = memory[_span(layout)]
-    wrong = (expected != got).reshape(-1, layout.lanes).any(axis=1)
-    count = int(wrong.sum())
-    first = _locate(workload, layout, expected, got, image) if count else None
-    return layout.words, count, first
-
-
-def _locate(
-    workload: Workload, layout: TensorLayout, expected: Bytes, got: Bytes, image: int
-) -> Difference:
-    """The first difference in the order channel, row, column; padding only when nothing else is."""
-    maker = {op.output: op.name for op in workload.ops}
-    layer = maker.get(layout.name, layout.name)
-    wanted, found = layout.unpack(expected), layout.unpack(got)
-    if (wanted != found).any():
-        index = tuple(int(i) for i in np.argwhere(wanted != found)[0])
-        return Difference(
-            image, layer, layout.name, index[1], index[2:], int(wanted[index]), int(found[index])
-        )
-    offset = int(np.argmax(expected != got))
-    word, lane = divmod(offset, layout.lanes)
-    block, pixel = divmod(word, layout.plane_words)
-    return Difference(
-        image,
-        layer,
-        layout.name,
-        channel=block * layout.lanes + lane,
-        position=divmod(pixel, layout.map[2]),
-        expected=int(expected[offset]),
-        got=int(got[offset]),
-        padding=True,
-    )
+    words.check_untouched(program, before, after, expected)
+    return _Outcome(job, words.compare(workload, program, expected, after, image))
 
 
 def _failure(program: Program, job: Job) -> str:
@@ -338,23 +271,66 @@ def _waits(waiting: int) -> list[str]:
     return sentences
 
 
-def _report(bench: Bench, seed: int, trace: Trace, outcomes: list[_Outcome]) -> VerifyReport:
-    firsts = [outcome.first for outcome in outcomes if outcome.first is not None]
-    job = outcomes[0].job
+def _report(
+    bench: Bench, seed: int, segments: Sequence[_Segment], outcomes: Sequence[Sequence[_Outcome]]
+) -> VerifyReport:
+    jobs = [outcome.job for outcome in outcomes[0]]
+    parts = tuple(
+        _segment_report(segment, runs)
+        for segment, runs in zip(segments, zip(*outcomes, strict=True), strict=True)
+    )
     return VerifyReport(
-        name=bench.workload.name,
+        name=bench.deployment.workload.name,
         seed=seed,
         images=len(outcomes),
-        words_compared=sum(outcome.words for outcome in outcomes),
-        mismatches=sum(outcome.mismatches for outcome in outcomes),
-        first=firsts[0] if firsts else None,
-        cycles_by_image=tuple(outcome.job.cycles for outcome in outcomes),
-        cycles_simulated=trace.cycles,
-        layers=_layer_cycles(bench.program, job, trace),
-        units=job.units,
-        read_beats=job.read_beats,
-        write_beats=job.write_beats,
+        words_compared=sum(part.words_compared for part in parts),
+        mismatches=sum(part.mismatches for part in parts),
+        first=None,
+        cycles_by_image=tuple(sum(run.job.cycles for run in image) for image in outcomes),
+        cycles_simulated=sum(part.cycles_simulated for part in parts),
+        layers=tuple(
+            layer
+            for segment, job in zip(segments, jobs, strict=True)
+            for layer in _layer_cycles(segment.scheduled.program, job, segment.trace)
+        ),
+        units=tuple(map(_sum, zip(*(job.units for job in jobs), strict=True))),
+        read_beats=sum(job.read_beats for job in jobs),
+        write_beats=sum(job.write_beats for job in jobs),
+        segments=parts,
+        hosted=tuple(op.name for op in bench.deployment.partition.hosted),
     )
+
+
+def _segment_report(segment: _Segment, runs: Sequence[_Outcome]) -> SegmentReport:
+    return SegmentReport(
+        index=segment.scheduled.index,
+        words_compared=sum(run.found.words for run in runs),
+        mismatches=sum(run.found.mismatches for run in runs),
+        cycles_rtl=max(run.job.cycles for run in runs),
+        cycles_simulated=segment.trace.cycles,
+    )
+
+
+def _sum(same: tuple[UnitCounters, ...]) -> UnitCounters:
+    """The counters of one unit over all segments."""
+    return UnitCounters(*map(sum, zip(*map(astuple, same), strict=True)))
+
+
+def _located(
+    report: VerifyReport,
+    segments: Sequence[_Segment],
+    outcomes: Sequence[Sequence[_Outcome]],
+    cause: _Cause,
+) -> VerifyReport:
+    """`report` with the first difference, of the earliest image and segment, and its cause."""
+    for image, runs in enumerate(outcomes):
+        for segment, run in zip(segments, runs, strict=True):
+            if run.found.first is not None:
+                number = segment.scheduled.index if cause.bench.deployment.cut else None
+                first = replace(run.found.first, segment=number)
+                location = cause.of(segment, image, run.found.wrong_byte)
+                return replace(report, first=first, location=location)
+    return report
 
 
 def _layer_cycles(program: Program, job: Job, trace: Trace) -> tuple[LayerCycles, ...]:

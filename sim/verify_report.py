@@ -15,6 +15,7 @@ class Difference:
 
     `channel` and `position` are those of the tensor; a position is (y, x), or empty for a vector.
     In a lane beyond the last channel, where the layout pads, `padding` is set and 0 is expected.
+    `segment` is given when operators of the network are on the host.
     """
 
     image: int
@@ -25,12 +26,14 @@ class Difference:
     expected: int
     got: int
     padding: bool = False
+    segment: int | None = None
 
     def __str__(self) -> str:
+        part = "" if self.segment is None else f"segment {self.segment}, "
         where = f", position {self.position}" if self.position else ""
         kind = "padding of channel" if self.padding else "channel"
         return (
-            f"image {self.image}, layer '{self.layer}': tensor '{self.tensor}' {kind} "
+            f"image {self.image}, {part}layer '{self.layer}': tensor '{self.tensor}' {kind} "
             f"{self.channel}{where}: expected {self.expected}, got {self.got}"
         )
 
@@ -50,11 +53,27 @@ class LayerCycles:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentReport:
+    """One segment of the accelerator, `index` its place among all; `cycles_rtl` is the largest."""
+
+    index: int
+    words_compared: int
+    mismatches: int
+    cycles_rtl: int
+    cycles_simulated: int
+
+    def __str__(self) -> str:
+        verdict = "equal" if not self.mismatches else f"{self.mismatches} differ"
+        return f"segment {self.index}: {self.words_compared} words, {verdict}"
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """The result of `verify`; cycles are those of one image, by the hardware's own counter.
 
     `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.  `location` says
-    where the first difference comes from, when that was asked for and found.
+    where the first difference comes from, when that was asked for and found.  `hosted` names the
+    operators on the host, which the reference alone computes.
     """
 
     name: str
@@ -70,6 +89,8 @@ class VerifyReport:
     read_beats: int
     write_beats: int
     location: Location | None = None
+    segments: tuple[SegmentReport, ...] = ()
+    hosted: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -96,6 +117,8 @@ class VerifyReport:
             "cycles_rtl_by_image": list(self.cycles_by_image),
             "cycles_simulated": self.cycles_simulated,
             "layers": [self._layer_dict(layer) for layer in self.layers],
+            "segments": [asdict(segment) for segment in self.segments],
+            "host_operators": list(self.hosted),
             "units": {
                 unit.name.lower(): asdict(counters)
                 for unit, counters in zip(Unit, self.units, strict=True)
@@ -119,6 +142,12 @@ class VerifyReport:
             f"{self.name}: {self.words_compared} words of {self.images} image"
             f"{'s' if self.images > 1 else ''} compared, {verdict}"
         ]
+        if self.hosted:
+            lines += map(str, self.segments)
+            lines.append(
+                f"operators on the host, computed by the reference and not in RTL: "
+                f"{len(self.hosted)}"
+            )
         if self.first is not None:
             lines.append(f"first difference: {self.first}")
         if self.location is not None:
@@ -127,8 +156,14 @@ class VerifyReport:
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        total = LayerCycles("whole network", self.cycles_rtl, self.cycles_simulated)
-        rows = (*self.layers, total)
+        parts = [
+            LayerCycles(f"segment {part.index}", part.cycles_rtl, part.cycles_simulated)
+            for part in self.segments
+            if self.hosted
+        ]
+        name = "all segments" if self.hosted else "whole network"
+        total = LayerCycles(name, self.cycles_rtl, self.cycles_simulated)
+        rows = (*self.layers, *parts, total)
         width = max(len(row.name) for row in rows)
         heading = f"{'layer':{width}s} {'RTL measured':>13s} {'simulated':>13s} {'error':>7s}"
         return [heading] + [

@@ -1,8 +1,9 @@
 """`Artifact`: the folder that `compile` writes and every later verb reads.
 
-`artifact.json` names the schema, the tools and the SHA-256 of every file; beside it lie the
-workload, the program, `rtl/` and `images/`.  A folder is written aside and then renamed, so that
-there is a whole one or none.
+`artifact.json` names the schema, the tools, the segments in order and the SHA-256 of every file;
+beside it lie the workload, `rtl/`, and for each segment of the accelerator a folder with its
+program and `images/`.  A folder is written aside and then renamed, so that there is a whole one or
+none.
 """
 
 from __future__ import annotations
@@ -13,33 +14,30 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from intaglio.compiler.partition import HostSegment, Partition, Side, assemble
 from intaglio.compiler.serialise import FILES as WORKLOAD_FILES
 from intaglio.compiler.serialise import load_workload, save_workload
-from intaglio.compiler.workload import Workload
-from intaglio.errors import ArtifactError, UsageError, writing
-from intaglio.templates.npu.emit import TOP, emit
+from intaglio.compiler.workload import Op, Workload
+from intaglio.errors import ArtifactError, IntaglioError, UsageError, writing
+from intaglio.templates.deployment import Deployment
+from intaglio.templates.npu.emit import TOP, emit_hardware, emit_images
 from intaglio.templates.npu.program import FILES as PROGRAM_FILES
 from intaglio.templates.npu.program import Program, load_program, save_program
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "artifact.json"
 _SOURCES = "rtl/files.f"
-_NEEDED = (
-    *WORKLOAD_FILES.names,
-    *PROGRAM_FILES.names,
-    _SOURCES,
-    f"rtl/{TOP}.sv",
-    "images/memory.bin",
-    "images/memory.hex",
-    "images/memory_map.json",
-)
-"""The files without which there is no artifact; `rtl/files.f` names the others."""
+_NEEDED = (*WORKLOAD_FILES.names, _SOURCES, f"rtl/{TOP}.sv")
+"""The files without which there is no artifact; `rtl/files.f` names the others of `rtl/`."""
+_IMAGES = ("images/memory.bin", "images/memory.hex", "images/memory_map.json")
+_NEEDED_BY_SEGMENT = (*PROGRAM_FILES.names, *_IMAGES)
+"""The files without which there is no segment of the accelerator, in its own folder."""
 _LOCK = "intaglio.lock"
 """Marks a folder written aside, and is locked as long as its writer lives."""
 
@@ -49,19 +47,22 @@ class Artifact:
     """An opened artifact.
 
     directory   the folder
-    workload    what is computed
-    program     the program for its design
+    deployment  what is computed, and the program of each segment of the accelerator
     rtl_files   SystemVerilog sources in the order that tools read them
     top         the name of the top module
     info        what the writer noted: versions, seed, calibration
     """
 
     directory: Path
-    workload: Workload
-    program: Program
+    deployment: Deployment
     rtl_files: tuple[Path, ...]
     top: str
     info: Mapping[str, object]
+
+    @property
+    def workload(self) -> Workload:
+        """All of what is computed."""
+        return self.deployment.workload
 
     @classmethod
     def open(cls, directory: Path) -> Artifact:
@@ -71,20 +72,36 @@ class Artifact:
         version.
         """
         manifest = _manifest(directory)
-        files = manifest["files"]
-        _check_listed(directory, files, _NEEDED)
+        files, segments = manifest["files"], manifest["segments"]
+        _check_listed(directory, files, _needed(segments))
         for name, digest in files.items():
             _check_file(directory / name, digest)
         sources = _sources(directory / _SOURCES)
         _check_listed(directory, files, [f"rtl/{name}" for name in sources])
         return cls(
             directory,
-            load_workload(directory),
-            load_program(directory),
+            _load_deployment(directory, segments),
             tuple(directory / "rtl" / name for name in sources),
             TOP,
             MappingProxyType(manifest["info"]),
         )
+
+
+def _folder(index: int) -> str:
+    """Where segment `index` lies."""
+    return f"segments/{index}"
+
+
+def _needed(segments: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The files without which there is no artifact of these segments."""
+    yield from _NEEDED
+    for index in _accelerated(segments):
+        yield from (f"{_folder(index)}/{name}" for name in _NEEDED_BY_SEGMENT)
+
+
+def _accelerated(segments: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Which of the manifest's entries are segments of the accelerator."""
+    return [index for index, segment in enumerate(segments) if segment["on"] == "accelerator"]
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
@@ -92,23 +109,74 @@ def _manifest(directory: Path) -> dict[str, Any]:
     path = directory / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
-        schema, files, info = manifest["schema"], manifest["files"], manifest["info"]
+        if manifest["schema"] != SCHEMA:
+            raise ArtifactError(
+                f"{path}: schema {manifest['schema']} is not {SCHEMA}, the one this version reads; "
+                "compile the model again"
+            )
+        for key, kind in (("files", dict), ("info", dict), ("segments", list)):
+            if not isinstance(manifest[key], kind):
+                raise ArtifactError(f"{path}: is corrupt (no {key}); compile the model again")
+        _check_segments(manifest["segments"])
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be read ({error.strerror}); name a folder that compile wrote"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
-        ) from error
-    if schema != SCHEMA:
-        raise ArtifactError(
-            f"{path}: schema {schema} is not {SCHEMA}, the one this version reads; compile the "
-            "model again"
-        )
-    if not isinstance(files, dict) or not isinstance(info, dict):
-        raise ArtifactError(f"{path}: is corrupt (no list of files); compile the model again")
-    return {"files": files, "info": info}
+        raise _corrupt(path, error) from error
+    return dict(manifest)
+
+
+def _check_segments(segments: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError, KeyError or TypeError unless `segments` are entries of a manifest."""
+    for segment in segments:
+        if segment["on"] not in ("accelerator", "host"):
+            raise ValueError(f"a segment is on {segment['on']!r}")
+        names = [*segment["operators"], *segment.get("reasons", {}).values()]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a segment has an operator that is no text")
+
+
+def _corrupt(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: is corrupt ({type(error).__name__}: {error}); compile the model again"
+    )
+
+
+def _load_deployment(directory: Path, segments: Sequence[Mapping[str, Any]]) -> Deployment:
+    """The workload, cut as the manifest says, with its programs."""
+    workload = load_workload(directory)
+    try:
+        made = _cut(workload, segments)
+        folders = [directory / _folder(index) for index in _accelerated(segments)]
+        return Deployment(made, tuple(map(load_program, folders)))
+    except ArtifactError:
+        raise
+    except (KeyError, IntaglioError) as error:
+        raise _corrupt(directory / MANIFEST, error) from error
+
+
+def _cut(workload: Workload, segments: Sequence[Mapping[str, Any]]) -> Partition:
+    """The partition that the manifest's entries describe."""
+    ops = {op.name: op for op in workload.ops}
+    groups: list[tuple[Side, tuple[Op, ...]]] = [
+        (segment["on"], tuple(ops[name] for name in segment["operators"])) for segment in segments
+    ]
+    reasons = [segment["reasons"] for segment in segments if segment["on"] == "host"]
+    return assemble(workload, groups, {name: why for part in reasons for name, why in part.items()})
+
+
+def _entries(made: Partition) -> list[dict[str, object]]:
+    """The segments as JSON values."""
+    entries: list[dict[str, object]] = []
+    for segment in made.segments:
+        names = [op.name for op in segment.ops]
+        if isinstance(segment, HostSegment):
+            reasons = {op.name: made.reason(op) for op in segment.ops}
+            entries.append({"on": "host", "operators": names, "reasons": reasons})
+        else:
+            entries.append({"on": "accelerator", "operators": names})
+    return entries
 
 
 def _check_listed(directory: Path, files: Mapping[str, str], names: Iterable[str]) -> None:
@@ -164,8 +232,7 @@ def check_target(directory: Path, *, force: bool) -> None:
 
 def write(
     directory: Path,
-    workload: Workload,
-    program: Program,
+    deployment: Deployment,
     *,
     info: Mapping[str, object],
     force: bool = False,
@@ -178,7 +245,7 @@ def write(
     """
     check_target(directory, force=force)
     with writing(f"output '{directory}'"), _aside(directory) as aside:
-        _fill(aside / "new", workload, program, info)
+        _fill(aside / "new", deployment, info)
         check_target(directory, force=force)
         _exchange(aside / "new", directory, aside / "old")
     return Artifact.open(directory)
@@ -223,19 +290,27 @@ def _exchange(new: Path, directory: Path, old: Path) -> None:
         raise
 
 
-def _fill(folder: Path, workload: Workload, program: Program, info: Mapping[str, object]) -> None:
+def _fill(folder: Path, deployment: Deployment, info: Mapping[str, object]) -> None:
     """Write all files of an artifact into the new `folder`, the manifest last."""
     folder.mkdir()
-    save_workload(workload, folder)
-    save_program(program, folder)
-    emit(program, folder)
+    save_workload(deployment.workload, folder)
+    emit_hardware(deployment.design, folder)
+    for segment in deployment.scheduled():
+        _fill_segment(folder / _folder(segment.index), segment.program)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     manifest = {
         "schema": SCHEMA,
         "info": dict(info),
+        "segments": _entries(deployment.partition),
         "files": {
             name.as_posix(): hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in names
         },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _fill_segment(folder: Path, program: Program) -> None:
+    folder.mkdir(parents=True)
+    save_program(program, folder)
+    emit_images(program, folder)

@@ -21,7 +21,7 @@ def test_without_an_output_a_temporary_folder_is_made(
     artifact = intaglio.compile(module, inputs)
     assert artifact.directory.is_relative_to(tmp_path)
     assert artifact.directory.name == "Tiny"
-    assert intaglio.Artifact.open(artifact.directory).program.count == artifact.program.count
+    assert intaglio.Artifact.open(artifact.directory).workload.ops == artifact.workload.ops
 
 
 def test_an_artifact_says_how_it_was_made(tmp_path: Path) -> None:

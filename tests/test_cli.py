@@ -179,7 +179,7 @@ def test_a_design_that_cannot_hold_a_tile_is_refused(shell: Shell, tmp_path: Pat
     path = write_design(tmp_path, "rows = 64\ncols = 64\nweight_buffer_kib = 1\n")
     sentence = (
         "conv1: one tile needs 4864 bytes of the weight buffer, which holds 1024; raise "
-        "weight_buffer_kib to 8"
+        "weight_buffer_kib to 8, or add --allow-host to run it on the host"
     )
     line = ("compile", TINY, "--design", path, "-o", tmp_path / "out")
     assert shell.refusal(*line) == (1, sentence)
@@ -287,7 +287,7 @@ def test_an_interrupted_compile_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(artifacts, "emit", interrupted)
+    monkeypatch.setattr(artifacts, "emit_hardware", interrupted)
     line = ("compile", TINY, "-o", tmp_path / "out")
     assert shell.refusal(*line) == (130, "interrupted")
     assert list(tmp_path.iterdir()) == []
@@ -304,7 +304,7 @@ def test_a_folder_that_is_no_artifact_is_refused(shell: Shell, verb: str, tmp_pa
 
 @pytest.mark.parametrize("verb", ["simulate", "verify", "report"])
 def test_a_corrupt_artifact_is_refused(shell: Shell, verb: str, artifact: Path) -> None:
-    path = artifact / "program.safetensors"
+    path = artifact / "segments" / "0" / "program.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert shell.refusal(verb, artifact) == (
         1,

@@ -40,13 +40,13 @@ HELD = """
 import sys
 from intaglio import cli
 from intaglio.templates import artifact
-emit = artifact.emit
+emit = artifact.emit_hardware
 def held(*arguments):
     files = emit(*arguments)
     print("half-way", flush=True)
     sys.stdin.readline()
     return files
-artifact.emit = held
+artifact.emit_hardware = held
 sys.exit(cli.main(sys.argv[1:]))
 """
 """A command line that says when an artifact is half-written, and waits for a line to go on."""
@@ -132,7 +132,7 @@ def test_a_killed_compile_is_never_read_and_the_next_one_works(tmp_path: Path) -
     assert not output.exists()
     assert cli.main(["compile", TINY, "-o", str(output)]) == 0
     assert names(tmp_path) == ["out"]
-    assert artifacts.Artifact.open(output).program.workload_name == "tiny"
+    assert artifacts.Artifact.open(output).workload.name == "tiny"
 
 
 def test_a_killed_replacement_leaves_the_old_artifact(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_two_compiles_to_one_output(tmp_path: Path, force: bool) -> None:
             f"error: output '{output}' exists; name another one or add --force to replace it\n",
         )
     assert names(tmp_path) == ["out"]
-    assert artifacts.Artifact.open(output).program.workload_name == "tiny"
+    assert artifacts.Artifact.open(output).workload.name == "tiny"
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_a_write_that_fails_stops_compile(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(artifacts, "emit", full)
+    monkeypatch.setattr(artifacts, "emit_hardware", full)
     assert refusal(capsys, "compile", TINY, "-o", tmp_path / "out") == (
         f"error: cannot write output '{tmp_path}/out': No space left on device; make room there "
         "or name another place\n"

@@ -51,9 +51,11 @@ def check(
     design: NpuDesign | None = None,
     precision: Precision | None = None,
     name: str | None = None,
+    allow_host: bool = False,
 ) -> CheckReport:
     """Every node of `model` as mapped, folded or refused on `design` (the template's default).
 
+    With `allow_host`, what the design cannot run is on the host, with its reason and cost.
     `example_inputs` have batch 1.  Raises CaptureError when the model is not a static graph.
     """
     from intaglio.compiler import check as checker
@@ -67,6 +69,7 @@ def check(
         precision=precision,
         name=name,
         supports=lambda op, workload: family.supports(op, workload, chosen),
+        allow_host=allow_host,
     )
 
 
@@ -81,11 +84,14 @@ def compile(
     name: str | None = None,
     precision: Precision | None = None,
     seed: int = 0,
+    allow_host: bool = False,
     force: bool = False,
     progress: Callback = silent,
 ) -> Artifact:
     """Quantise `model`, map it onto `design` (the template's default) and write the artifact.
 
+    With `allow_host`, operators that the design cannot run stay on the host, in the same exact
+    integers, and the artifact holds a program for each segment between them.
     `calibration` maps input names to arrays with any number of images along axis 0; without it one
     normal image drawn from `seed` is used.  `output` is the folder to write, or a new temporary one
     that is the caller's to delete.  Raises UsageError when `output` exists and `force` is not set,
@@ -93,6 +99,7 @@ def compile(
     """
     from intaglio.compiler.pipeline import to_workload
     from intaglio.templates import artifact
+    from intaglio.templates.deployment import deploy
     from intaglio.templates.template import find_template
 
     if output is not None:
@@ -107,20 +114,21 @@ def compile(
         seed=seed,
         progress=progress,
     )
-    program = family.schedule(workload, design or family.design(None), progress)
+    chosen = design or family.design(None)
+    deployment = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
     info = _provenance(template, seed, calibration)
-    return artifact.write(folder, workload, program, info=info, force=force)
+    return artifact.write(folder, deployment, info=info, force=force)
 
 
 def simulate(artifact: Artifact | Path | str) -> Trace:
-    """Cycles, stalls and bytes of one inference, simulated.
+    """Cycles, stalls and bytes of one inference, simulated; the time of the host is not.
 
     Raises ArtifactError when the folder is missing, corrupt or of another version.
     """
-    from intaglio.sim import npu
+    from intaglio.sim import deployment
 
-    return npu.simulate(_opened(artifact).program)
+    return deployment.simulate(_opened(artifact).deployment)
 
 
 def verify(
@@ -134,6 +142,8 @@ def verify(
 ) -> VerifyReport:
     """Run the RTL in Verilator on `images` inputs and compare every word with the reference.
 
+    Operators on the host are the reference's own computation; each segment between them runs on
+    the reference's values at its cuts.
     `data` maps input names to real arrays with images along axis 0; without it integers over
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
     in the user's home.  Leaves the result in the artifact's folder; when a word differs, also a
@@ -147,9 +157,7 @@ def verify(
 
     opened = _opened(artifact)
     _check_room(opened.directory)
-    bench = proof.Bench(
-        opened.workload, opened.program, Model(opened.rtl_files, opened.top, DRIVER)
-    )
+    bench = proof.Bench(opened.deployment, Model(opened.rtl_files, opened.top, DRIVER))
     found = proof.verify(
         bench,
         images=images,
@@ -173,7 +181,7 @@ def summarise(artifact: Artifact | Path | str) -> Summary:
     opened = _opened(artifact)
     stored = opened.directory / VERIFIED
     verified = summary.load_verified(stored) if stored.exists() else None
-    return summary.summarise(opened.program, simulate(opened), verified)
+    return summary.summarise(opened.deployment, simulate(opened), verified)
 
 
 def explore(
@@ -197,6 +205,7 @@ def explore(
     from intaglio.search.spec import read_specification
     from intaglio.search.store import Store
     from intaglio.templates import artifact
+    from intaglio.templates.deployment import whole
     from intaglio.templates.npu.schedule import schedule
 
     spec, folder = read_specification(Path(specification)), Path(output)
@@ -209,7 +218,8 @@ def explore(
     program = schedule(workload, evaluate.design(found.chosen.point), progress)
     made = {"task": spec.task.name, "candidate": found.chosen.point.to_dict()}
     info = {**_provenance("npu", spec.budget.seed, None), "calibration_images": None, **made}
-    chosen = artifact.write(folder / CHOSEN, workload, program, info=info, force=True)
+    deployment = whole(workload, program)
+    chosen = artifact.write(folder / CHOSEN, deployment, info=info, force=True)
     data, images = spec.task.held_back().inputs, spec.verify_images
     proof = (
         verify(chosen, images=images, data=data, cache=cache, progress=progress) if images else None

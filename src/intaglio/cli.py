@@ -43,6 +43,9 @@ Template = Annotated[str, typer.Option(help="accelerator family")]
 Design = Annotated[Path | None, typer.Option(help="design parameters, a TOML file")]
 Bits = Annotated[str, typer.Option(metavar="W,A", help="bits of weights and activations")]
 Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
+AllowHost = Annotated[
+    bool, typer.Option("--allow-host", help="leave to the host what the design cannot run")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -65,12 +68,13 @@ def check(
     design: Design = None,
     bits: Bits = "8,8",
     trust: Trust = False,
+    allow_host: AllowHost = False,
     as_json: Json = False,
 ) -> int:
     """List what an accelerator can run of a model."""
     from intaglio import verbs
 
-    request = verbs.Request(model, template, design, bits, trust)
+    request = verbs.Request(model, template, design, bits, trust, allow_host)
     return verbs.show(verbs.check(request, quiet=as_json), as_json)
 
 
@@ -85,13 +89,14 @@ def compile(
         Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
     ] = None,
     trust: Trust = False,
+    allow_host: AllowHost = False,
     force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
     as_json: Json = False,
 ) -> int:
     """Write an artifact: workload, program, RTL, images."""
     from intaglio import verbs
 
-    request = verbs.Request(model, template, design, bits, trust)
+    request = verbs.Request(model, template, design, bits, trust, allow_host)
     outcome = verbs.compile(request, output, calibration=calibration, force=force, quiet=as_json)
     return verbs.show(outcome, as_json)
 

@@ -25,6 +25,7 @@ from intaglio.templates.template import find_template
 
 if TYPE_CHECKING:
     from intaglio.compiler.model import Model
+    from intaglio.templates.deployment import Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Request:
     design: Path | None
     bits: str
     trust: bool
+    allow_host: bool = False
 
     def load(self) -> Model:
         """The model and its example inputs."""
@@ -82,7 +84,7 @@ def show(outcome: Outcome, as_json: bool) -> int:
 
 
 def check(request: Request, *, quiet: bool) -> Outcome:
-    """Every node of a model as mapped, folded or refused; exit 1 when any is refused."""
+    """Every node of a model as mapped, folded, host or refused; exit 1 when any is refused."""
     design, precision = request.read_design(), request.precision()
     loaded = request.load()
     with bars(wanted=not quiet) as progress:
@@ -94,6 +96,7 @@ def check(request: Request, *, quiet: bool) -> Outcome:
             design=design,
             precision=precision,
             name=loaded.name,
+            allow_host=request.allow_host,
         )
     return Outcome(found.to_dict(), found.to_text().rstrip(), 0 if found.ok else 1)
 
@@ -115,23 +118,35 @@ def compile(
             output=output,
             name=loaded.name,
             precision=precision,
+            allow_host=request.allow_host,
             force=force,
             progress=progress,
         )
     source = str(calibration) if calibration else "one seeded normal image"
-    program = artifact.program
+    return _compiled(artifact.deployment, output, source)
+
+
+def _compiled(deployment: Deployment, output: Path, source: str) -> Outcome:
+    """What an artifact holds, calibrated on `source`."""
+    hosted = deployment.partition.hosted
+    layers = sum(len(program.layers) for program in deployment.programs)
+    instructions = sum(program.count for program in deployment.programs)
+    name, memory_bytes = deployment.workload.name, deployment.memory_bytes
     answer = {
         "artifact": str(output),
-        "name": program.workload_name,
-        "design": program.design.to_dict(),
+        "name": name,
+        "design": deployment.design.to_dict(),
         "calibration": source,
-        "layers": len(program.layers),
-        "instructions": program.count,
-        "memory_bytes": program.memory_bytes,
+        "segments": len(deployment.programs),
+        "layers": layers,
+        "instructions": instructions,
+        "memory_bytes": memory_bytes,
+        "host_operators": [op.name for op in hosted],
     }
+    beside = f", {len(hosted)} operators on the host" if hosted else ""
     text = (
-        f"{program.workload_name}: {len(program.layers)} layers in {program.count} instructions, "
-        f"{program.memory_bytes} bytes of memory, calibrated on {source}; written to {output}"
+        f"{name}: {layers} layers in {instructions} instructions, {memory_bytes} bytes of "
+        f"memory{beside}, calibrated on {source}; written to {output}"
     )
     return Outcome(answer, text)
 

@@ -37,28 +37,47 @@ def parameters(design: NpuDesign) -> dict[str, int]:
 
 
 def emit(program: Program, directory: Path) -> tuple[Path, ...]:
-    """Write `rtl/` and `images/` into `directory` and return every file, relative to it.
+    """Write `rtl/` and `images/` into `directory` and return every file, relative to it."""
+    files = emit_hardware(program.design, directory) + emit_images(program, directory)
+    return tuple(sorted(files))
+
+
+def emit_hardware(design: NpuDesign, directory: Path) -> tuple[Path, ...]:
+    """Write `rtl/` into `directory` and return every file, relative to it.
 
     `rtl/files.f` lists the sources in the order that tools read them, the top last; `rtl/npu.md`
     describes the hardware.
     """
-    rtl, images = directory / "rtl", directory / "images"
+    rtl = directory / "rtl"
     rtl.mkdir(parents=True)
-    images.mkdir()
     names = []
     for source in rtl_sources("npu"):
         (rtl / source.name).write_bytes(source.read_bytes())
         names.append(source.name)
         if source.stem == _CORE:
             core = source.read_text(encoding="utf-8")
-    (rtl / f"{TOP}.sv").write_text(render_top(core, program.design), encoding="utf-8")
+    (rtl / f"{TOP}.sv").write_text(render_top(core, design), encoding="utf-8")
     names.append(f"{TOP}.sv")
     (rtl / "files.f").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     document = manual("npu")
     (rtl / document.name).write_bytes(document.read_bytes())
-    _write_images(program, images)
-    written = [*rtl.iterdir(), *images.iterdir()]
-    return tuple(sorted(path.relative_to(directory) for path in written))
+    return tuple(sorted(path.relative_to(directory) for path in rtl.iterdir()))
+
+
+def emit_images(program: Program, directory: Path) -> tuple[Path, ...]:
+    """Write `images/` into `directory` and return every file, relative to it.
+
+    They hold what memory holds before a run, as bytes and for `$readmemh`, and where everything is.
+    """
+    folder = directory / "images"
+    folder.mkdir(parents=True)
+    image = program.memory_image()
+    (folder / "memory.bin").write_bytes(image.tobytes())
+    beats = hexadecimal(image, program.design.memory_bytes_per_cycle)
+    (folder / "memory.hex").write_text(beats, encoding="ascii")
+    text = json.dumps(_memory_map(program), indent=1) + "\n"
+    (folder / "memory_map.json").write_text(text, encoding="utf-8")
+    return tuple(sorted(path.relative_to(directory) for path in folder.iterdir()))
 
 
 def render_top(core: str, design: NpuDesign) -> str:
@@ -93,13 +112,9 @@ def _sized(ports: str, design: NpuDesign) -> str:
     return ports
 
 
-def _write_images(program: Program, folder: Path) -> None:
-    """What memory holds before a run, as bytes and for `$readmemh`, and where everything is."""
-    image = program.memory_image()
-    (folder / "memory.bin").write_bytes(image.tobytes())
-    beats = hexadecimal(image, program.design.memory_bytes_per_cycle)
-    (folder / "memory.hex").write_text(beats, encoding="ascii")
-    described = {
+def _memory_map(program: Program) -> dict[str, object]:
+    """Where in memory everything is, as JSON values."""
+    return {
         "memory_bytes": program.memory_bytes,
         "program": {
             "address": program.program_address,
@@ -111,8 +126,6 @@ def _write_images(program: Program, folder: Path) -> None:
         "inputs": [program.tensors[name].to_dict() for name in program.inputs],
         "outputs": [program.tensors[name].to_dict() for name in program.outputs],
     }
-    text = json.dumps(described, indent=1) + "\n"
-    (folder / "memory_map.json").write_text(text, encoding="utf-8")
 
 
 def hexadecimal(image: NDArray[np.uint8], beat_bytes: int) -> str:

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from intaglio.compiler.check import CheckReport, Verdict, check
-from intaglio.compiler.workload import MatMul, Op, Workload
+from intaglio.compiler.workload import MatMul, Op, Pool, Workload
 from tests.compiler.models import Calls, EveryOperator, Residual, images, line_of, seeded
 from tests.conftest import Golden
 
 
 class Mixed(nn.Module):
-    """Two refusals, an average without reciprocal, and layers around them."""
+    """A refusal, an average without reciprocal, and layers around them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Mixed(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.drop(functional.relu(self.conv(torch.sin(x))))
+        y = self.drop(functional.relu(self.conv(torch.cumsum(x, 1))))
         y = functional.avg_pool2d(y, (53, 59))
         scores: Tensor = self.fc(y.flatten(1) * 2)
         return scores
@@ -51,13 +51,13 @@ def test_every_refusal_is_listed() -> None:
     assert not report.ok
     assert statuses(report) == {
         "x": ("mapped", "x"),
-        "sin": ("refused", "sin"),
+        "cumsum": ("refused", "cumsum"),
         "conv2d": ("mapped", "conv"),
         "relu": ("folded", "conv"),
         "clone": ("folded", "conv"),
         "avg_pool2d": ("refused", "avg_pool2d"),
         "view": ("mapped", "reshape"),
-        "mul": ("refused", "mul"),
+        "mul": ("mapped", "mul"),
         "linear": ("mapped", "fc"),
     }
     pool = next(verdict for verdict in report.refused if verdict.node == "avg_pool2d")
@@ -129,17 +129,20 @@ def test_the_text_of_a_report(golden: Golden) -> None:
 def test_the_json_of_a_report() -> None:
     report = check(seeded(Mixed), (images(1, 1, 53, 59),))
     made = report.to_dict()
-    assert (made["model"], made["ok"], made["refused"]) == ("Mixed", False, 3)
+    assert (made["model"], made["ok"]) == ("Mixed", False)
+    assert [made[status] for status in ("mapped", "folded", "host", "refused")] == [5, 2, 0, 2]
     nodes = made["nodes"]
     assert isinstance(nodes, list)
     assert nodes[1] == {
-        "node": "sin",
-        "operation": "sin.default",
+        "node": "cumsum",
+        "operation": "cumsum.default",
         "status": "refused",
-        "target": "sin",
-        "line": line_of(Mixed.forward, "torch.sin"),
-        "reason": "sin has no integer form",
+        "target": "cumsum",
+        "line": line_of(Mixed.forward, "torch.cumsum"),
+        "reason": "cumsum has no integer form",
         "way_out": "replace it by supported layers, or run this part outside the model",
+        "macs": 0,
+        "elements": 0,
     }
 
 
@@ -152,7 +155,25 @@ def test_a_design_may_refuse_an_operator() -> None:
     report = check(seeded(Residual), (images(1, 3, 8, 8),), supports=supports)
     (refused,) = report.refused
     assert (refused.node, refused.target) == ("linear", "head")
-    assert (refused.reason, refused.way_out) == ("12 features are too many", "use fewer")
+    assert refused.reason == "12 features are too many"
+    assert refused.way_out == "use fewer, or add --allow-host to run it on the host"
+
+
+def test_what_a_design_refuses_may_stay_on_the_host(golden: Golden) -> None:
+    def supports(op: Op, workload: Workload) -> str | None:
+        return f"{op.name}: is refused; shrink it" if isinstance(op, MatMul | Pool) else None
+
+    report = check(
+        seeded(Residual), (images(1, 3, 8, 8),), supports=supports, allow_host=True, name="residual"
+    )
+    assert report.ok
+    hosted = {verdict.target: verdict for verdict in report.hosted}
+    head = hosted["head"]
+    assert (head.status, head.reason, head.way_out) == ("host", "head: is refused", "shrink it")
+    assert (head.macs, head.elements) == (12 * 5, 5)
+    counts = report.to_dict()
+    assert (counts["host"], counts["refused"]) == (len(report.hosted), 0)
+    golden("check_host.txt", report.to_text())
 
 
 def test_a_result_without_a_node_is_listed() -> None:
@@ -172,5 +193,5 @@ def test_what_nothing_reads_is_folded_away() -> None:
 
 
 def test_a_model_of_refusals_only() -> None:
-    report = check(Calls(lambda m, x: torch.sin(x)).eval(), (images(1, 4),))
+    report = check(Calls(lambda m, x: torch.cumsum(x, 1)).eval(), (images(1, 4),))
     assert [verdict.status for verdict in report.verdicts] == ["mapped", "refused"]

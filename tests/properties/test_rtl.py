@@ -19,6 +19,7 @@ from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
 from intaglio.sim.verify import Bench, verify
+from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
@@ -67,7 +68,7 @@ def test_drawn_networks(
     except DesignError:
         assume(False)
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
-    bench = Bench(workload, program, hardware)
+    bench = Bench(whole(workload, program), hardware)
     report = verify(bench, seed=seed, cache=model_cache)
     assert report.passed, report.first
     error = report.cycles_simulated / report.cycles_rtl - 1

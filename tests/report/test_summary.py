@@ -39,7 +39,7 @@ def test_differences_are_counted_in_words() -> None:
 
 def test_without_verification_there_is_no_measured_number() -> None:
     rows = tuple(dataclasses.replace(row, cycles_rtl=None) for row in ROWS)
-    unverified = dataclasses.replace(SUMMARY, layers=rows, verified=None)
+    unverified = dataclasses.replace(SUMMARY, rows=rows, verified=None)
     lines = str(unverified).splitlines()
     assert lines[-1] == "not verified; run intaglio verify"
     assert all(line.split()[-2] == "-" for line in lines[4:7])

@@ -39,7 +39,7 @@ def test_a_search_ends_in_proven_rtl(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert answer["chosen"]["metrics"]["latency_us"] <= 20
     artifact = Artifact.open(folder / "chosen")
     assert artifact.info["candidate"] == answer["chosen"]["point"]
-    program = artifact.program
+    (program,) = artifact.deployment.programs
     assert program.design.rows == answer["chosen"]["point"]["design.rows"]
     kinds = {name: metric["kind"] for name, metric in answer["metrics"].items()}
     assert (kinds["accuracy"], kinds["cycles"], kinds["area_kge"]) == (

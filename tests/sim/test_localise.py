@@ -24,6 +24,7 @@ from intaglio.sim.localise import WAVEFORM
 from intaglio.sim.location import Location
 from intaglio.sim.verify import Bench, verify
 from intaglio.sim.verify_report import VerifyReport
+from intaglio.templates.deployment import whole
 from intaglio.templates.npu.isa import Instruction, decode, encode
 from intaglio.templates.npu.program import Program
 from tests.sim import handmade
@@ -187,7 +188,7 @@ def run(
         monkeypatch.setattr(proof, "WATCHDOG_CYCLES", number)
         hardware = Model(sources, "npu_top", DRIVER, SIZES)
         made = program or handmade.program()
-        bench = Bench(handmade.workload(), made, hardware, stall_permille)
+        bench = Bench(whole(handmade.workload(), made), hardware, stall_permille)
         return verify(bench, images=2, seed=1, cache=model_cache, diagnosis=tmp_path)
 
     return verify_with

@@ -19,6 +19,7 @@ from intaglio.hw.verilator import Model
 from intaglio.sim import isa
 from intaglio.sim.npu import simulate
 from intaglio.sim.verify import Bench, verify
+from intaglio.templates.deployment import whole
 from intaglio.templates.npu.isa import Instruction, decode, encode
 from intaglio.templates.npu.program import Program
 from tests.sim import handmade
@@ -39,7 +40,7 @@ SIZES = (
 
 def _bench(program: Program | None = None, sources: tuple[Path, ...] | None = None) -> Bench:
     hardware = Model(sources or rtl_sources("npu"), "npu_top", DRIVER, SIZES)
-    return Bench(handmade.workload(), program or handmade.program(), hardware)
+    return Bench(whole(handmade.workload(), program or handmade.program()), hardware)
 
 
 def _with_fields(index: int, **fields: int) -> Program:

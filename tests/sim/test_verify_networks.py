@@ -15,6 +15,7 @@ from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
 from intaglio.sim.verify import Bench, verify
+from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
@@ -40,7 +41,7 @@ DESIGNS = (SMALL, WIDE)
 
 def _bench(workload: Workload, design: NpuDesign) -> Bench:
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(design).items()))
-    return Bench(workload, schedule(workload, design), hardware)
+    return Bench(whole(workload, schedule(workload, design)), hardware)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)

@@ -9,60 +9,58 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intaglio.compiler.workload import Workload
 from intaglio.errors import ArtifactError, OutputError, UsageError
 from intaglio.templates import artifact
 from intaglio.templates.artifact import MANIFEST, Artifact
-from intaglio.templates.npu.program import Program, to_dict
+from intaglio.templates.deployment import Deployment, whole
+from intaglio.templates.npu.program import to_dict
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
 from tests.templates.npu.networks import SMALL
 
-
-@pytest.fixture(scope="module")
-def workload() -> Workload:
-    return every_operator()
+FIRST = "segments/0"
+EMPTY = '{"schema": 2, "files": {}, "info": {}, "segments": '
 
 
 @pytest.fixture(scope="module")
-def program(workload: Workload) -> Program:
-    return schedule(workload, SMALL)
+def deployment() -> Deployment:
+    workload = every_operator()
+    return whole(workload, schedule(workload, SMALL))
 
 
-def test_an_artifact_is_what_was_written(
-    workload: Workload, program: Program, tmp_path: Path
-) -> None:
+def test_an_artifact_is_what_was_written(deployment: Deployment, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "out"
-    artifact.write(folder, workload, program, info={"seed": 3})
+    artifact.write(folder, deployment, info={"seed": 3})
     opened = Artifact.open(folder)
-    assert to_dict(opened.program) == to_dict(program)
-    assert np.array_equal(opened.program.image, program.image)
-    assert opened.workload.ops == workload.ops
+    (program,) = deployment.programs
+    (read,) = opened.deployment.programs
+    assert to_dict(read) == to_dict(program)
+    assert np.array_equal(read.image, program.image)
+    assert opened.workload.ops == deployment.workload.ops
+    assert not opened.deployment.cut
     assert dict(opened.info) == {"seed": 3}
     assert opened.rtl_files[-1] == folder / "rtl" / f"{opened.top}.sv"
     assert all(path.is_file() for path in opened.rtl_files)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
 
 
-def test_an_existing_folder_is_not_replaced(
-    workload: Workload, program: Program, tmp_path: Path
-) -> None:
-    artifact.write(tmp_path / "out", workload, program, info={})
+def test_an_existing_folder_is_not_replaced(deployment: Deployment, tmp_path: Path) -> None:
+    artifact.write(tmp_path / "out", deployment, info={})
     with pytest.raises(UsageError) as caught:
-        artifact.write(tmp_path / "out", workload, program, info={})
+        artifact.write(tmp_path / "out", deployment, info={})
     assert str(caught.value) == (
         f"output '{tmp_path / 'out'}' exists; name another one or add --force to replace it"
     )
-    artifact.write(tmp_path / "out", workload, program, info={"seed": 9}, force=True)
+    artifact.write(tmp_path / "out", deployment, info={"seed": 9}, force=True)
     assert Artifact.open(tmp_path / "out").info["seed"] == 9
 
 
 def test_a_folder_that_is_no_artifact_is_never_replaced(
-    workload: Workload, program: Program, tmp_path: Path
+    deployment: Deployment, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(UsageError) as caught:
-        artifact.write(tmp_path / "photos", workload, program, info={}, force=True)
+        artifact.write(tmp_path / "photos", deployment, info={}, force=True)
     assert str(caught.value) == (
         f"output '{tmp_path / 'photos'}' exists and is no artifact, so it is not replaced; name "
         "another one"
@@ -73,34 +71,33 @@ class Stop(BaseException):
     """Stands for an interrupt."""
 
 
-@pytest.mark.parametrize("where", ["emit", "save_program"])
+@pytest.mark.parametrize("where", ["emit_hardware", "save_program"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_nothing_half_written_is_left(
-    workload: Workload,
-    program: Program,
+    deployment: Deployment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
     existing: bool,
 ) -> None:
     if existing:
-        artifact.write(tmp_path / "out", workload, program, info={"seed": 1})
+        artifact.write(tmp_path / "out", deployment, info={"seed": 1})
 
     def stop(*_: object) -> None:
         raise Stop
 
     monkeypatch.setattr(artifact, where, stop)
     with pytest.raises(Stop):
-        artifact.write(tmp_path / "out", workload, program, info={}, force=True)
+        artifact.write(tmp_path / "out", deployment, info={}, force=True)
     assert [path.name for path in tmp_path.iterdir()] == (["out"] if existing else [])
     if existing:
         assert Artifact.open(tmp_path / "out").info["seed"] == 1
 
 
 def test_the_old_artifact_returns_when_the_new_one_cannot_be_moved(
-    workload: Workload, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact.write(tmp_path / "out", workload, program, info={"seed": 1})
+    artifact.write(tmp_path / "out", deployment, info={"seed": 1})
     rename = Path.rename
 
     def fail(self: Path, target: Path) -> Path:
@@ -110,7 +107,7 @@ def test_the_old_artifact_returns_when_the_new_one_cannot_be_moved(
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OutputError) as caught:
-        artifact.write(tmp_path / "out", workload, program, info={}, force=True)
+        artifact.write(tmp_path / "out", deployment, info={}, force=True)
     assert str(caught.value) == (
         f"cannot write output '{tmp_path}/out': OSError; make room there or name another place"
     )
@@ -119,13 +116,16 @@ def test_the_old_artifact_returns_when_the_new_one_cannot_be_moved(
 
 @pytest.mark.parametrize(
     "name",
-    ["workload.json", "program.safetensors", "rtl/npu_top.sv", "images/memory.bin"],
+    [
+        "workload.json",
+        f"{FIRST}/program.safetensors",
+        "rtl/npu_top.sv",
+        f"{FIRST}/images/memory.bin",
+    ],
 )
-def test_a_changed_file_is_named(
-    workload: Workload, program: Program, tmp_path: Path, name: str
-) -> None:
+def test_a_changed_file_is_named(deployment: Deployment, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "out"
-    artifact.write(folder, workload, program, info={})
+    artifact.write(folder, deployment, info={})
     raw = bytearray((folder / name).read_bytes())
     raw[len(raw) // 2] ^= 1
     (folder / name).write_bytes(bytes(raw))
@@ -136,15 +136,15 @@ def test_a_changed_file_is_named(
     )
 
 
-def test_a_missing_file_is_named(workload: Workload, program: Program, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(deployment: Deployment, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    artifact.write(folder, workload, program, info={})
-    (folder / "program.json").unlink()
+    artifact.write(folder, deployment, info={})
+    (folder / FIRST / "program.json").unlink()
     with pytest.raises(ArtifactError) as caught:
         Artifact.open(folder)
     assert str(caught.value) == (
-        f"{folder / 'program.json'}: cannot be read (No such file or directory); compile the model "
-        "again"
+        f"{folder / FIRST / 'program.json'}: cannot be read (No such file or directory); compile "
+        "the model again"
     )
 
 
@@ -164,15 +164,15 @@ def _relist(folder: Path, drop: str | None = None) -> None:
     ("drop", "named"),
     [
         ("*", "workload.json"),
-        ("program.json", "program.json"),
+        (f"{FIRST}/program.json", f"{FIRST}/program.json"),
         ("rtl/npu_lane.sv", "rtl/npu_lane.sv"),
-        ("images/memory.bin", "images/memory.bin"),
+        (f"{FIRST}/images/memory.bin", f"{FIRST}/images/memory.bin"),
     ],
 )
 def test_a_file_without_a_hash_is_named(
-    workload: Workload, program: Program, tmp_path: Path, drop: str, named: str
+    deployment: Deployment, tmp_path: Path, drop: str, named: str
 ) -> None:
-    artifact.write(tmp_path / "out", workload, program, info={})
+    artifact.write(tmp_path / "out", deployment, info={})
     _relist(tmp_path / "out", drop)
     with pytest.raises(ArtifactError) as caught:
         Artifact.open(tmp_path / "out")
@@ -182,10 +182,8 @@ def test_a_file_without_a_hash_is_named(
     )
 
 
-def test_a_list_of_sources_that_is_no_text(
-    workload: Workload, program: Program, tmp_path: Path
-) -> None:
-    artifact.write(tmp_path / "out", workload, program, info={})
+def test_a_list_of_sources_that_is_no_text(deployment: Deployment, tmp_path: Path) -> None:
+    artifact.write(tmp_path / "out", deployment, info={})
     (tmp_path / "out" / "rtl" / "files.f").write_bytes(b"\xff\xfe\x00")
     _relist(tmp_path / "out")
     with pytest.raises(ArtifactError) as caught:
@@ -209,13 +207,17 @@ def test_a_folder_without_an_artifact(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{", "is corrupt (JSONDecodeError: Expecting property name enclosed in double quotes: "),
-        ('{"schema": 1}', "is corrupt (KeyError: 'files')"),
+        ('{"schema": 2}', "is corrupt (KeyError: 'files')"),
         ("[]", "is corrupt (TypeError: "),
-        ('{"schema": 1, "files": [], "info": {}}', "is corrupt (no list of files)"),
+        ('{"schema": 2, "files": [], "info": {}}', "is corrupt (no files)"),
+        ('{"schema": 2, "files": {}, "info": {}, "segments": {}}', "is corrupt (no segments)"),
+        (f'{EMPTY}[{{"on": "moon"}}]}}', "is corrupt (ValueError: a segment is on 'moon')"),
+        (f'{EMPTY}[{{"on": "host"}}]}}', "is corrupt (KeyError: 'operators')"),
         (
-            '{"schema": 2, "files": {}, "info": {}}',
-            "schema 2 is not 1, the one this version reads",
+            f'{EMPTY}[{{"on": "host", "operators": [1]}}]}}',
+            "is corrupt (TypeError: a segment has an operator that is no text)",
         ),
+        ('{"schema": 1, "files": {}}', "schema 1 is not 2, the one this version reads"),
     ],
 )
 def test_a_bad_manifest(tmp_path: Path, text: str, reason: str) -> None:
@@ -226,11 +228,9 @@ def test_a_bad_manifest(tmp_path: Path, text: str, reason: str) -> None:
     assert str(caught.value).endswith("; compile the model again")
 
 
-def test_the_manifest_names_every_file(
-    workload: Workload, program: Program, tmp_path: Path
-) -> None:
+def test_the_manifest_names_every_file(deployment: Deployment, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    artifact.write(folder, workload, program, info={})
+    artifact.write(folder, deployment, info={})
     named = json.loads((folder / MANIFEST).read_text())["files"]
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert set(named) == present - {MANIFEST}

@@ -1,0 +1,75 @@
+"""A deployment in time: the traces of its segments, one after another, and the host between them.
+
+The cycles are the accelerator's alone; how long the host takes is not simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
+
+import numpy as np
+
+from intaglio.compiler.partition import HostSegment
+from intaglio.compiler.workload import Op, Workload
+from intaglio.sim import npu
+from intaglio.sim.trace import HostTrace, LayerTrace, Timeline, Trace, UnitTrace
+from intaglio.templates.deployment import Deployment
+
+
+def simulate(deployment: Deployment) -> Trace:
+    """Cycles of one inference: a Trace of all segments.
+
+    Raises VerificationError when the units wait for each other for ever.
+    """
+    return join(deployment, [npu.simulate(program) for program in deployment.programs])
+
+
+def join(deployment: Deployment, traces: Sequence[Trace]) -> Trace:
+    """One trace of `deployment` from those of its programs, which run one after another."""
+    return replace(
+        traces[0],
+        name=deployment.workload.name,
+        cycles=sum(trace.cycles for trace in traces),
+        rows=tuple(_rows(deployment, traces)),
+        units=tuple(map(_sum, zip(*(trace.units for trace in traces), strict=True))),
+        timeline=_timeline(traces),
+    )
+
+
+def host_row(workload: Workload, op: Op) -> HostTrace:
+    """What `op` of `workload` costs on the host."""
+    elements = workload.tensor(op.output).elements
+    return HostTrace(op.name, type(op).__name__, workload.macs(op), elements)
+
+
+def _rows(deployment: Deployment, traces: Sequence[Trace]) -> Iterator[LayerTrace | HostTrace]:
+    """The layers, numbered through, and the operators on the host, in execution order."""
+    remaining, index = iter(traces), 0
+    for segment in deployment.segments():
+        if isinstance(segment, HostSegment):
+            yield from (host_row(deployment.workload, op) for op in segment.ops)
+            continue
+        for layer in next(remaining).layers:
+            yield replace(layer, index=index)
+            index += 1
+
+
+def _sum(same: tuple[UnitTrace, ...]) -> UnitTrace:
+    """The counters of one unit over all segments."""
+    _, *counters = zip(*map(astuple, same), strict=True)
+    return UnitTrace(same[0].unit, *map(sum, counters))
+
+
+def _timeline(traces: Sequence[Trace]) -> Timeline:
+    """The instructions of all segments, each after the end of the segment before."""
+    cycles = np.cumsum([0, *(trace.cycles for trace in traces)])
+    layers = np.cumsum([0, *(len(trace.layers) for trace in traces)])
+    lines = [trace.timeline for trace in traces]
+    moved = list(zip(lines, cycles.tolist(), layers.tolist(), strict=False))
+    return Timeline(
+        unit=np.concatenate([line.unit for line in lines]),
+        layer=np.concatenate([line.layer + first for line, _, first in moved]),
+        issued=np.concatenate([line.issued + start for line, start, _ in moved]),
+        retired=np.concatenate([line.retired + start for line, start, _ in moved]),
+    )

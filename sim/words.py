@@ -1,0 +1,142 @@
+"""Memory before and after a run: what it must hold, and every word of it that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler.workload import Workload
+from intaglio.errors import VerificationError
+from intaglio.sim.verify_report import Difference
+from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.program import Program
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Words compared after a run, words that differ, and the first difference.
+
+    `wrong_byte` is the address of a byte of the first tensor that differs.
+    """
+
+    words: int
+    mismatches: int
+    first: Difference | None
+    wrong_byte: int | None
+
+
+def packed(program: Program, values: Mapping[str, NDArray[np.int64]]) -> dict[str, Bytes]:
+    """What memory must hold of every tensor of `program` after a run, from the values of all."""
+    return {layout.name: layout.pack(values[layout.name]) for layout in _distinct(program)}
+
+
+def initial(program: Program, expected: Mapping[str, Bytes], size: int) -> Bytes:
+    """Constants, instructions and inputs; outputs as the complement of what they must become."""
+    memory = np.zeros(size, np.uint8)
+    image = program.memory_image()
+    memory[: image.size] = image
+    for name, data in expected.items():
+        memory[_span(program.tensors[name])] = data if name in program.inputs else ~data
+    return memory
+
+
+def check_untouched(
+    program: Program, before: Bytes, after: Bytes, expected: Mapping[str, Bytes]
+) -> None:
+    """Raises VerificationError when memory changed outside the tensors that `program` makes."""
+    changed = before != after
+    for name in expected:
+        if name not in program.inputs:
+            changed[_span(program.tensors[name])] = False
+    if changed.any():
+        address = int(np.argmax(changed))
+        raise VerificationError(
+            f"the hardware wrote {int(changed.sum())} bytes outside the tensors it makes, the "
+            f"first in {_place(program, address)}"
+        )
+
+
+def compare(
+    workload: Workload, program: Program, expected: Mapping[str, Bytes], memory: Bytes, image: int
+) -> Comparison:
+    """Every word of every tensor that `program` makes, in `memory` after its run of `image`."""
+    made = [layout for layout in _distinct(program) if layout.name not in program.inputs]
+    results = [_compare(workload, layout, expected[layout.name], memory, image) for layout in made]
+    differences = [first for _, first in results if first is not None]
+    return Comparison(
+        words=sum(layout.words for layout in made),
+        mismatches=sum(wrong for wrong, _ in results),
+        first=differences[0] if differences else None,
+        wrong_byte=_first_wrong_byte(made, expected, memory),
+    )
+
+
+def _distinct(program: Program) -> tuple[TensorLayout, ...]:
+    """The layouts in execution order, without those that share the memory of an earlier one."""
+    seen: dict[int, TensorLayout] = {}
+    for layout in program.tensors.values():
+        seen.setdefault(layout.address, layout)
+    return tuple(seen.values())
+
+
+def _span(layout: TensorLayout) -> slice:
+    return slice(layout.address, layout.address + layout.bytes)
+
+
+def _place(program: Program, address: int) -> str:
+    for name, region in program.regions.items():
+        if region.address <= address < region.end:
+            return f"byte {address - region.address} of region '{name}'"
+    return f"byte {address:#x}, which belongs to no region"
+
+
+def _first_wrong_byte(
+    layouts: Sequence[TensorLayout], expected: Mapping[str, Bytes], memory: Bytes
+) -> int | None:
+    for layout in layouts:
+        wrong = expected[layout.name] != memory[_span(layout)]
+        if wrong.any():
+            return layout.address + int(np.argmax(wrong))
+    return None
+
+
+def _compare(
+    workload: Workload, layout: TensorLayout, expected: Bytes, memory: Bytes, image: int
+) -> tuple[int, Difference | None]:
+    """Words of one tensor that differ, and the first difference."""
+    got = memory[_span(layout)]
+    wrong = (expected != got).reshape(-1, layout.lanes).any(axis=1)
+    count = int(wrong.sum())
+    return count, _locate(workload, layout, expected, got, image) if count else None
+
+
+def _locate(
+    workload: Workload, layout: TensorLayout, expected: Bytes, got: Bytes, image: int
+) -> Difference:
+    """The first difference in the order channel, row, column; padding only when nothing else is."""
+    maker = {op.output: op.name for op in workload.ops}
+    layer = maker.get(layout.name, layout.name)
+    wanted, found = layout.unpack(expected), layout.unpack(got)
+    if (wanted != found).any():
+        index = tuple(int(i) for i in np.argwhere(wanted != found)[0])
+        return Difference(
+            image, layer, layout.name, index[1], index[2:], int(wanted[index]), int(found[index])
+        )
+    offset = int(np.argmax(expected != got))
+    word, lane = divmod(offset, layout.lanes)
+    block, pixel = divmod(word, layout.plane_words)
+    return Difference(
+        image,
+        layer,
+        layout.name,
+        channel=block * layout.lanes + lane,
+        position=divmod(pixel, layout.map[2]),
+        expected=int(expected[offset]),
+        got=int(got[offset]),
+        padding=True,
+    )
