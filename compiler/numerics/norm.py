@@ -100,6 +100,7 @@ def standardise(
 
     `epsilon` and `fraction` are those of `choose_norm`.
     """
+    values = values.astype(np.int64, copy=False)
     count = int(np.prod([values.shape[axis] for axis in axes], dtype=np.int64))
     total = values.sum(axis=axes, keepdims=True)
     if not centred:

@@ -146,6 +146,12 @@ def choose_requantiser(
     `scale`, `bias` and `accumulator_max` (the largest |acc|) are (K,).  Takes the largest shift
     for which the sum fits 48 bits.  Raises UnsupportedError, naming `name` and the channel.
     """
+    wrong = np.flatnonzero(~np.isfinite(bias))
+    if wrong.size:
+        raise UnsupportedError(
+            f"{name}: the bias of channel {wrong[0]} is {bias[wrong[0]]:g}; check the model's "
+            "weights for NaN"
+        )
     other = np.full_like(scale, residual_scale if residual_scale is not None else 0.0)
     _, _, shift = choose_shared_shift(scale, other)
     while True:

@@ -128,6 +128,7 @@ def softmax(
     `mask` (0 or 1) has a shape that broadcasts to that of `values`; entries of mask 0 are exactly
     0 and count neither in the maximum nor in the sum, and a row masked whole is all 0.
     """
+    values = values.astype(np.int64, copy=False)
     kept = np.ones(values.shape, bool) if mask is None else np.broadcast_to(mask != 0, values.shape)
     lowest = values.min(initial=0)
     highest = np.where(kept, values, lowest).max(axis=axis, keepdims=True)

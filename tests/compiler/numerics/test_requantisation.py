@@ -155,6 +155,15 @@ def test_an_enormous_bias_is_refused_and_not_wrapped() -> None:
         numerics.choose_requantiser("fc", np.array([1.0]), np.array([1e300]), ints(1))
 
 
+@pytest.mark.parametrize("bias", [np.nan, np.inf, -np.inf])
+def test_a_bias_that_is_not_finite_is_refused(bias: float) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        numerics.choose_requantiser("fc", np.ones(2), np.array([0.0, bias]), ints(1, 1))
+    assert str(caught.value) == (
+        f"fc: the bias of channel 1 is {bias:g}; check the model's weights for NaN"
+    )
+
+
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=6), st.sampled_from([(-8, 7), (0, 3)]))
 def test_the_accumulator_bound_is_reached(weights: list[int], span: tuple[int, int]) -> None:
     lo, hi = span

@@ -181,6 +181,11 @@ def test_any_axis_may_be_the_row() -> None:
     np.testing.assert_array_equal(np.moveaxis(got, 1, -1), run(np.moveaxis(rows, 1, -1), 0.05))
 
 
+def test_a_narrow_array_does_not_overflow() -> None:
+    narrow = np.array([-128, 127], np.int8)
+    assert run(narrow.astype(np.int64), 0.001).tolist() == run(narrow, 0.001).tolist()  # type: ignore[arg-type]
+
+
 def test_an_unsigned_input_is_as_good() -> None:
     assert run(ints(65535, 0, 65535), 0.5).tolist() == [128, 0, 128]
 
