@@ -84,6 +84,7 @@ __all__ = [
 class Workload:
     """Operators in execution order over named tensors, with their constants.
 
+    `outputs` follow the order in which the model returns them; one it returns twice is there twice.
     Raises IntaglioError at construction when an operator reads a tensor that nothing made, when
     two operators make one tensor, or when a constant does not match its tensor.
     """

@@ -40,3 +40,27 @@ def test_functions_behind_a_flatten(tmp_path: Path, model_cache: Path) -> None:
     assert names == ["conv1", "relu", "max_pool2d", "reshape", "conv2", "reshape_2", "fc2", "fc1"]
     report = intaglio.verify(artifact, images=3, cache=model_cache)
     assert report.passed, str(report)
+
+
+class Twice(nn.Module):
+    """Returns one tensor under three names and another in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.drop = nn.Dropout()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.conv(x)
+        return {"features": y, "rectified": torch.relu(y), "kept": self.drop(y), "again": y}
+
+
+@pytest.mark.rtl
+def test_a_tensor_that_is_returned_more_than_once(tmp_path: Path, model_cache: Path) -> None:
+    model, example = seeded(Twice), (images(1, 3, 8, 8),)
+    artifact = intaglio.compile(model, example, output=tmp_path / "out")
+    assert artifact.workload.outputs == ("conv", "relu", "conv", "conv")
+    opened = intaglio.Artifact.open(tmp_path / "out")
+    assert opened.workload.outputs == artifact.workload.outputs
+    report = intaglio.verify(opened, cache=model_cache)
+    assert report.passed, str(report)

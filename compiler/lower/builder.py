@@ -66,7 +66,7 @@ class Builder:
         return Workload(
             name,
             tuple(dict.fromkeys(entries)),
-            tuple(dict.fromkeys(output for output in outputs if output in made)),
+            tuple(output for output in outputs if output in made),
             tuple(self.ops),
             {key: tensor for key, tensor in self.tensors.items() if key in known},
             self.constants,
