@@ -18,6 +18,7 @@ from intaglio.compiler.passes.quantizer import (
     GroupQuantizer,
     PerChannelWeightObserver,
     RangeObserver,
+    is_real,
 )
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
@@ -69,7 +70,10 @@ class Quantize:
                 for done, batch in enumerate(batches, start=1):
                     prepared(*batch, *self.plan.constants.values())
                     observed(done)
+            nodes = {node.name: node for node in prepared.graph.nodes}
             for group in self.plan.groups:
+                if not is_real(nodes[group.output]):
+                    continue
                 try:
                     _settle(prepared, group)
                 except IntaglioError as error:

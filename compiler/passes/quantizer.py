@@ -133,11 +133,11 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         non_negative: set[str] = set()
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
-            if not _is_real(nodes[name]) or name in self.plan.constants:
+            if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
             _annotation(nodes[name]).output_qspec = _spec(RangeObserver, self.types.signed)
         for group in self.plan.groups:
-            if not _is_real(nodes[group.output]):
+            if not is_real(nodes[group.output]):
                 continue
             if group.kind in ("conv", "linear"):
                 anchor = nodes[group.anchor]
@@ -167,7 +167,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         return _spec(RangeObserver, self.types.unsigned if non_negative else self.types.signed)
 
 
-def _is_real(node: Node) -> bool:
+def is_real(node: Node) -> bool:
     """Whether the value of a node is real, not an index or a mask."""
     return bool(node.meta["val"].dtype.is_floating_point)
 

@@ -172,11 +172,16 @@ def test_a_batch_is_refused() -> None:
     )
 
 
-def test_integer_inputs_are_refused() -> None:
-    assert refusal(Doubling().eval(), torch.zeros(1, 4, dtype=torch.int64)) == (
-        "input 'x' holds torch.int64; give a float32 tensor (integer inputs such as token ids "
-        "have no accelerator form yet)"
+def test_inputs_are_real_or_indices() -> None:
+    assert refusal(Doubling().eval(), torch.zeros(1, 4, dtype=torch.float64)) == (
+        "input 'x' holds torch.float64; give float32, or int64 for indices such as token ids"
     )
+
+
+def test_the_examples_of_integer_inputs_are_kept() -> None:
+    ids = torch.tensor([[3, 1, 2]])
+    [kept] = capture(nn.Embedding(4, 2).eval(), (ids,)).integers.values()
+    assert kept.equal(ids)
 
 
 def test_an_unused_input_is_refused() -> None:

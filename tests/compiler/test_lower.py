@@ -258,34 +258,3 @@ def test_a_residual_too_small_to_count_is_added_as_nothing() -> None:
     [epilogue] = [e for op in workload for e in epilogues(op) if e.residual is not None]
     assert epilogue.residual_multiplier is not None
     assert not workload.constants[epilogue.residual_multiplier].any()
-
-
-class Everything(nn.Module):
-    """A mean over all axes, the batch's too."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.mean(x, dim=None, keepdim=True)
-
-
-class Shuffled(nn.Module):
-    """A permutation whose result is reshaped: the copy between them counts."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).reshape(1, -1)
-
-
-@pytest.mark.parametrize(
-    ("model", "sentence"),
-    [
-        (
-            Everything(),
-            "mean has no integer form; replace it by supported layers, or run this part outside "
-            "the model",
-        ),
-        (Shuffled(), "permute has no integer form; keep the channels-first layout throughout"),
-    ],
-)
-def test_what_moves_or_averages_other_axes_is_refused(model: nn.Module, sentence: str) -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        to_workload(model.eval(), (torch.randn(1, 3, 4, 4),))
-    assert str(caught.value).endswith(f": {sentence}")
