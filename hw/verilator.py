@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from intaglio.errors import ToolError
@@ -66,7 +66,7 @@ class Tools:
         return self.root / "bin" / "verilator_bin"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Model:
     """What to build: sources in the order they are read, the top module, and the C++ driver.
 
@@ -80,15 +80,41 @@ class Model:
     parameters: tuple[tuple[str, int], ...] = ()
     traced: bool = False
 
-    @cached_property
+    def read(self) -> Files:
+        """Everything it is made from.  Raises ToolError when a file cannot be read."""
+        sources, driver = (
+            {p.name: _read(p) for p in paths} for paths in (self.sources, self.driver)
+        )
+        if len(sources) < len(self.sources) or len(driver) < len(self.driver):
+            names = sorted(path.name for path in (*self.sources, *self.driver))
+            twice = next(name for name, other in pairwise(names) if name == other)
+            raise ToolError(f"two files of the hardware model are called '{twice}'; rename one")
+        return Files(self, sources, driver)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a model by name, as they were read: what is hashed is what is built."""
+
+    model: Model
+    sources: Mapping[str, bytes]
+    driver: Mapping[str, bytes]
+
+    @property
     def content_hash(self) -> str:
         """A hash of the names and contents of all files, the top module and its parameters."""
         digest = hashlib.sha256()
-        for path in (*self.sources, *self.driver):
-            data = _read(path)
-            digest.update(f"{path.name} {len(data)}\n".encode() + data)
-        digest.update(repr((self.top, self.parameters, self.traced)).encode())
+        for name, data in (*self.sources.items(), *self.driver.items()):
+            digest.update(f"{name} {len(data)}\n".encode() + data)
+        digest.update(repr((self.model.top, self.model.parameters, self.model.traced)).encode())
         return digest.hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Leave them in `folder/rtl` and `folder/driver`."""
+        for part, files in (("rtl", self.sources), ("driver", self.driver)):
+            (folder / part).mkdir()
+            for name, data in files.items():
+                (folder / part / name).write_bytes(data)
 
 
 def find_tools() -> Tools:
@@ -135,18 +161,19 @@ def build(
     time (default: the processors of this process).  Two builders of one model do the work once.
     Raises ToolError when a tool is missing, a source cannot be read, or translation fails.
     """
-    tools = find_tools()
+    tools, files = find_tools(), model.read()
     home = cache if cache is not None else default_cache()
     workers = jobs or len(os.sched_getaffinity(0))
 
     def fill(work: Path, result: Path) -> None:
         _report(progress, "translate the hardware", 0, 1)
+        files.write(work)
         sources = _translate(model, tools, work)
         runtime = _runtime(model, sources["global"], tools, home, workers)
         objects = _compile_model(model, sources, tools, work, workers, progress)
         _link((*objects, *sorted(runtime.glob("*.o"))), result / LIBRARY, tools)
 
-    return store.entry(home, _key(model.content_hash, tools), fill, progress) / LIBRARY
+    return store.entry(home, _key(files.content_hash, tools), fill, progress) / LIBRARY
 
 
 def _key(content: str, tools: Tools) -> str:
@@ -168,12 +195,12 @@ def _report(progress: Progress | None, step: str, done: int, total: int) -> None
 
 
 def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
-    """The C++ files that Verilator lists, by kind."""
+    """The C++ files that Verilator lists, by kind; it reads the model's files in `work/rtl`."""
     command = [str(tools.translator), *_TRANSLATE_FLAGS, "-Mdir", str(work)]
     command += [*(_TRACE_FLAGS if model.traced else ()), "--top-module", model.top]
     command += [f"-G{name}={value}" for name, value in model.parameters]
-    command += [str(path.resolve()) for path in model.sources]
-    _run(command, "verilator", VERILATOR_ROOT=str(tools.root))
+    command += [path.name for path in model.sources]
+    _run(command, "verilator", folder=work / "rtl", VERILATOR_ROOT=str(tools.root))
     _check_room(work)
     sources: dict[str, list[str]] = json.loads((work / f"{PREFIX}.json").read_text())["sources"]
     return sources
@@ -216,7 +243,7 @@ def _compile_model(
 ) -> tuple[Path, ...]:
     """Object files of the translated model and the driver."""
     units = [
-        _Unit(path.resolve(), _FAST, work / f"driver_{path.stem}.o")
+        _Unit(work / "driver" / path.name, _FAST, work / f"driver_{path.stem}.o")
         for path in model.driver
         if path.suffix == ".cpp"
     ]
@@ -230,8 +257,7 @@ def _compile_model(
             unit = work / f"{speed}_{index}.cpp"
             unit.write_text("".join(f'#include "{path.name}"\n' for path in together))
             units.append(_Unit(unit, level, unit.with_suffix(".o")))
-    folders = (work, *sorted({path.resolve().parent for path in model.driver}))
-    _compile(model, units, folders, tools, jobs, progress)
+    _compile(model, units, (work, work / "driver"), tools, jobs, progress)
     return tuple(unit.object for unit in units)
 
 
@@ -294,13 +320,16 @@ class _Children:
         self._at_work: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def start(self, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-        """A new process with pipes.  Raises OSError, and ToolError after `stop`."""
+    def start(
+        self, command: list[str], folder: Path | None, environment: Mapping[str, str]
+    ) -> subprocess.Popen[str]:
+        """A new process with pipes, in `folder`.  Raises OSError, and ToolError after `stop`."""
         with self._lock:
             if self._stopped:
                 raise ToolError(f"'{command[0]}' is not started; the build was stopped")
             process = subprocess.Popen(
                 command,
+                cwd=folder,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -327,7 +356,11 @@ class _Children:
 
 
 def _run(
-    command: list[str], name: str, children: _Children | None = None, **environment: str
+    command: list[str],
+    name: str,
+    children: _Children | None = None,
+    folder: Path | None = None,
+    **environment: str,
 ) -> str:
     """Standard output of `command`.  Raises ToolError with the lines that say why it failed.
 
@@ -335,7 +368,7 @@ def _run(
     """
     own = children or _Children()
     try:
-        process = own.start(command, environment)
+        process = own.start(command, folder, environment)
     except OSError as error:
         raise ToolError(f"cannot start {name} ('{command[0]}'): {error.strerror}") from error
     try:

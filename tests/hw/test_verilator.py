@@ -105,11 +105,36 @@ def test_builds_once_with_parameters(model: Model, cache: Path) -> None:
 
 
 def test_content_decides_the_entry(model: Model) -> None:
-    first = model.content_hash
-    assert Model(model.sources, model.top, model.driver, (("Step", 2),)).content_hash != first
-    assert Model(model.sources, "other", model.driver).content_hash != first
+    first = model.read().content_hash
+    changed = Model(model.sources, model.top, model.driver, (("Step", 2),))
+    assert changed.read().content_hash != first
+    assert Model(model.sources, "other", model.driver).read().content_hash != first
     model.sources[0].write_text(MODULE.replace("+", "-"))
-    assert Model(model.sources, model.top, model.driver).content_hash != first
+    assert model.read().content_hash != first
+
+
+def test_what_was_hashed_is_what_is_built(model: Model, cache: Path) -> None:
+    """An edit that comes when the build has begun belongs to the next build."""
+
+    def edit(step: str, done: int, total: int) -> None:
+        model.sources[0].write_text(MODULE.replace("8'(Step)", "8'(3 * Step)"))
+        model.driver[0].write_text(DRIVER.replace("& 255", "& 127"))
+
+    first = build(model, cache=cache, progress=edit)
+    second = build(model, cache=cache)
+    assert first != second
+    assert (_count(first, 50), _count(second, 50)) == (50, 150 & 127)
+
+
+def test_files_of_one_name_are_refused(model: Model, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    source = Path(shutil.copy(model.sources[0], other))
+    with pytest.raises(ToolError) as caught:
+        build(Model((*model.sources, source), model.top, model.driver))
+    assert str(caught.value) == (
+        "two files of the hardware model are called 'counter.sv'; rename one"
+    )
 
 
 def test_two_builders_work_once(model: Model, cache: Path) -> None:
