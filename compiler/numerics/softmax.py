@@ -133,7 +133,7 @@ def softmax(
     lowest = values.min(initial=0)
     highest = np.where(kept, values, lowest).max(axis=axis, keepdims=True)
     distance = np.where(kept, highest - values, 0)
-    powers = np.where(kept, _power(distance, multiplier, shift), 0)
+    powers = np.where(kept, exponential(distance, multiplier, shift), 0)
     total = np.maximum(powers.sum(axis=axis, keepdims=True), 1 << ONE)
     length = bit_length(total)
     reciprocal = _reciprocal(total >> (length - ONE - 1), bits)
@@ -141,8 +141,8 @@ def softmax(
     return result
 
 
-def _power(distance: Ints, multiplier: int, shift: int) -> Ints:
-    """The powers e = 2^30 * exp(-scale * distance), half up."""
+def exponential(distance: Ints, multiplier: int, shift: int) -> Ints:
+    """The powers e = 2^30 * exp(-scale * distance), half up, for distances 0 .. 2^16 - 1."""
     exponent = (distance * multiplier + (1 << (shift - 1))) >> shift
     exponent = np.minimum(exponent, LARGEST_EXPONENT << EXPONENT_FRACTION)
     whole = exponent >> EXPONENT_FRACTION

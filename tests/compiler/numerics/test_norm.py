@@ -45,12 +45,9 @@ def standard(rows: Any, scale: float, epsilon: float, centred: bool) -> numerics
     return np.asarray(centre / root, np.float64)
 
 
-def by_definition(row: list[int], made: numerics.NormConstants, centred: bool) -> list[int]:
-    """The standardised z by the steps of the module's docstrings in Python's unbounded integers."""
-    count, total = len(row), sum(row) if centred else 0
-    variance = count * sum(x * x for x in row) - total**2
-    w = max((variance << made.fraction) + made.epsilon, 2**made.fraction)
-    assert w < 2**62
+def root_by_definition(w: int) -> tuple[int, int]:
+    """(r, h) by the docstring's steps in Python's unbounded integers."""
+    assert 0 < w < 2**62
     h = (62 - w.bit_length()) >> 1
     a = (w << 2 * h) >> 32
     assert 2**28 <= a < 2**30
@@ -58,13 +55,30 @@ def by_definition(row: list[int], made: numerics.NormConstants, centred: bool) -
     r0 = int(np.floor(2**15 / np.sqrt((i + 0.5) / 256) + 0.5))
     t = (a * r0**2) >> 30
     r1 = (r0 * (3 * 2**30 - t) + 2**21) >> 22
-    t = (a * ((r1**2 + 2**19) >> 20)) >> 28
-    r = (r1 * (3 * 2**30 - t) + 2**30) >> 31
-    assert 2**24 <= r <= 2**25 + 1
+    g = (r1**2 + 2**19) >> 20
+    t = (a * g) >> 28
+    assert r1**2 < 2**52
+    assert a * g < 2**61
+    return (r1 * (3 * 2**30 - t) + 2**30) >> 31, h
+
+
+def by_definition(row: list[int], made: numerics.NormConstants, centred: bool) -> list[int]:
+    """The standardised z by the module's steps in Python's unbounded integers."""
+    count, total = len(row), sum(row) if centred else 0
+    variance = count * sum(x * x for x in row) - total**2
+    r, h = root_by_definition(max((variance << made.fraction) + made.epsilon, 2**made.fraction))
     k = 35 - made.fraction // 2 - h
     assert 5 <= k <= 35
     assert all(abs((count * x - total) * r) <= 2**58 for x in row)
     return [((count * x - total) * r + 2 ** (k - 1)) >> k for x in row]
+
+
+def test_the_root_is_its_definition_in_unbounded_integers() -> None:
+    widths = np.random.default_rng(8).integers(1, 63, 60000)
+    values = np.random.default_rng(9).integers(1 << (widths - 1), 1 << widths)
+    root, half_shift = numerics.reciprocal_root(values)
+    got = list(zip(root.tolist(), half_shift.tolist(), strict=True))
+    assert got == [root_by_definition(w) for w in values.tolist()]
 
 
 def test_the_root_is_within_its_bound_over_its_whole_range() -> None:
@@ -247,6 +261,19 @@ def test_group_norm_normalises_each_group(groups: int) -> None:
     flat = standard(values.reshape(2, groups, -1), 0.05, 1e-5, True).reshape(values.shape)
     ideal = flat * gamma.reshape(-1, 1, 1) + beta.reshape(-1, 1, 1)
     assert np.abs(got - np.clip(ideal * 32, -128, 127)).max() < 0.51
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_largest_value_and_a_large_beta_fit_48_bits(centred: bool) -> None:
+    """One value far from all others reaches sqrt(N); its product alone tips the sum over 2^47."""
+    gamma, beta = np.array([65535 / 65536]), np.array([0.98 * 2**11])
+    made = numerics.choose_norm("norm1", 1.0, I8, 8192, 0.0, gamma, beta, 1.0)
+    row = np.zeros(8192, np.int64)
+    row[5] = 127
+    reach = int(numerics.standardise(row, (0,), made.epsilon, made.fraction, centred).max())
+    assert 2**26 < reach <= np.sqrt(8192) * 2**20 + 128
+    assert reach * int(made.multiplier[0]) + int(made.bias[0]) < 2**47
+    assert reach * 65535 + int(0.98 * 2**47) > 2**47
 
 
 @given(elements, st.integers(1, 8192), scales, epsilons)

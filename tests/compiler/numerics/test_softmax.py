@@ -37,16 +37,19 @@ def error(rows: numerics.Ints, scale: float, bits: int) -> float:
     return float(np.abs(run(rows, scale, bits) - ideal).max())
 
 
+def power_by_definition(distance: int, m: int, s: int) -> int:
+    """One entry's e, by the docstring's steps in Python's unbounded integers."""
+    t = min((distance * m + (1 << (s - 1))) >> s, 32 << 17)
+    q, j, r = t >> 17, t >> 9 & 255, t & 511
+    first, second = (int(numerics.EXPONENTIAL[k]) for k in (j, j + 1))
+    v = first * 512 - (first - second) * r
+    assert 2**29 <= v <= 2**30
+    return (v + ((1 << q) >> 1)) >> q
+
+
 def by_definition(row: list[int], m: int, s: int, bits: int) -> list[int]:
-    """The steps of the module's docstring in Python's unbounded integers."""
-    powers = []
-    for x in row:
-        t = min(((max(row) - x) * m + 2 ** (s - 1)) >> s, 32 * 2**17)
-        q, j, r = t >> 17, t >> 9 & 255, t & 511
-        first, second = (int(numerics.EXPONENTIAL[k]) for k in (j, j + 1))
-        v = first * 512 - (first - second) * r
-        assert 2**29 <= v <= 2**30
-        powers.append((v + (2**q >> 1)) >> q)
+    """A row's y, by the docstring's steps in Python's unbounded integers."""
+    powers = [power_by_definition(max(row) - x, m, s) for x in row]
     total = sum(powers)
     n = total.bit_length()
     assert 31 <= n <= 47
@@ -73,6 +76,26 @@ def test_the_multiplier_is_the_nearest_at_the_largest_shift(scale: float) -> Non
     assert made.shift == 40 or made.multiplier >= 2**23
 
 
+@given(st.lists(st.integers(0, 2**16 - 1), min_size=1), scales)
+def test_the_exponential_is_its_definition_in_unbounded_integers(
+    distances: list[int], scale: float
+) -> None:
+    made = numerics.choose_softmax("attention", scale, 8)
+    got = numerics.exponential(np.array(distances), made.multiplier, made.shift)
+    ideal = [power_by_definition(d, made.multiplier, made.shift) for d in distances]
+    assert got.tolist() == ideal
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_exponential_is_within_its_part_of_the_bound(scale: float) -> None:
+    distances = np.arange(65536)
+    made = numerics.choose_softmax("attention", scale, 8)
+    got = numerics.exponential(distances, made.multiplier, made.shift)
+    ideal = np.exp(-distances * np.longdouble(scale)) * 2**30
+    assert np.all(np.abs(got - ideal) <= 5.4e-6 * ideal + 0.5)
+    assert np.all(np.diff(got) <= 0)
+
+
 @given(
     st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=40),
     scales,
@@ -84,6 +107,15 @@ def test_softmax_is_its_definition_in_unbounded_integers(
     made = numerics.choose_softmax("attention", scale, len(row), bits)
     got = numerics.softmax(np.array(row), made.multiplier, made.shift, bits)
     assert got.tolist() == by_definition(row, made.multiplier, made.shift, bits)
+
+
+@pytest.mark.parametrize("bits", [2, 8, 16])
+def test_pairs_at_every_distance_are_their_definition(bits: int) -> None:
+    made = numerics.choose_softmax("attention", 12 / 8192, 2, bits)
+    rows = np.stack([np.zeros(8192, np.int64), -np.arange(8192)], axis=1)
+    got = numerics.softmax(rows, made.multiplier, made.shift, bits)
+    ideal = [by_definition(row, made.multiplier, made.shift, bits) for row in rows.tolist()]
+    assert got.tolist() == ideal
 
 
 @given(
