@@ -91,7 +91,12 @@ class Partition:
 
     def reason(self, op: Op) -> str:
         """Why `op` is on the host, as one sentence."""
-        return self.reasons.get(op.name, f"{op.name}: moves no data and stays with its input")
+        if op.name in self.reasons:
+            return self.reasons[op.name]
+        moves = isinstance(op, Reshape)
+        return (
+            f"{op.name}: {'moves no data and stays with its input' if moves else 'is kept there'}"
+        )
 
 
 def partition(workload: Workload, hosted: Collection[str]) -> Partition:

@@ -177,7 +177,8 @@ class Trace:
             return ""
         macs = sum(row.macs for row in self.hosted)
         return (
-            f"\noperators on the host, whose time is not simulated: {len(self.hosted)}, {macs} macs"
+            f"\noperators on the host, whose time is not simulated: {len(self.hosted)}, "
+            f"{macs} macs"
         )
 
     def _layer_lines(self) -> list[str]:

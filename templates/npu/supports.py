@@ -43,9 +43,10 @@ RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
 def _known(op: Op) -> str | None:
     if isinstance(op, RUNS):
         return None
+    *most, last = (kind.__name__ for kind in RUNS)
     return (
-        f"{op.name}: the npu has no instruction for {type(op).__name__}; add --allow-host to "
-        "run it on the host"
+        f"{op.name}: the npu has no instruction for {type(op).__name__}; use {', '.join(most)} or "
+        f"{last} instead"
     )
 
 

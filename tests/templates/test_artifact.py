@@ -16,7 +16,7 @@ from intaglio.templates.deployment import Deployment, whole
 from intaglio.templates.npu.program import to_dict
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
-from tests.templates.npu.networks import SMALL
+from tests.templates.npu.networks import SMALL, cut
 
 FIRST = "segments/0"
 EMPTY = '{"schema": 2, "files": {}, "info": {}, "segments": '
@@ -145,6 +145,70 @@ def test_a_missing_file_is_named(deployment: Deployment, tmp_path: Path) -> None
     assert str(caught.value) == (
         f"{folder / FIRST / 'program.json'}: cannot be read (No such file or directory); compile "
         "the model again"
+    )
+
+
+def test_a_cut_network_is_what_was_written(tmp_path: Path) -> None:
+    made = cut(every_operator(), SMALL, "add", "max")
+    opened = artifact.write(tmp_path / "out", made, info={}).deployment
+    assert opened.partition.hosted == made.partition.hosted
+    assert [to_dict(program) for program in opened.programs] == [
+        to_dict(program) for program in made.programs
+    ]
+    for read, written in zip(opened.scheduled(), made.scheduled(), strict=True):
+        assert (read.index, read.workload.ops) == (written.index, written.workload.ops)
+        assert read.workload.outputs == written.workload.outputs
+    assert sorted(path.name for path in (tmp_path / "out" / "segments").iterdir()) == [
+        "0",
+        "2",
+        "4",
+    ]
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert manifest["segments"][1] == {
+        "on": "host",
+        "operators": ["add"],
+        "reasons": {"add": "add: is kept there"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"add"', '"odd"', "KeyError: 'odd'"),
+        (
+            '"add"',
+            '"max"',
+            "IntaglioError: the segments of 'built' do not hold each of its operators once",
+        ),
+    ],
+)
+def test_segments_that_are_not_of_the_workload_are_refused(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    folder = tmp_path / "out"
+    artifact.write(folder, cut(every_operator(), SMALL, "add", "max"), info={})
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace(old, new, 1))
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(folder)
+    assert str(caught.value) == (
+        f"{folder / MANIFEST}: is corrupt ({reason}); compile the model again"
+    )
+
+
+def test_exchanged_segments_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    artifact.write(folder, cut(every_operator(), SMALL, "add"), info={})
+    segments = folder / "segments"
+    (segments / "0").rename(segments / "1")
+    (segments / "2").rename(segments / "0")
+    (segments / "1").rename(segments / "2")
+    _relist(folder)
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(folder)
+    assert str(caught.value) == (
+        f"{folder / MANIFEST}: is corrupt (IntaglioError: the program of segment 0 belongs to "
+        "another); compile the model again"
     )
 
 

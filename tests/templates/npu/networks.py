@@ -9,12 +9,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from intaglio.compiler import reference
+from intaglio.compiler.partition import partition
 from intaglio.compiler.workload import Workload
 from intaglio.sim import isa
 from intaglio.sim.machine import Machine
+from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import decode
 from intaglio.templates.npu.program import Program
+from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import I8, U8, Builder, draw_inputs
 
 REPEATABLE = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -217,3 +220,10 @@ def check(
             found = memory[layout.address : layout.address + layout.bytes]
             assert np.array_equal(found, layout.pack(expected[name])), (name, order)
             assert np.array_equal(layout.unpack(found), expected[name]), (name, order)
+
+
+def cut(workload: Workload, design: NpuDesign, *hosted: str) -> Deployment:
+    """`workload` on `design` with the operators named `hosted` on the host."""
+    made = partition(workload, hosted)
+    programs = tuple(schedule(part.workload, design) for part in made.accelerated)
+    return Deployment(made, programs)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from intaglio.compiler.workload import Concat, ElementType, Workload
+from intaglio.compiler.workload import Concat, ElementType, Transpose, Workload
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
@@ -78,6 +78,14 @@ def joined_residual() -> Workload:
     return _concat(residual="x", residual_multiplier="op.1.multiplier")
 
 
+def transposed() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4))
+    y = b.conv("conv", x, 3, (1, 1))
+    b.ops.append(Transpose("op", y, b.tensor("op.out", (1, 4, 3, 4)), (0, 2, 1, 3)))
+    return b.build((x,), ("op.out",))
+
+
 def moved() -> Workload:
     b = Builder()
     x = b.tensor("x", (1, 4, 4, 4))
@@ -127,6 +135,11 @@ def moved() -> Workload:
             joined_residual,
             "op: an operand has a residual or a table, which the npu cannot join; apply it before "
             "the concatenation",
+        ),
+        (
+            transposed,
+            "op: the npu has no instruction for Transpose; use Conv2d, MatMul, Pool, Eltwise, "
+            "Rescale, Concat or Reshape instead",
         ),
         (
             moved,
