@@ -49,3 +49,28 @@ def sine() -> Model:
 
 def not_a_pair() -> nn.Module:
     return Tiny().eval()
+
+
+class Shuffled(nn.Module):
+    """What the npu has no instruction for, amid what it has: a channel shuffle and a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.mix = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.excite = nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.stem(images))
+        x = x.reshape(1, 2, 4, 8, 8).transpose(1, 2).reshape(1, 8, 8, 8)
+        x = torch.relu(self.mix(x))
+        gate = torch.sigmoid(self.excite(x.mean((2, 3))))
+        logits: Tensor = self.fc((x * gate[:, :, None, None]).mean((2, 3)))
+        return logits
+
+
+def shuffled() -> Model:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Shuffled().eval(), (torch.randn(1, 3, 8, 8),)
