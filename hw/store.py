@@ -2,7 +2,8 @@
 
 An entry is a folder of files under a name that says everything it was made from.  It is filled
 aside and then renamed; a manifest beside the files holds their hashes, and an entry whose files do
-not match is built again.
+not match is built again.  The folder stays below a size: what was used longest ago goes first, and
+nothing that a process uses, or is building, goes at all.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from intaglio.errors import ToolError
 
@@ -24,24 +27,95 @@ Fill = Callable[[Path, Path], None]
 """Makes an entry: gets an empty folder to work in and an empty folder for the result."""
 
 MANIFEST = "files.json"
+"""Its time of change is when the entry was last used."""
+LIMIT_BYTES = 256 << 20
+"""Size above which old entries are removed: more than a hundred models of an npu."""
+_BUILDING = ".build-"
+_in_use: dict[Path, TextIO] = {}
+"""Open files whose shared locks say, until this process ends, that it uses an entry."""
 
 
-def entry(home: Path, name: str, fill: Fill, progress: Progress | None = None) -> Path:
+def entry(
+    home: Path,
+    name: str,
+    fill: Fill,
+    progress: Progress | None = None,
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+) -> Path:
     """The folder `home/name`, filled by `fill` unless it is there and intact.
 
-    Of several processes that want one entry, one fills it and the others wait.  Raises ToolError
-    when `home` cannot be written, and whatever `fill` raises.
+    It stays until this process ends.  Of several processes that want one entry, one fills it and
+    the others wait.  Filling removes entries that were used longest ago while all of `home` is
+    larger than `limit_bytes`.  Raises ToolError when `home` cannot be written, and whatever `fill`
+    raises.
     """
     place = home / name
-    if intact(place):
-        return place
-    with _lock(home, name, progress):
-        if not intact(place):
-            try:
-                _fill_aside(place, fill)
-            except OSError as error:
-                raise _unwritable(home, error) from error
+    _use(place)
+    if not intact(place):
+        with _lock(home, name, progress):
+            if not intact(place):
+                try:
+                    _fill_aside(place, fill)
+                    _prune(home, limit_bytes)
+                except OSError as error:
+                    raise _unwritable(home, error) from error
+    with contextlib.suppress(OSError):
+        os.utime(place / MANIFEST)
     return place
+
+
+def _use(place: Path) -> None:
+    """Keep an entry from being removed; where nothing can be written, nothing is removed."""
+    if place in _in_use:
+        return
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = place.with_name(f"{place.name}.use").open("w")
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        _in_use[place] = handle
+
+
+def _prune(home: Path, limit_bytes: int) -> None:
+    """Remove entries, and what killed builds left, from the one used longest ago on."""
+    folders = sorted((path for path in home.iterdir() if path.is_dir()), key=_last_use)
+    sizes = {folder: _size(folder) for folder in folders}
+    excess = sum(sizes.values()) - limit_bytes
+    for folder in folders:
+        if excess <= 0:
+            return
+        if _removed(folder):
+            excess -= sizes[folder]
+
+
+def _removed(folder: Path) -> bool:
+    """Whether a folder was free to be removed, and was."""
+    name = folder.name.partition(_BUILDING)[0]
+    with contextlib.ExitStack() as locks:
+        for kind in ("use", "lock"):
+            handle = locks.enter_context(folder.with_name(f"{name}.{kind}").open("w"))
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _last_use(folder: Path) -> float:
+    for path in (folder / MANIFEST, folder):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below `folder`; those that vanish meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def _unwritable(home: Path, error: OSError) -> ToolError:
@@ -85,9 +159,9 @@ def _lock(home: Path, name: str, progress: Progress | None) -> Iterator[None]:
 
 def _fill_aside(place: Path, fill: Fill) -> None:
     """Fill a new folder and rename it to `place`; what killed builds left is removed first."""
-    for stale in place.parent.glob(f"{place.name}.build-*"):
+    for stale in place.parent.glob(f"{place.name}{_BUILDING}*"):
         shutil.rmtree(stale, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{place.name}.build-", dir=place.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f"{place.name}{_BUILDING}", dir=place.parent))
     work, result = aside / "work", aside / "result"
     try:
         work.mkdir()

@@ -240,7 +240,7 @@ def cache(home: Path) -> Path:
 
 def whole(home: Path) -> list[str]:
     """The intact entries of a cache, in which nothing else but locks may be."""
-    entries = [path for path in cache(home).iterdir() if path.suffix != ".lock"]
+    entries = [path for path in cache(home).iterdir() if path.suffix not in (".lock", ".use")]
     assert all(store.intact(path) for path in entries)
     return sorted(path.name for path in entries)
 

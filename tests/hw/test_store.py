@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,13 +36,13 @@ def test_an_entry_is_filled_once(tmp_path: Path) -> None:
     assert store.entry(tmp_path, "a", maker) == place
     assert maker.calls == 1
     assert sorted(path.name for path in place.iterdir()) == ["files.json", "half", "whole"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.lock", "a.use"]
 
 
 def test_a_failure_leaves_no_entry(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no more"):
         store.entry(tmp_path, "a", Maker(fails=True))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock", "a.use"]
     maker = Maker()
     store.entry(tmp_path, "a", maker)
     assert maker.calls == 1
@@ -71,3 +76,107 @@ def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
     store.entry(tmp_path, "a", Maker())
     assert not left.exists()
     assert other.exists()
+
+
+MAKER_SCRIPT = """import sys
+from pathlib import Path
+from intaglio.hw import store
+home, name, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def fill(work, result):
+    (result / "data").write_bytes(bytes(10_000))
+store.entry(home, name, fill, limit_bytes=limit)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+ROOM = 25_000
+"""For two entries of the maker, with their manifests, and no third."""
+
+
+@contextmanager
+def another_process(home: Path, name: str, limit_bytes: int = ROOM) -> Iterator[None]:
+    """A process that uses the entry `name`, made by it if need be, while the block runs."""
+    command = [sys.executable, "-c", MAKER_SCRIPT, str(home), name, str(limit_bytes)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
+        process.communicate()
+
+
+def used(home: Path, *names: str, limit_bytes: int = ROOM) -> None:
+    """Use entries, one after the other, each a second later than the one before."""
+    for name in names:
+        with another_process(home, name, limit_bytes):
+            pass
+        manifest = home / name / store.MANIFEST
+        latest = max(path.stat().st_mtime for path in home.glob(f"*/{store.MANIFEST}"))
+        os.utime(manifest, (latest + 1, latest + 1))
+
+
+def entries(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir() if path.is_dir())
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path: Path) -> None:
+    used(tmp_path, "a", "b", "c")
+    assert entries(tmp_path) == ["b", "c"]
+    used(tmp_path, "b", "d")
+    assert entries(tmp_path) == ["b", "d"]
+    assert store.intact(tmp_path / "b")
+
+
+def test_nothing_is_removed_while_there_is_room(tmp_path: Path) -> None:
+    used(tmp_path, "a", "b", "c", limit_bytes=2 * ROOM)
+    assert entries(tmp_path) == ["a", "b", "c"]
+
+
+def test_what_another_process_uses_stays(tmp_path: Path) -> None:
+    used(tmp_path, "a", "b")
+    with another_process(tmp_path, "a"):
+        os.utime(tmp_path / "a" / store.MANIFEST, (0, 0))
+        used(tmp_path, "c")
+        assert entries(tmp_path) == ["a", "c"]
+    os.utime(tmp_path / "a" / store.MANIFEST, (0, 0))
+    used(tmp_path, "d")
+    assert entries(tmp_path) == ["c", "d"]
+
+
+def test_what_this_process_got_stays(tmp_path: Path) -> None:
+    place = store.entry(tmp_path, "mine", Maker())
+    os.utime(place / store.MANIFEST, (0, 0))
+    used(tmp_path, "a", "b", limit_bytes=1)
+    assert entries(tmp_path) == ["b", "mine"]
+
+
+def test_what_another_process_builds_stays(tmp_path: Path) -> None:
+    def fill(work: Path, result: Path) -> None:
+        (work / "data").write_bytes(bytes(ROOM))
+        used(tmp_path, "a", limit_bytes=1)
+        (result / "whole").write_text("whole")
+
+    assert (store.entry(tmp_path, "mine", fill) / "whole").read_text() == "whole"
+
+
+def test_what_killed_builds_left_makes_room(tmp_path: Path) -> None:
+    left = tmp_path / "gone.build-xyz"
+    left.mkdir()
+    (left / "data").write_bytes(bytes(ROOM))
+    os.utime(left, (0, 0))
+    used(tmp_path, "a")
+    assert entries(tmp_path) == ["a"]
+
+
+def test_an_intact_entry_serves_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used(tmp_path, "a")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    maker = Maker()
+    assert (store.entry(tmp_path, "a", maker) / "data").stat().st_size == 10_000
+    assert maker.calls == 0
