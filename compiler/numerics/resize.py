@@ -13,7 +13,7 @@ multiply-add.
     p = i                                if in = out
     p = max(0, (i + 1/2) * f - 1/2)      otherwise, with f = in / out, or 1 / scale_factor if given
     lower = min(floor(p), in - 1),  upper = min(lower + 1, in - 1)
-    weight = floor((p - lower) * 2^B + 1/2)                           0 .. 2^B, at most 2^B
+    weight = floor((p - lower) * 2^B + 1/2)                           0 .. 2^B
 
 and one axis after another, with a single rounding at the end of k <= 3 axes:
 
