@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from intaglio.hw.npu_model import DRIVER, MemoryModel
 from intaglio.hw.verilator import Model
+from intaglio.sim import verify as proof
 from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.stimulus import stimulus
 from intaglio.templates.npu import emit
@@ -20,6 +21,7 @@ from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
 from tests.sim.test_verify_networks import WIDE
+from tests.templates.npu.networks import cut
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
 
@@ -99,4 +101,25 @@ def test_a_fault_is_found_in_the_emitted_hardware(
     assert location.stage == "requantisation"
     assert location.instruction == " ".join(str(items[first]).split())
     assert location.layer == job.program.layers[items[first].layer].name
+    assert (tmp_path / WAVEFORM).is_file()
+
+
+def test_a_fault_in_a_cut_network_is_found_in_its_segment(
+    hardware: Model, model_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "WATCHDOG_CYCLES", FAULT)
+    made = cut(every_operator(), WIDE, "stem", "average")
+    bench = proof.Bench(made, hardware)
+    report = proof.verify(bench, images=1, seed=4, cache=model_cache, diagnosis=tmp_path)
+    location = report.location
+    assert location is not None
+    program = made.programs[0]
+    items = decode(program.instructions)
+    first = next(index for index, item in enumerate(items) if item.opcode is Opcode.DRAIN)
+    assert (location.segment, location.index, location.unit) == (1, first, "vector")
+    assert location.instructions == len(items)
+    assert location.layer == program.layers[items[first].layer].name
+    assert f", segment 1, layer '{location.layer}', image 0, cycle " in str(location)
+    assert report.first is not None
+    assert report.first.segment == 1
     assert (tmp_path / WAVEFORM).is_file()
