@@ -31,5 +31,5 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,search,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,search,tvm,dev]'
 	touch $(STAMP)

@@ -63,12 +63,8 @@ def run(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values
     when an input is missing, unknown, of the wrong shape or out of range, and IntaglioError when
     the workload has no constants.
     """
-    if not workload.emittable:
-        raise IntaglioError(
-            f"workload '{workload.name}' has shapes only and cannot be computed; lower it from a "
-            "model with weights"
-        )
-    values = _checked_inputs(workload, inputs)
+    check_constants(workload)
+    values = checked_inputs(workload, inputs)
     for op in workload.ops:
         values[op.output] = compute(workload, op, values)
     return values
@@ -133,7 +129,17 @@ def dequantise_outputs(
     }
 
 
-def _checked_inputs(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values:
+def check_constants(workload: Workload) -> None:
+    """Raise IntaglioError when the workload was made without numbers."""
+    if not workload.emittable:
+        raise IntaglioError(
+            f"workload '{workload.name}' has shapes only and cannot be computed; lower it from a "
+            "model with weights"
+        )
+
+
+def checked_inputs(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values:
+    """The inputs as int64, once they are what the workload takes; UsageError as in `run`."""
     unknown = [name for name in inputs if name not in workload.inputs]
     if unknown:
         raise UsageError(

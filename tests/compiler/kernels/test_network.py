@@ -1,0 +1,140 @@
+"""Compiled networks against the reference: every activation, at tolerance 0."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intaglio.compiler import reference
+from intaglio.compiler.kernels import compile_network
+from intaglio.compiler.pipeline import to_workload
+from intaglio.compiler.workload import Workload
+from intaglio.errors import IntaglioError, ToolError, UsageError
+from intaglio.examples.networks import Model, lenet5, resnet8
+from tests.compiler.builders import U8, Builder, draw_inputs, every_operator
+from tests.compiler.kernels.agreement import check
+from tests.properties.workloads import REPEATABLE, networks
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_every_operator_equals_the_reference(images: int, kernel_cache: Path) -> None:
+    check(every_operator(), kernel_cache, images)
+
+
+@pytest.mark.slow
+@settings(REPEATABLE, max_examples=12)
+@given(workload=networks(), seed=st.integers(0, 1 << 16))
+def test_drawn_networks_equal_the_reference(
+    workload: Workload, seed: int, kernel_cache: Path
+) -> None:
+    check(workload, kernel_cache, 2, seed)
+
+
+@pytest.mark.parametrize("network", [lenet5, resnet8])
+def test_whole_networks_equal_the_reference(
+    network: Callable[[], Model], kernel_cache: Path
+) -> None:
+    check(to_workload(*network()), kernel_cache, 3)
+
+
+def test_only_outputs_are_kept_unless_asked(kernel_cache: Path) -> None:
+    workload = every_operator()
+    inputs = draw_inputs(workload, images=2)
+    network = compile_network(workload, cache=kernel_cache)
+    found, expected = network.run(inputs), reference.run(workload, inputs)
+    assert list(found) == list(workload.outputs)
+    for name, values in found.items():
+        assert values.dtype == np.int64
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_no_images_are_no_images(kernel_cache: Path) -> None:
+    workload = every_operator()
+    found = compile_network(workload, cache=kernel_cache).run(draw_inputs(workload, images=0))
+    assert {name: array.shape for name, array in found.items()} == {
+        "head.out": (0, 5),
+        "tail.out": (0, 8, 4, 9),
+    }
+
+
+def test_images_beyond_one_batch_are_computed_in_several(
+    kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intaglio.compiler.kernels.network.BATCH_BYTES", 1)
+    check(every_operator(), kernel_cache, 3)
+
+
+def test_what_is_built_is_not_built_again(
+    kernel_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compile_network(every_operator(1), cache=kernel_cache)
+    monkeypatch.setattr("intaglio.compiler.kernels.library.Kernel._fill", None)
+    again = compile_network(every_operator(2), cache=kernel_cache)
+    assert len(again.steps) == len(first.steps)
+
+
+def test_inputs_are_checked_as_by_the_reference(kernel_cache: Path) -> None:
+    network = compile_network(every_operator(), cache=kernel_cache)
+    with pytest.raises(UsageError) as caught:
+        network.run({})
+    assert str(caught.value) == "input 'x' of 'built' is missing; give its integers"
+
+
+def test_a_workload_of_shapes_only_cannot_be_compiled() -> None:
+    full = every_operator()
+    empty = Workload(full.name, full.inputs, full.outputs, full.ops, full.tensors)
+    with pytest.raises(IntaglioError) as caught:
+        compile_network(empty)
+    assert str(caught.value) == (
+        "workload 'built' has shapes only and cannot be computed; lower it from a model with "
+        "weights"
+    )
+
+
+def test_without_tvm_the_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ToolError) as caught:
+        compile_network(every_operator())
+    assert str(caught.value) == "TVM is not installed; run: pip install 'intaglio[tvm]'"
+
+
+def test_without_a_linker_the_refusal_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    b = Builder()
+    x = b.tensor("x", (1, 3), U8)
+    with pytest.raises(ToolError) as caught:
+        compile_network(b.build((x,), (b.matmul("fc", x, 2),)), cache=tmp_path)
+    assert str(caught.value) == "the C++ compiler g++ is not on PATH; run: apt-get install g++"
+
+
+def test_importing_the_package_brings_no_tvm() -> None:
+    code = "import sys, intaglio.compiler.kernels; print('tvm' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.strip() == "False"
+
+
+def test_tvm_and_its_ffi_fit_together() -> None:
+    """With a wrong FFI, TVM imports and compiles but crashes when it writes a function down."""
+    code = (
+        "import tvm\n"
+        "from tvm import te\n"
+        "x = te.placeholder((4,), 'int8', 'x')\n"
+        "y = te.compute((4,), lambda i: x[i] + x[i], 'y')\n"
+        "print(tvm.ir.save_json(te.create_prim_func([x, y]))[0])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "{")
