@@ -8,7 +8,7 @@ from typing import Any
 
 import cocotb
 
-from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, value
+from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, skip, value
 
 RUN = ["run_addr_i", "run_beats_i", "run_last_i"]
 BURST = ["burst_addr_o", "burst_beats_o", "burst_last_o"]
@@ -17,7 +17,7 @@ PAGE = 4096
 
 def _run(dut: Any, page_offset: int, beats: int, last: int) -> dict[str, int]:
     size = value(dut.BeatBytes)
-    page = random.getrandbits(len(dut.run_addr_i) - 13) * PAGE
+    page = random.getrandbits(len(dut.run_addr_i) - 12) * PAGE
     address = page + page_offset // size * size
     return {"run_addr_i": address, "run_beats_i": beats, "run_last_i": last}
 
@@ -39,6 +39,7 @@ def _bursts(dut: Any, runs: list[dict[str, int]]) -> list[Item]:
         while left:
             beats = min(left, 256, (PAGE - address % PAGE) // size)
             left -= beats
+            address &= (1 << len(dut.run_addr_i)) - 1
             last = int(left == 0 and run["run_last_i"])
             expected.append(dict(zip(BURST, (address, beats, last), strict=True)))
             address += beats * size
@@ -71,6 +72,67 @@ async def bursts_follow_without_a_gap(dut: Any) -> None:
     await clock(dut, 100)
     assert monitor.taken == _bursts(dut, runs)
     assert monitor.cycles[-1] - monitor.cycles[0] == len(monitor.taken) - 1
+
+
+@bench(40_000)
+async def long_runs_end_where_they_must(dut: Any) -> None:
+    await begin(dut)
+    for bits in range(10, 18):
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        carry = (1 << random.randrange(12, len(dut.run_addr_i))) - PAGE
+        run = _run(dut, 0, 1 << bits | random.getrandbits(bits - 1), 1) | {"run_addr_i": carry}
+        expected = _bursts(dut, [run])
+        await driver.send([run])
+        await clock(dut, len(expected) + 20)
+        monitor.stop()
+        assert monitor.taken == expected
+
+
+@bench(1_500_000)
+async def the_longest_runs_end_where_they_must(dut: Any) -> None:
+    await begin(dut)
+    size = value(dut.BeatBytes)
+    per_burst = min(256, PAGE // size)
+    for beats in (1 << 25 | 1 << 21 | 1 << 18, 1 << 27 | 1 << 22 | 1 << 19):
+        address = random.getrandbits(20) * PAGE
+        run = dict(zip(RUN, (address, beats + 5, 1), strict=True))
+        await Driver(dut, "run_valid_i", "run_ready_o", RUN).send([run])
+        dut.burst_ready_i.value = 1
+        await skip(dut, beats // per_burst - 1)
+        ends = ((beats - per_burst, per_burst, 0), (beats, 5, 1))
+        for offset, length, last in ends:
+            await clock(dut)
+            assert value(dut.burst_valid_o)
+            assert [value(getattr(dut, name)) for name in BURST] == [
+                address + offset * size, length, last,
+            ]  # fmt: skip
+        await clock(dut)
+        assert not value(dut.burst_valid_o)
+        dut.burst_ready_i.value = 0
+
+
+@bench(100)
+async def an_idle_module_takes_a_run_before_anyone_is_ready(dut: Any) -> None:
+    await begin(dut)
+    await clock(dut)
+    assert (value(dut.burst_ready_i), value(dut.run_ready_o)) == (0, 1)
+    await Driver(dut, "run_valid_i", "run_ready_o", RUN).send([_run(dut, 0, 7, 1)])
+    await clock(dut, 2)
+    assert (value(dut.burst_valid_o), value(dut.run_ready_o)) == (1, 0)
+
+
+@bench(5_000)
+async def the_longest_runs_begin_as_they_must(dut: Any) -> None:
+    await begin(dut)
+    for bits in range(16, len(dut.run_beats_i)):
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        run = _run(dut, 0, 1 << bits, 1)
+        await driver.send([run])
+        await clock(dut, 20)
+        monitor.stop()
+        await reset(dut, 1)
+        shorter = _bursts(dut, [run | {"run_beats_i": 1 << 16}])[:15]
+        assert monitor.taken[:15] == shorter
 
 
 @bench(5_000)

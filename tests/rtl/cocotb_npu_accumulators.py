@@ -87,6 +87,33 @@ async def reads_see_a_word_four_cycles_later(dut: Any) -> None:
     await model.cycle(None, False, None)
 
 
+@bench(5_000)
+async def a_word_that_was_read_holds(dut: Any) -> None:
+    await begin(dut)
+    model = Model(dut)
+    for at in range(2 * model.half):
+        await model.cycle(at, True, None)
+    for _ in range(SETTLE):
+        await model.cycle(None, False, None)
+    for at in random.sample(range(2 * model.half), 2 * model.half):
+        await model.cycle(None, False, at)
+        first = at - at % model.half
+        for _ in range(6):
+            dut.rd_en_i.value, dut.rd_addr_i.value = 0, first + random.randrange(model.half)
+            dut.acc_addr_i.value = random.randrange(2 * model.half)
+            dut.acc_overwrite_i.value = random.getrandbits(1)
+            await RisingEdge(dut.clk_i)
+        assert value(dut.rd_data_o) == _packed(model.words[at])
+        model = _resumed(dut, model.words)
+
+
+def _resumed(dut: Any, words: dict[int, list[int]]) -> Model:
+    """A model with `words` and nothing under way."""
+    model = Model(dut)
+    model.words = words
+    return model
+
+
 @bench(2_000)
 async def a_reset_drops_what_is_not_written(dut: Any) -> None:
     await begin(dut)

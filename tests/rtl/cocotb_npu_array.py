@@ -44,7 +44,10 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
         fill = (not full or swap) and random.random() < 0.8
         row, vector, signed = _bytes(cols), _bytes(lanes), random.random() < 0.5
         dut.fill_valid_i.value, dut.fill_i.value = int(fill), int.from_bytes(row, "little")
-        dut.vector_valid_i.value, dut.vector_swap_i.value = int(valid), int(swap)
+        dut.vector_valid_i.value, dut.vector_swap_i.value = (
+            int(valid),
+            int(swap) if valid else random.getrandbits(1),
+        )
         dut.vector_signed_i.value = int(signed)
         dut.vector_i.value = int.from_bytes(vector, "little")
         await RisingEdge(dut.clk_i)

@@ -18,14 +18,14 @@ from tests.rtl.cocotb_bench import (
     reset,
     value,
 )
-from tests.rtl.cocotb_boxes import ADDRESS_MASK, random_box, runs
+from tests.rtl.cocotb_boxes import ADDRESS_MASK, huge_box, is_empty, long_box, random_box, runs
 
 FIELDS = ["run_addr_o", "run_beats_o", "run_last_o"]
 
 
 def _expected(dut: Any, items: list[Any], base: int) -> list[dict[str, int]]:
     lanes, beat_bytes = value(dut.Lanes), value(dut.MemBytes)
-    found = [run for item in items for run in runs(item, base, lanes // beat_bytes, lanes)]
+    found = [run for item in items for run in runs(item, base, lanes // beat_bytes)]
     return [
         {"run_addr_o": run.address, "run_beats_o": run.beats, "run_last_o": int(run.last)}
         for run in found
@@ -52,6 +52,41 @@ async def boxes_become_their_runs(dut: Any) -> None:
         await clock(dut, 300)
         monitor.stop()
         assert monitor.taken == _expected(dut, items, base)
+
+
+@bench(40_000)
+async def long_boxes_become_their_runs(dut: Any) -> None:
+    await begin(dut)
+    base = random.getrandbits(40) // value(dut.Lanes) * value(dut.Lanes)
+    dut.base_i.value = base
+    for _ in range(8):
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        box = long_box(value(dut.Lanes))
+        await driver.send([{"instr_i": encoded(box)}])
+        await clock(dut, 2550)
+        monitor.stop()
+        assert monitor.taken == _expected(dut, [box], base)
+
+
+@bench(40_000)
+async def huge_boxes_begin_with_their_runs(dut: Any) -> None:
+    await begin(dut)
+    lanes, beats_per_word = value(dut.Lanes), value(dut.Lanes) // value(dut.MemBytes)
+    for _ in range(200):
+        box = huge_box(lanes)
+        words = box["words"] * (box["rows"] if box["contiguous"] else 1)
+        if is_empty(box) or words >= 1 << 24:
+            continue
+        base = random.getrandbits(40) // lanes * lanes
+        dut.base_i.value = base
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        await driver.send([{"instr_i": encoded(box)}])
+        await clock(dut, 30)
+        monitor.stop()
+        await reset(dut, 1)
+        first = runs(box, base, beats_per_word, 25)
+        seen = [(x["run_addr_o"], x["run_beats_o"], x["run_last_o"]) for x in monitor.taken]
+        assert seen[:25] == [(run.address, run.beats, int(run.last)) for run in first]
 
 
 @bench(10_000)

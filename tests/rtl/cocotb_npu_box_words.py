@@ -8,8 +8,15 @@ from typing import Any
 import cocotb
 
 from intaglio.templates.npu.isa import Instruction, Opcode
-from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, value
-from tests.rtl.cocotb_boxes import random_box, steps
+from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, skip, value
+from tests.rtl.cocotb_boxes import (
+    huge_box,
+    len_steps,
+    long_box,
+    longest_box,
+    random_box,
+    steps,
+)
 
 PORTS = {
     "planes_i": "planes",
@@ -30,11 +37,14 @@ def _item(box: Instruction) -> Item:
     return {port: box[field] for port, field in PORTS.items()}
 
 
-def _expected(boxes: list[Instruction]) -> list[tuple[int, ...]]:
-    """(present, address, inside, last); a box without a word gives (0, 1)."""
+def _expected(boxes: list[Instruction], most: int | None = None) -> list[tuple[int, ...]]:
+    """(present, address, inside, last); a box without a word gives (0, 1).
+
+    With `most` only so many of each box.
+    """
     found: list[tuple[int, ...]] = []
     for box in boxes:
-        words = [(1, step.address, int(step.inside), int(step.last)) for step in steps(box)]
+        words = [(1, step.address, int(step.inside), int(step.last)) for step in steps(box, most)]
         found += words or [(0, 1)]
     return found
 
@@ -77,6 +87,52 @@ async def boxes_follow_without_a_gap(dut: Any) -> None:
     await clock(dut, 800)
     assert _seen(monitor) == _expected(boxes)
     assert monitor.cycles[-1] - monitor.cycles[0] == len(monitor.cycles) - 1
+
+
+@bench(60_000)
+async def long_boxes_become_their_words(dut: Any) -> None:
+    await begin(dut)
+    for _ in range(10):
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        box = long_box(4)
+        await driver.send([_item(box)])
+        expected = _expected([box])
+        await clock(dut, len(expected) + 10)
+        monitor.stop()
+        assert _seen(monitor) == expected
+
+
+@bench(700_000)
+async def the_longest_boxes_end_with_their_words(dut: Any) -> None:
+    await begin(dut)
+    for long in ("planes", "rows", "words"):
+        for count in (0x5555, 0xAAAA, 0xFFFF):
+            box = longest_box(long, count)
+            total = len_steps(box)
+            driver = Driver(dut, "box_valid_i", "box_ready_o", list(PORTS))
+            await driver.send([_item(box)])
+            dut.step_ready_i.value = 1
+            await skip(dut, total - 4)
+            monitor = Monitor(dut, "step_valid_o", "step_ready_i", FIELDS)
+            await clock(dut, 20)
+            monitor.stop()
+            ends = steps(box, first=total - len(monitor.taken))
+            assert len(ends) in (3, 4, 5)
+            words = [(1, s.address, int(s.inside), int(s.last)) for s in ends]
+            assert _seen(monitor) == words
+
+
+@bench(60_000)
+async def huge_boxes_begin_with_their_words(dut: Any) -> None:
+    await begin(dut)
+    for index in range(200):
+        driver, monitor = _ends(dut, 0.0, 0.0)
+        box, count = huge_box(4), 600 if index % 20 == 0 else 40
+        await driver.send([_item(box)])
+        await clock(dut, count + 10)
+        monitor.stop()
+        await reset(dut, 1)
+        assert _seen(monitor)[:count] == _expected([box], count)
 
 
 @bench(10_000)

@@ -14,17 +14,18 @@ from intaglio.templates.npu.isa import Instruction, Opcode
 from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
 from tests.rtl.datapath import State, compute
 
-ACT_WORDS, WEIGHT_WORDS, ACC_WORDS = 32, 64, 16
 INSIDE = 4
+LARGEST = {"blocks": 12, "fy": 10, "fx": 10, "y": 16, "x": 16}
+STRIDES = ("block_stride", "fy_stride", "fx_stride", "y_stride", "x_stride")
 
 
 def _state(dut: Any, seed: int) -> State:
     rng, lanes = np.random.default_rng(seed), value(dut.Lanes)
     cols = lanes * value(dut.Groups)
     return State(
-        rng.integers(0, 256, (ACT_WORDS, lanes), dtype=np.uint8),
-        rng.integers(0, 256, (WEIGHT_WORDS, lanes), dtype=np.uint8),
-        rng.integers(-(1 << 31), 1 << 31, (2 * ACC_WORDS, cols)).astype(np.int32),
+        rng.integers(0, 256, (value(dut.ActWords), lanes), dtype=np.uint8),
+        rng.integers(0, 256, (value(dut.WeightWords), lanes), dtype=np.uint8),
+        rng.integers(-(1 << 31), 1 << 31, (2 * value(dut.AccWords), cols)).astype(np.int32),
     )
 
 
@@ -53,6 +54,8 @@ class Buffers:
             self._read()
             self._accumulate()
             self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
+            moves = value(dut.a_en_o) or value(dut.f_en_o)
+            assert value(dut.progress_o) == moves
             assert value(dut.busy_o) or not (value(dut.retire_valid_o) or value(dut.stall_o))
 
     def _read(self) -> None:
@@ -85,16 +88,16 @@ class Buffers:
 
 
 def _instruction(state: State) -> Instruction:
-    cols = state.sums.shape[1]
+    cols, half = state.sums.shape[1], len(state.sums) // 2
     fields = {name: random.randint(1, 2) for name in ("blocks", "fy", "fx")}
     fields |= {name: random.randint(1, 4) for name in ("y", "x")}
     elements = state.activations.size
-    for name in ("act_address", "block_stride", "fy_stride", "fx_stride", "y_stride", "x_stride"):
+    for name in ("act_address", *STRIDES):
         fields[name] = random.randrange(elements)
-    tiles = WEIGHT_WORDS // cols - fields["blocks"] * fields["fy"] * fields["fx"]
+    tiles = len(state.weights) // cols - fields["blocks"] * fields["fy"] * fields["fx"]
     fields["weight_address"] = random.randint(0, tiles) * cols
-    fields["acc_address"] = random.choice((0, ACC_WORDS)) + random.randint(
-        0, ACC_WORDS - fields["y"] * fields["x"]
+    fields["acc_address"] = random.choice((0, half)) + random.randint(
+        0, half - fields["y"] * fields["x"]
     )
     fields |= {"accumulate": random.getrandbits(1), "input_signed": random.getrandbits(1)}
     return Instruction(Opcode.COMPUTE, fields)
@@ -126,6 +129,49 @@ async def sums_are_exact_at_any_pace(dut: Any) -> None:
     await begin(dut)
     for seed, (pause, ease) in enumerate(((0.0, 1.0), (0.0, 0.1), (0.9, 1.0), (0.5, 0.2))):
         await _check(dut, seed, pause, ease, 25)
+
+
+def _walk(item: Instruction, count: int) -> list[int]:
+    """The first `count` addresses of the vectors of `item`."""
+    found: list[int] = []
+    for tile in range(item["blocks"] * item["fy"] * item["fx"]):
+        rest, fx = divmod(tile, item["fx"])
+        block, fy = divmod(rest, item["fy"])
+        places = {"block": block, "fy": fy, "fx": fx}
+        for pixel in range(min(item["y"] * item["x"], count)):
+            if len(found) == count:
+                return found
+            places["y"], places["x"] = divmod(pixel, item["x"])
+            offset = sum(at * item[f"{name}_stride"] for name, at in places.items())
+            found.append(item["act_address"] + offset)
+    return found
+
+
+@bench(120_000)
+async def the_largest_counts_begin_in_order(dut: Any) -> None:
+    await begin(dut)
+    mask = (1 << len(dut.a_addr_o)) - 1
+    for index in range(60):
+        fields = {
+            name: random.choice((1, 2, 1 << random.randrange(bits) | random.getrandbits(3)))
+            for name, bits in LARGEST.items()
+        }
+        long = index % 6 == 0
+        if long:
+            first, second = random.sample(tuple(LARGEST), 2)
+            fields = dict.fromkeys(LARGEST, 1) | {first: random.randrange(260, 600), second: 3}
+        fields |= {name: random.getrandbits(32) for name in ("act_address", *STRIDES)}
+        item = Instruction(Opcode.COMPUTE, fields)
+        await _driver(dut, 0.0).send(_items([item]))
+        seen: list[int] = []
+        for _ in range(6000 if long else 400):
+            await RisingEdge(dut.clk_i)
+            if value(dut.a_en_o):
+                seen.append(value(dut.a_addr_o))
+        expected = [address & mask for address in _walk(item, max(len(seen), 40))]
+        assert seen == expected[: len(seen)]
+        assert len(seen) >= min(len(expected), 40)
+        await reset(dut, 1)
 
 
 @bench(5_000)

@@ -13,21 +13,32 @@ from intaglio.templates.npu.isa import Instruction, Opcode, Unit
 from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
 
 IN_FLIGHT = 9
-OTHERS = (Unit.COMPUTE, Unit.VECTOR, Unit.STORE)
+WORK = {
+    Unit.LOAD: Opcode.LOAD,
+    Unit.COMPUTE: Opcode.COMPUTE,
+    Unit.VECTOR: Opcode.DRAIN,
+    Unit.STORE: Opcode.STORE,
+}
 
 
-def _some(chance: float) -> tuple[Unit, ...]:
-    return tuple(unit for unit in OTHERS if random.random() < chance)
+def _some(own: Unit, chance: float) -> tuple[Unit, ...]:
+    return tuple(unit for unit in Unit if unit is not own and random.random() < chance)
 
 
-def _program(count: int) -> list[Instruction]:
+def _program(count: int, own: Unit = Unit.LOAD) -> list[Instruction]:
+    work, sync = WORK[own], Opcode(int(own))
     return [
         Instruction(
-            random.choice((Opcode.LOAD, Opcode.LOAD, Opcode.SYNC_LOAD)), pop=_some(0.3),
-            push=_some(0.3), layer=random.getrandbits(16), mark=random.random() < 0.3,
+            random.choice((work, work, sync)), pop=_some(own, 0.3), push=_some(own, 0.3),
+            layer=random.getrandbits(16), mark=random.random() < 0.3,
         )
         for _ in range(count)
     ]  # fmt: skip
+
+
+def _bits(item: Instruction) -> int:
+    """The instruction with a payload that goes with its layer."""
+    return encoded(item) | random.Random(item.layer).getrandbits(512 - 48) << 48
 
 
 def _mask(units: tuple[Unit, ...]) -> int:
@@ -35,7 +46,7 @@ def _mask(units: tuple[Unit, ...]) -> int:
 
 
 def _is_sync(item: Instruction) -> bool:
-    return item.opcode is Opcode.SYNC_LOAD
+    return item.opcode < len(Unit)
 
 
 @dataclass
@@ -51,7 +62,8 @@ class Seen:
 class Surroundings:
     """Tokens, marks and the unit around the module: everything at random, all rules checked."""
 
-    def __init__(self, dut: Any, ease: float, retires: bool = True) -> None:
+    def __init__(self, dut: Any, ease: float, retires: bool = True, own: Unit = Unit.LOAD) -> None:
+        self._own = 1 << own
         self._dut, self._ease, self._retires = dut, ease, retires
         self.seen = Seen()
         self._inside = 0
@@ -66,12 +78,12 @@ class Surroundings:
         self._task.cancel()
 
     def _bits(self) -> int:
-        return sum((random.random() < self._ease) << unit for unit in range(4)) | 1
+        return sum((random.random() < self._ease) << unit for unit in range(4)) | self._own
 
     async def _run(self) -> None:
         dut = self._dut
         while True:
-            available, full = self._bits(), ~self._bits() & 0b1110
+            available, full = self._bits(), ~self._bits() & 15
             self._done |= self._retires and self._inside > 0 and random.random() < self._ease
             dut.available_i.value, dut.full_i.value = available, full
             dut.instr_ready_i.value = int(random.random() < self._ease)
@@ -117,7 +129,7 @@ class Surroundings:
 
 def _check(seen: Seen, program: list[Instruction]) -> None:
     own = [item for item in program if not _is_sync(item)]
-    assert seen.issued == [encoded(item) for item in own]
+    assert seen.issued == [_bits(item) for item in own]
     assert seen.unit_retired == len(own)
     assert seen.pops == [_mask(item.pop) for item in program if item.pop]
     expected = [(_mask(item.push), item.layer if item.mark else None) for item in program]
@@ -129,15 +141,17 @@ def _driver(dut: Any, pause: float = 0.0) -> Driver:
 
 
 def _items(program: list[Instruction]) -> list[dict[str, int]]:
-    return [{"enqueue_instr_i": encoded(item)} for item in program]
+    return [{"enqueue_instr_i": _bits(item)} for item in program]
 
 
 @bench(60_000)
 async def order_tokens_and_marks(dut: Any) -> None:
     await begin(dut)
-    for ease, pause in ((1.0, 0.0), (0.6, 0.0), (0.35, 0.3), (0.8, 0.8)):
-        around = Surroundings(dut, ease)
-        program = _program(150)
+    for own, (ease, pause) in zip(
+        Unit, ((1.0, 0.0), (0.6, 0.0), (0.35, 0.3), (0.8, 0.8)), strict=True
+    ):
+        around = Surroundings(dut, ease, own=own)
+        program = _program(150, own)
         await _driver(dut, pause).send(_items(program))
         await around.until(len(program))
         await clock(dut, 5)
@@ -172,6 +186,24 @@ async def no_more_than_nine_in_flight(dut: Any) -> None:
     await clock(dut, 40)
     assert len(around.seen.issued) == IN_FLIGHT
     around.stop()
+
+
+@bench(1_000)
+async def what_is_not_marked_waits_for_no_mark(dut: Any) -> None:
+    await begin(dut)
+    dut.available_i.value = 15
+    for opcode in (Opcode.LOAD, Opcode.SYNC_LOAD):
+        dut.instr_ready_i.value = dut.retire_valid_i.value = 1
+        dut.mark_ready_i.value = 0
+        program = [Instruction(opcode), Instruction(opcode, layer=7, mark=True)]
+        await _driver(dut).send(_items(program))
+        retired = 0
+        for _ in range(20):
+            await RisingEdge(dut.clk_i)
+            retired += value(dut.retired_o)
+        assert (retired, value(dut.mark_valid_o), value(dut.mark_layer_o)) == (1, 1, 7)
+        dut.mark_ready_i.value = 1
+        await clock(dut, 2)
 
 
 @bench(3_000)

@@ -24,7 +24,7 @@ def _expected(dut: Any, item: Instruction, base: int) -> list[Write]:
     mask = (1 << len(getattr(dut, f"{buffer}_addr_o"))) - 1
     words = iter(
         beat(run.address + at, lanes)
-        for run in runs(item, base, lanes // size, lanes)
+        for run in runs(item, base, lanes // size)
         for at in range(0, run.beats * size, lanes)
     )
     fill = int.from_bytes(bytes([item["fill"]]) * lanes, "little")
@@ -108,7 +108,7 @@ def _items(program: list[Instruction]) -> list[dict[str, int]]:
 
 
 def _program(dut: Any, count: int) -> list[Instruction]:
-    return [random_box(Opcode.LOAD, value(dut.Lanes), local_words=64) for _ in range(count)]
+    return [random_box(Opcode.LOAD, value(dut.Lanes), local_words=1 << 24) for _ in range(count)]
 
 
 async def _check(dut: Any, around: Surroundings, program: list[Instruction], base: int) -> None:
@@ -128,7 +128,7 @@ async def _check(dut: Any, around: Surroundings, program: list[Instruction], bas
 async def boxes_arrive_under_stalls(dut: Any) -> None:
     await begin(dut)
     for ease, memory_ease in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.3), (0.4, 0.6)):
-        base = random.getrandbits(34) * value(dut.Lanes)
+        base = random.getrandbits(40) // value(dut.Lanes) * value(dut.Lanes)
         dut.base_i.value = base
         await clock(dut, 2)
         around = Surroundings(dut, ease, memory_ease)

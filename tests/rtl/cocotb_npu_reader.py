@@ -139,23 +139,63 @@ async def at_most_sixteen_bursts_are_outstanding(dut: Any) -> None:
     assert taker.taken == setup.data(runs)
 
 
-@bench(3_000)
-async def load_asks_for_read_ahead_only_and_fetch_goes_first(dut: Any) -> None:
+@bench(10_000)
+async def load_asks_for_read_ahead_only(dut: Any) -> None:
+    setup = await _setup(dut)
+    ahead = value(dut.ReadAhead)
+    for beats in (ahead // 8, ahead // 8 - 1, ahead // 4 - 1, ahead // 4 + 1):
+        setup.slave.r_channel.pause = True
+        before, runs = len(setup.requests.taken), [(PAGE * at, beats) for at in range(12)]
+        taker = setup.taker("load")
+        task = cocotb.start_soon(setup.driver("load").send(setup.items("load", runs)))
+        await clock(dut, 100)
+        assert len(setup.requests.taken) - before == -(-ahead // beats)
+        setup.slave.r_channel.pause = False
+        await task
+        await taker.until(12 * beats)
+        taker.stop()
+        assert taker.taken == setup.data(runs)
+
+
+@bench(5_000)
+async def fetch_goes_first(dut: Any) -> None:
     setup = await _setup(dut)
     setup.slave.r_channel.pause = True
-    loads = [(PAGE * at, 8) for at in range(30)]
+    beats = value(dut.ReadAhead) // 8
+    loads = [(PAGE * at, beats) for at in range(30)]
     fetches = [(PAGE * at, 4) for at in range(100, 103)]
     takers = {client: setup.taker(client) for client in CLIENTS}
     cocotb.start_soon(setup.driver("load").send(setup.items("load", loads)))
     await clock(dut, 200)
-    assert len(setup.requests.taken) == value(dut.ReadAhead) // 8
+    assert len(setup.requests.taken) == 8
     cocotb.start_soon(setup.driver("fetch").send(setup.items("fetch", fetches)))
     await clock(dut, 60)
     assert [r["araddr_o"] for r in setup.requests.taken[-3:]] == [a for a, _ in fetches]
     setup.slave.r_channel.pause = False
-    await takers["load"].until(240)
+    await takers["load"].until(30 * beats)
     assert takers["load"].taken == setup.data(loads)
     assert takers["fetch"].taken == setup.data(fetches)
+
+
+@bench(10_000)
+async def the_longest_runs_begin_with_whole_bursts(dut: Any) -> None:
+    setup = await _setup(dut)
+    setup.slave.r_channel.pause = True
+    full = min(256, PAGE // value(dut.MemBytes))
+    for client in CLIENTS:
+        for bits in range(10, len(dut.load_run_beats_i)):
+            before = len(setup.requests.taken)
+            page = random.getrandbits(28) * PAGE
+            runs = [(page, 1 << bits)]
+            await setup.driver(client).send(setup.items(client, runs))
+            await clock(dut, 12)
+            taken = setup.requests.taken[before:]
+            assert taken
+            for index, request in enumerate(taken):
+                address = page + index * full * value(dut.MemBytes)
+                assert request == {"araddr_o": address, "arlen_o": full - 1}
+            await setup.begin()
+            await clock(dut, 3)
 
 
 @bench(5_000)

@@ -22,7 +22,7 @@ class Surroundings:
 
     def __init__(self, dut: Any, ease: float, memory_ease: float, answers: bool = True) -> None:
         self._dut, self._ease, self._memory_ease = dut, ease, memory_ease
-        self.answers = answers
+        self.answers, self.retires = answers, True
         self.runs: list[tuple[int, int, int]] = []
         self.data: list[int] = []
         self.done = 0
@@ -54,7 +54,7 @@ class Surroundings:
             dut.act_ready_i.value = int(random.random() < self._ease)
             dut.run_ready_i.value = int(random.random() < self._memory_ease)
             dut.data_ready_i.value = int(random.random() < self._memory_ease)
-            dut.retire_ready_i.value = int(random.random() < self._ease)
+            dut.retire_ready_i.value = int(self.retires and random.random() < self._ease)
             await RisingEdge(dut.clk_i)
             self.done += done
             self._observe()
@@ -63,6 +63,8 @@ class Surroundings:
         dut = self._dut
         asked = value(dut.act_valid_o) and value(dut.act_ready_i)
         self._reads.append(_word(dut, value(dut.act_addr_o)) if asked else None)
+        moves = asked or value(dut.done_i) or value(dut.data_valid_o) & value(dut.data_ready_i)
+        assert value(dut.progress_o) == bool(moves)
         if value(dut.run_valid_o) and value(dut.run_ready_i):
             run = (dut.run_addr_o, dut.run_beats_o, dut.run_last_o)
             self.runs.append((value(run[0]), value(run[1]), value(run[2])))
@@ -86,7 +88,7 @@ def _items(program: list[Instruction]) -> list[dict[str, int]]:
 
 
 def _program(dut: Any, count: int) -> list[Instruction]:
-    return [random_box(Opcode.STORE, value(dut.Lanes), local_words=64) for _ in range(count)]
+    return [random_box(Opcode.STORE, value(dut.Lanes), local_words=1 << 24) for _ in range(count)]
 
 
 def _beats(dut: Any, program: list[Instruction]) -> list[int]:
@@ -101,7 +103,7 @@ async def _check(dut: Any, around: Surroundings, program: list[Instruction], bas
     lanes, size = value(dut.Lanes), value(dut.MemBytes)
     await wait_for(dut, lambda: len(around.retired) >= len(program), 30_000)
     await clock(dut, 10)
-    expected = [run for item in program for run in runs(item, base, lanes // size, lanes)]
+    expected = [run for item in program for run in runs(item, base, lanes // size)]
     assert around.runs == [(run.address, run.beats, int(run.last)) for run in expected]
     assert around.data == _beats(dut, program)
     boxes = 0
@@ -115,7 +117,7 @@ async def _check(dut: Any, around: Surroundings, program: list[Instruction], bas
 async def boxes_leave_under_stalls(dut: Any) -> None:
     await begin(dut)
     for ease, memory_ease in ((1.0, 1.0), (0.4, 1.0), (1.0, 0.3), (0.5, 0.5)):
-        base = random.getrandbits(34) * value(dut.Lanes)
+        base = random.getrandbits(40) // value(dut.Lanes) * value(dut.Lanes)
         dut.base_i.value = base
         await clock(dut, 2)
         around = Surroundings(dut, ease, memory_ease)
@@ -138,6 +140,20 @@ async def retirement_waits_for_memory(dut: Any) -> None:
     assert around.retired == []
     assert (value(dut.busy_o), value(dut.stall_o), value(dut.progress_o)) == (1, 1, 0)
     around.answers = True
+    await task
+    await _check(dut, around, program, 0)
+
+
+@bench(10_000)
+async def all_that_is_inside_may_wait_to_retire(dut: Any) -> None:
+    await begin(dut)
+    around = Surroundings(dut, 1.0, 1.0)
+    around.retires = False
+    program = [Instruction(Opcode.STORE, {"planes": 1, "rows": 1, "words": 2})] * (INSIDE + 4)
+    task = cocotb.start_soon(_driver(dut).send(_items(program)))
+    await clock(dut, 400)
+    assert (around.done, around.retired, value(dut.retire_valid_o)) == (INSIDE, [], 1)
+    around.retires = True
     await task
     await _check(dut, around, program, 0)
 

@@ -18,10 +18,8 @@ from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, Memory, pauses, quiet
 from tests.rtl.cocotb_bench import bench, clock, reset, start_clock, value, wait_for
 from tests.rtl.datapath import Records, State, compute, vector
 
-BASE = 0x12_3456_7000
 PROGRAM = 0x100
-LANES, ACT_WORDS, WEIGHT_WORDS, ACC_WORDS = 4, 128, 64, 16
-SIZES = Sizes(LANES, ACT_WORDS, source=0x6000, output=0x8000, memory=0xC000)
+SOURCE, OUTPUT, MEMORY = 0x6000, 0x8000, 0xC000
 WATCHDOG = 400
 BUSY, DONE, ERROR = 1, 2, 4
 READ, WRITE, ILLEGAL, QUIET = (code << 8 | ERROR for code in (2, 3, 1, 4))
@@ -33,6 +31,8 @@ class Machine:
 
     def __init__(self, dut: Any, stall: float = 0.0) -> None:
         self.dut = dut
+        self.base = random.randrange(1 << 27) * 4096
+        self.sizes = Sizes(value(dut.Lanes), value(dut.ActWords), SOURCE, OUTPUT, MEMORY)
         quiet(dut)
         self.host = Host(dut, AxiLiteBus.from_prefix(dut, "s_axil"))
         self.memory = Memory()
@@ -51,18 +51,18 @@ class Machine:
 
     def place(self, address: int, data: np.ndarray | bytes) -> None:
         """Writes memory at `address` relative to the base."""
-        self.memory.poke(BASE + address, bytes(data))
+        self.memory.poke(self.base + address, bytes(data))
 
     def image(self) -> np.ndarray:
         """Memory from the base on, uint8."""
-        return np.frombuffer(self.memory.peek(BASE, SIZES.memory), dtype=np.uint8)
+        return np.frombuffer(self.memory.peek(self.base, MEMORY), dtype=np.uint8)
 
     async def start(self, program: Sequence[Instruction], watchdog: int = WATCHDOG) -> None:
         """Places and starts `program`."""
         self.place(PROGRAM, encode(program).tobytes())
         for register, number in (
-            (Register.PROGRAM, PROGRAM), (Register.BASE, BASE & 0xFFFF_FFFF),
-            (Register.BASE + 4, BASE >> 32),
+            (Register.PROGRAM, PROGRAM), (Register.BASE, self.base & 0xFFFF_FFFF),
+            (Register.BASE + 4, self.base >> 32),
         ):  # fmt: skip
             await self.host.put(register, number)
         await self.host.start(len(program), watchdog)
@@ -83,10 +83,10 @@ class Machine:
 
     async def works(self) -> None:
         """A short random program gives what it means."""
-        program = random_program(np.random.default_rng(random.getrandbits(32)), SIZES, pairs=3)
-        self.place(SIZES.output, bytes(SIZES.memory - SIZES.output))
+        program = random_program(np.random.default_rng(random.getrandbits(32)), self.sizes, 3)
+        self.place(OUTPUT, bytes(MEMORY - OUTPUT))
         self.place(PROGRAM, encode(program).tobytes())
-        expected = execute(self.image(), program, SIZES)
+        expected = execute(self.image(), program, self.sizes)
         assert await self.run(program) == DONE
         np.testing.assert_array_equal(self.image(), expected)
 
@@ -95,7 +95,7 @@ async def _machine(dut: Any, stall: float = 0.0) -> Machine:
     start_clock(dut)
     machine = Machine(dut, stall)
     await reset(dut, 3)
-    machine.place(SIZES.source, random.randbytes(SIZES.output - SIZES.source))
+    machine.place(SOURCE, random.randbytes(OUTPUT - SOURCE))
     return machine
 
 
@@ -121,40 +121,43 @@ async def boxes_under_back_pressure(dut: Any) -> None:
 @bench(20_000)
 async def bursts_that_cross_pages(dut: Any) -> None:
     machine = await _machine(dut, 0.2)
-    page = -BASE % 4096 + 4096
+    page = -machine.base % 4096 + 4096
     for before in (4, 8, 100, 252):
-        source, target = SIZES.source // 4096 * 4096 + page - before, 0xA000 + page - before + 4
-        program = _copy(source, target, ACT_WORDS)
+        source, target = SOURCE // 4096 * 4096 + page - before, 0xA000 + page - before + 4
+        program = _copy(source, target, machine.sizes.act_words)
         assert await machine.run(program) == DONE
         image = machine.image()
-        size = LANES * ACT_WORDS
+        size = machine.sizes.lanes * machine.sizes.act_words
         np.testing.assert_array_equal(image[target : target + size], image[source : source + size])
 
 
-def _layer(rng: np.random.Generator) -> tuple[list[Instruction], State, State]:
+def _layer(dut: Any, rng: np.random.Generator) -> tuple[list[Instruction], State, State]:
     """A program of all units, the buffers' contents it loads, and what it leaves in them."""
-    words = rng.integers(0, 256, (ACT_WORDS, LANES), dtype=np.uint8)
-    tiles = rng.integers(0, 256, (WEIGHT_WORDS, LANES), dtype=np.uint8)
+    lanes, act_words, weight_words = map(value, (dut.Lanes, dut.ActWords, dut.WeightWords))
+    words = rng.integers(0, 256, (act_words, lanes), dtype=np.uint8)
+    tiles = rng.integers(0, 256, (weight_words, lanes), dtype=np.uint8)
     records = Records(
-        b=rng.integers(-(1 << 20), 1 << 20, LANES), m=rng.integers(1, 1 << 16, LANES),
-        mr=np.zeros(LANES, dtype=np.int64), s=rng.integers(12, 24, LANES),
+        b=rng.integers(-(1 << 20), 1 << 20, lanes), m=rng.integers(1, 1 << 16, lanes),
+        mr=np.zeros(lanes, dtype=np.int64), s=rng.integers(12, 24, lanes),
     )  # fmt: skip
-    tiles[48:60] = records.words()
-    state = State(words, tiles, np.zeros((2 * ACC_WORDS, LANES), dtype=np.int32))
+    record = weight_words - 16
+    tiles[record : record + 12] = records.words()
+    sums = np.zeros((2 * value(dut.AccWords), lanes * value(dut.Groups)), dtype=np.int32)
+    state = State(words, tiles, sums)
     conv = {"blocks": 1, "fy": 2, "fx": 2, "y": 3, "x": 3, "fx_stride": 4, "fy_stride": 32}
     conv |= {"x_stride": 4, "y_stride": 32, "act_address": 5}
-    drain = {"y": 3, "x": 3, "record_address": 48, "output_address": 40, "output_row_stride": 5}
+    drain = {"y": 3, "x": 3, "record_address": record, "output_address": 40, "output_row_stride": 5}
     drain |= {"lo": -128, "hi": 127}
     program = [
-        Instruction(Opcode.LOAD, _box(ACT_WORDS, SIZES.source)),
+        Instruction(Opcode.LOAD, _box(act_words, SOURCE)),
         Instruction(
             Opcode.LOAD,
-            _box(WEIGHT_WORDS, SIZES.source + 1024) | {"buffer": int(Buffer.WEIGHT)},
+            _box(weight_words, SOURCE + act_words * lanes) | {"buffer": int(Buffer.WEIGHT)},
             push=(Unit.COMPUTE,),
         ),
         Instruction(Opcode.COMPUTE, conv, pop=(Unit.LOAD,), push=(Unit.VECTOR,)),
         Instruction(Opcode.DRAIN, drain, pop=(Unit.COMPUTE,), push=(Unit.STORE,)),
-        Instruction(Opcode.STORE, _box(ACT_WORDS, SIZES.output), pop=(Unit.VECTOR,)),
+        Instruction(Opcode.STORE, _box(act_words, OUTPUT), pop=(Unit.VECTOR,)),
     ]
     after = state.copy()
     compute(after, program[2])
@@ -166,12 +169,12 @@ def _layer(rng: np.random.Generator) -> tuple[list[Instruction], State, State]:
 async def a_layer_passes_all_units(dut: Any) -> None:
     machine = await _machine(dut, 0.2)
     for seed in range(4):
-        program, before, after = _layer(np.random.default_rng(seed))
-        machine.place(SIZES.source, before.activations.tobytes())
-        machine.place(SIZES.source + 1024, before.weights.tobytes())
+        program, before, after = _layer(dut, np.random.default_rng(seed))
+        machine.place(SOURCE, before.activations.tobytes())
+        machine.place(SOURCE + before.activations.size, before.weights.tobytes())
         assert await machine.run(program) == DONE
-        seen = machine.image()[SIZES.output :][: ACT_WORDS * LANES].reshape(-1, LANES)
-        np.testing.assert_array_equal(seen, after.activations)
+        seen = machine.image()[OUTPUT:][: after.activations.size]
+        np.testing.assert_array_equal(seen, after.activations.reshape(-1))
 
 
 @bench(60_000)
@@ -225,10 +228,10 @@ async def full_queues_lose_nothing(dut: Any) -> None:
 @bench(60_000)
 async def bad_responses_are_reported_and_recovered_from(dut: Any) -> None:
     machine = await _machine(dut, 0.2)
-    program = _copy(SIZES.source, SIZES.output, 16)
-    faults = {SIZES.source + 8: READ, SIZES.output + 60: WRITE, PROGRAM + 64: READ}
+    program = _copy(SOURCE, OUTPUT, 16)
+    faults = {SOURCE + 8: READ, OUTPUT + 60: WRITE, PROGRAM + 64: READ}
     for address, status in faults.items():
-        machine.memory.bad = range(BASE + address, BASE + address + 1)
+        machine.memory.bad = range(machine.base + address, machine.base + address + 1)
         assert await machine.run(program) == status
         await clock(dut, 200)
         assert await machine.host.number(Register.STATUS) == status
@@ -257,7 +260,7 @@ async def an_illegal_instruction_is_reported(dut: Any) -> None:
 @bench(60_000)
 async def silent_memory_trips_the_watchdog(dut: Any) -> None:
     machine = await _machine(dut)
-    program = _copy(SIZES.source, SIZES.output, 40)
+    program = _copy(SOURCE, OUTPUT, 40)
     busy = {"ar": None, "r": None, "aw": Unit.STORE, "w": Unit.STORE, "b": Unit.STORE}
     for channel, unit in busy.items():
         await machine.start(program)
@@ -274,11 +277,41 @@ async def silent_memory_trips_the_watchdog(dut: Any) -> None:
         await machine.works()
 
 
+@bench(20_000)
+async def slow_acknowledgements_are_progress(dut: Any) -> None:
+    machine = await _machine(dut)
+    store = Instruction(Opcode.STORE, _box(1, OUTPUT))
+    answers = machine.channels["b"]
+    answers.pause = True
+    await machine.start([store] * 6)
+    for _ in range(6):
+        await clock(dut, WATCHDOG - 100)
+        answers.pause = False
+        await wait_for(dut, lambda: bool(value(dut.m_axi_bvalid) and value(dut.m_axi_bready)))
+        answers.pause = True
+    await wait_for(dut, lambda: bool(value(dut.irq_o)))
+    assert await machine.host.number(Register.STATUS) == DONE
+
+
+@bench(1_000)
+async def the_host_port_is_ready_until_it_holds_something(dut: Any) -> None:
+    machine = await _machine(dut)
+    await clock(dut, 2)
+    ready = (dut.s_axil_awready, dut.s_axil_wready, dut.s_axil_arready)
+    assert [value(handle) for handle in ready] == [1, 1, 1]
+    machine.host.master.write_if.aw_channel.pause = True
+    task = cocotb.start_soon(machine.host.put(Register.COUNT, 3))
+    await clock(dut, 8)
+    assert [value(handle) for handle in ready] == [1, 0, 1]
+    machine.host.master.write_if.aw_channel.pause = False
+    assert await task
+
+
 @bench(90_000)
 async def soft_resets_in_mid_flight(dut: Any) -> None:
     machine = await _machine(dut, 0.3)
     for seed in range(8):
-        program = random_program(np.random.default_rng(seed), SIZES, pairs=6)
+        program = random_program(np.random.default_rng(seed), machine.sizes, pairs=6)
         await machine.start(program)
         await clock(dut, random.randrange(1, 900))
         await machine.soft_reset()
@@ -289,7 +322,7 @@ async def soft_resets_in_mid_flight(dut: Any) -> None:
 async def hard_resets_in_mid_flight(dut: Any) -> None:
     machine = await _machine(dut, 0.3)
     for seed in range(5):
-        program = random_program(np.random.default_rng(seed), SIZES, pairs=6)
+        program = random_program(np.random.default_rng(seed), machine.sizes, pairs=6)
         await machine.start(program)
         await clock(dut, random.randrange(1, 900))
         await reset(dut, 2)
@@ -302,11 +335,11 @@ async def hard_resets_in_mid_flight(dut: Any) -> None:
 @bench(5_000)
 async def a_start_does_nothing_while_it_runs(dut: Any) -> None:
     machine = await _machine(dut)
-    await machine.start(_copy(SIZES.source, SIZES.output, 60))
+    await machine.start(_copy(SOURCE, OUTPUT, 60))
     for _ in range(5):
         await machine.host.put(Register.CONTROL, START)
     await wait_for(dut, lambda: bool(value(dut.irq_o)))
     assert await machine.host.number(Register.STATUS) == DONE
     image = machine.image()
-    size = 60 * LANES
-    np.testing.assert_array_equal(image[SIZES.output :][:size], image[SIZES.source :][:size])
+    size = 60 * machine.sizes.lanes
+    np.testing.assert_array_equal(image[OUTPUT:][:size], image[SOURCE:][:size])

@@ -14,7 +14,6 @@ from intaglio.templates.npu.isa import Instruction, Opcode
 from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
 from tests.rtl.datapath import Records, State, vector
 
-ACT_WORDS, WEIGHT_WORDS, ACC_WORDS = 64, 256, 16
 TAPS, TABLE, RECORDS = 0, 64, 200
 OUTPUTS = 40
 OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
@@ -27,11 +26,11 @@ def _setup(dut: Any, seed: int) -> tuple[State, Records]:
         mr=rng.integers(-65535, 65536, lanes), s=rng.integers(8, 30, lanes),
     )  # fmt: skip
     state = State(
-        rng.integers(0, 256, (ACT_WORDS, lanes), dtype=np.uint8),
-        rng.integers(0, 256, (WEIGHT_WORDS, lanes), dtype=np.uint8),
-        rng.integers(-(1 << 28), 1 << 28, (2 * ACC_WORDS, lanes * value(dut.Groups))).astype(
-            np.int32
-        ),
+        rng.integers(0, 256, (value(dut.ActWords), lanes), dtype=np.uint8),
+        rng.integers(0, 256, (value(dut.WeightWords), lanes), dtype=np.uint8),
+        rng.integers(
+            -(1 << 28), 1 << 28, (2 * value(dut.AccWords), lanes * value(dut.Groups))
+        ).astype(np.int32),
     )
     words = records.words()
     state.weights[RECORDS : RECORDS + len(words)] = words
@@ -71,13 +70,17 @@ class Buffers:
             self._observe()
 
     def _observe(self) -> None:
-        dut = self._dut
+        dut, stalls, moves = self._dut, 0, 0
         for name, data in (("wr", self.state.weights), ("vr", self.state.activations)):
             valid, ready = (value(getattr(dut, f"{name}_{x}")) for x in ("valid_o", "ready_i"))
             address = value(getattr(dut, f"{name}_addr_o"))
             word = int.from_bytes(data[address].tobytes(), "little")
             self._words[name].append(word if valid and ready else None)
-            assert value(dut.stall_o) or not valid or ready
+            stalls += valid and not ready
+            moves += valid and ready
+        assert value(dut.stall_o) == (stalls > 0)
+        moves += value(dut.acc_en_o) + value(dut.vw_valid_o)
+        assert value(dut.progress_o) == (moves > 0)
         sums = self.state.sums[value(dut.acc_addr_o)].tobytes()
         self._sums.append(int.from_bytes(sums, "little") if value(dut.acc_en_o) else 0)
         if value(dut.vw_valid_o):
@@ -92,12 +95,14 @@ def _instruction(dut: Any) -> Instruction:
     fields |= {"window_y": random.randint(1, 3), "window_x": random.randint(1, 3)}
     for name in ("residual", "residual_signed", "input_signed", "table"):
         fields[name] = random.getrandbits(1)
-    fields |= {"tap_address": TAPS + random.randrange(8), "table_address": TABLE}
+    fields |= {"tap_address": TAPS, "table_address": TABLE}
     fields |= {"record_address": RECORDS, "group": random.randrange(value(dut.Groups))}
     fields |= {"output_address": OUTPUTS, "output_row_stride": random.randint(4, 7)}
     fields |= {"residual_address": random.randrange(20), "residual_row_stride": 4}
     fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
     opcode = random.choice(OPCODES)
+    if random.random() < 0.2:
+        fields |= {"window_y": random.randint(4, 8), "window_x": random.randint(4, 8), "y": 1}
     if opcode is Opcode.DRAIN:
         return Instruction(opcode, fields | {"source_address": random.randrange(16)})
     fields |= {"source_address": random.randrange(10), "source_y_stride": 3, "source_x_stride": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from cocotb.triggers import RisingEdge
@@ -13,11 +14,33 @@ from tests.rtl.cocotb_bench import bench, clock, encoded, start_clock, value
 
 OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
 ALWAYS = ("act_valid_o", "out_addr_o", "tap_o", "emit_o")
+MAX_TAPS = 64
 Read = dict[str, int]
 
 
-def _instruction() -> Instruction:
-    fields = {name: random.randint(1, 4) for name in ("y", "x", "window_y", "window_x")}
+LARGEST = {"y": 16, "x": 16, "window_y": 8, "window_x": 8}
+
+
+def _counts() -> dict[str, int]:
+    return {name: random.randint(1, 4) for name in LARGEST}
+
+
+def _huge_counts() -> dict[str, int]:
+    """Up to the largest counts; about half of them small."""
+    return {
+        name: random.choice((1, 2, 1 << random.randrange(bits) | random.getrandbits(3)))
+        for name, bits in LARGEST.items()
+    }
+
+
+def _long_counts(count: int) -> dict[str, int]:
+    """One count is `count`, the others are small."""
+    name = random.choice(tuple(LARGEST))
+    return dict.fromkeys(LARGEST, 1) | {name: min(count, (1 << LARGEST[name]) - 1)}
+
+
+def _instruction(counts: dict[str, int]) -> Instruction:
+    fields = dict(counts)
     fields["residual"] = random.getrandbits(1)
     for name in ("source", "residual", "output"):
         fields[f"{name}_address"] = random.getrandbits(20)
@@ -40,43 +63,66 @@ def _taps(item: Instruction, y: int, x: int) -> Iterator[tuple[int, int]]:
 def _reads(item: Instruction, act_mask: int, acc_mask: int) -> Iterator[Read]:
     """What the outputs say in every step; only what has a meaning in it."""
     drain, residual = item.opcode is Opcode.DRAIN, item["residual"]
-    places = [(y, x) for y in range(item["y"]) for x in range(item["x"])]
-    for pixel, (y, x) in enumerate(places):
+    pixels = item["y"] * item["x"]
+    for pixel in range(pixels):
+        y, x = divmod(pixel, item["x"])
         common = {
             "out_addr_o": item["output_address"] + y * item["output_row_stride"] + x & act_mask
         }
-        last = {"last_o": int(pixel == len(places) - 1)}
+        last = {"last_o": int(pixel == pixels - 1)}
         where = item["residual_address"] + y * item["residual_row_stride"] + x & act_mask
         if drain:
             step = common | last | {"act_valid_o": residual, "tap_o": 0, "emit_o": 1}
             step["acc_addr_o"] = item["source_address"] + pixel & acc_mask
             yield step | ({"act_addr_o": where} if residual else {})
             continue
-        taps = list(_taps(item, y, x))
-        for index, address in taps:
-            emit = int(index == len(taps) - 1 and not residual)
-            step = common | {"act_valid_o": 1, "tap_o": 1, "emit_o": emit, "tap_index_o": index}
+        taps = item["window_y"] * item["window_x"]
+        for index, address in _taps(item, y, x):
+            emit = int(index == taps - 1 and not residual)
+            step = common | {"act_valid_o": 1, "tap_o": 1, "emit_o": emit}
             step |= {"act_addr_o": address & act_mask, "first_o": int(index == 0)}
+            step |= {"tap_index_o": index} if taps <= MAX_TAPS else {}
             yield step | (last if emit else {})
         if residual:
             yield common | last | {"act_valid_o": 1, "tap_o": 0, "emit_o": 1, "act_addr_o": where}
+
+
+async def _check(dut: Any, item: Instruction, ease: float, most: int | None = None) -> None:
+    """The reads of `item`, or the first `most` of them."""
+    masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
+    dut.start_i.value, dut.instr_i.value = 1, encoded(item)
+    await RisingEdge(dut.clk_i)
+    dut.start_i.value, dut.instr_i.value = 0, random.getrandbits(512)
+    for read in islice(_reads(item, masks[0], masks[1]), most):
+        step = 0
+        while not step:
+            step = int(random.random() < ease)
+            dut.step_i.value = step
+            await RisingEdge(dut.clk_i)
+            assert {name: value(getattr(dut, name)) for name in read} == read
+    dut.step_i.value = 0
 
 
 @bench(60_000)
 async def reads_are_in_order(dut: Any) -> None:
     start_clock(dut)
     await clock(dut)
-    masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
     for _ in range(100):
-        item, ease = _instruction(), random.choice((0.4, 1.0))
-        dut.start_i.value, dut.instr_i.value = 1, encoded(item)
-        await RisingEdge(dut.clk_i)
-        dut.start_i.value, dut.instr_i.value = 0, random.getrandbits(512)
-        for read in _reads(item, masks[0], masks[1]):
-            step = 0
-            while not step:
-                step = int(random.random() < ease)
-                dut.step_i.value = step
-                await RisingEdge(dut.clk_i)
-                assert {name: value(getattr(dut, name)) for name in read} == read
-        dut.step_i.value = 0
+        await _check(dut, _instruction(_counts()), random.choice((0.4, 1.0)))
+
+
+@bench(60_000)
+async def long_walks_are_in_order(dut: Any) -> None:
+    start_clock(dut)
+    await clock(dut)
+    for count in (20, 70, 130, 255, 300, 600, 1500):
+        for _ in range(3):
+            await _check(dut, _instruction(_long_counts(count)), 1.0)
+
+
+@bench(60_000)
+async def the_largest_counts_begin_in_order(dut: Any) -> None:
+    start_clock(dut)
+    await clock(dut)
+    for _ in range(200):
+        await _check(dut, _instruction(_huge_counts()), 1.0, most=40)

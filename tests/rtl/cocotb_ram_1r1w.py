@@ -10,13 +10,13 @@ from cocotb.triggers import RisingEdge
 from tests.rtl.cocotb_bench import bench, start_clock, value
 
 
-@bench(5_000)
+@bench(20_000)
 async def reads_what_was_written(dut: Any) -> None:
     start_clock(dut)
     depth, width = value(dut.Depth), len(dut.write_data_i)
     words: dict[int, int] = {}
     expected: int | None = None
-    for _ in range(2000):
+    for _ in range(2000 + 20 * depth):
         write, read = random.randrange(depth), random.randrange(depth)
         data, writes = random.getrandbits(width), random.getrandbits(1)
         reads = int(read in words and random.random() < 0.6 and not (writes and read == write))

@@ -10,14 +10,14 @@ from cocotb.triggers import RisingEdge
 from tests.rtl.cocotb_bench import bench, start_clock, value
 
 
-@bench(5_000)
+@bench(20_000)
 async def both_ports_see_one_memory(dut: Any) -> None:
     start_clock(dut)
     depth, width = value(dut.Depth), len(dut.b_data_i)
     words: dict[int, int] = {}
     seen_a: int | None = None
     seen_b: int | None = None
-    for _ in range(3000):
+    for _ in range(2000 + 20 * depth):
         a_addr, b_addr = random.randrange(depth), random.randrange(depth)
         write = random.getrandbits(1)
         b_en = int(random.random() < 0.7 and (write or b_addr in words))

@@ -41,10 +41,19 @@ _EXPOSE = '`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A module and the parameters it is built with; its tests are in `cocotb_<name>.py`."""
+    """A module and the parameters it is built with; its tests are in `cocotb_<name>.py`.
+
+    `top` is the module that is built when it is not `name`: one with the same ports.
+    """
 
     name: str
     parameters: tuple[tuple[str, int], ...] = ()
+    top: str = ""
+
+    @property
+    def toplevel(self) -> str:
+        """The module that is built."""
+        return self.top or self.name
 
     def __str__(self) -> str:
         return "-".join([self.name, *(f"{key}{value}" for key, value in self.parameters)])
@@ -61,6 +70,8 @@ class Outcome:
 
 class _Runner(cocotb_tools.runner.Verilator):
     """cocotb's runner; exposes the variables of the top module alone and leaves make out."""
+
+    seconds = _SECONDS
 
     def _build_command(self) -> list[list[str]]:
         self.env["VERILATOR_ROOT"] = str(find_tools().root)
@@ -91,7 +102,7 @@ class _Runner(cocotb_tools.runner.Verilator):
         for command in cmds:
             subprocess.run(
                 command, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT,
-                timeout=_SECONDS, check=True,
+                timeout=self.seconds, check=True,
             )  # fmt: skip
 
 
@@ -101,22 +112,29 @@ def _compiler(tools: Tools) -> list[str]:
 
 
 def run_block(
-    block: Block, work: Path, sources: Sequence[Path] | None = None, *, failures: int = 0
+    block: Block,
+    work: Path,
+    sources: Sequence[Path] | None = None,
+    *,
+    failures: int = 0,
+    plusargs: Sequence[str] = (),
+    seconds: int = _SECONDS,
 ) -> Outcome:
     """Builds `block` from `sources` (default: the project's RTL) and runs its tests.
 
     `work` is a folder for the simulator's output; the run ends after `failures` failed tests when
-    that is not 0.  Raises AssertionError, with what the tool
-    printed, when the block cannot be built.
+    that is not 0, and after `seconds` in any case.  `plusargs` are the simulation's.
+    Raises AssertionError, with what the tool printed, when the block cannot be built.
     """
     simulator = _build(block, tuple(sources or rtl_sources("npu")))
     results, log = work / "results.xml", work / "log.txt"
     runner = _Runner()
+    runner.seconds = seconds
     try:
         runner.test(
-            test_module=f"tests.rtl.cocotb_{block.name}", hdl_toplevel=block.name,
+            test_module=f"tests.rtl.cocotb_{block.name}", hdl_toplevel=block.toplevel,
             hdl_toplevel_lang="verilog", build_dir=simulator, test_dir=work, seed=_SEED,
-            results_xml=str(results), log_file=log,
+            results_xml=str(results), log_file=log, plusargs=plusargs,
             extra_env={"COCOTB_MAX_FAILURES": str(failures)},
         )  # fmt: skip
     except (SystemExit, subprocess.SubprocessError):
@@ -134,17 +152,17 @@ def _outcome(results: Path, log: str) -> Outcome:
 
 def _build(block: Block, sources: tuple[Path, ...]) -> Path:
     """The folder of the simulator of `block`."""
-    digest = hashlib.sha256(repr((block.name, block.parameters, _TRANSLATE)).encode())
+    digest = hashlib.sha256(repr((block.toplevel, block.parameters, _TRANSLATE)).encode())
     for path in sources:
         digest.update(path.name.encode() + path.read_bytes())
 
     def make(folder: Path) -> None:
         runner, log = _Runner(), folder / "log.txt"
         expose = folder / "expose.vlt"
-        expose.write_text(_EXPOSE.format(top=block.name))
+        expose.write_text(_EXPOSE.format(top=block.toplevel))
         try:
             runner.build(
-                sources=[expose, *sources], hdl_toplevel=block.name, build_dir=folder,
+                sources=[expose, *sources], hdl_toplevel=block.toplevel, build_dir=folder,
                 parameters=dict(block.parameters), log_file=log,
             )  # fmt: skip
             runner.compile(_runtime())

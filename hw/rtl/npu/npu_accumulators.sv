@@ -8,7 +8,7 @@
 //   the sums when overwriting, else the sums are added to it.  Reads that start 4 or more cycles
 //   after `acc_valid_i` see the new word; until then the word may not be accumulated again or read.
 // - Reading: `rd_en_i` reads the word at `rd_addr_i`; always accepted, `rd_data_o` is valid exactly
-//   2 cycles later.
+//   2 cycles later, and holds until the next read of its half while `rd_addr_i` names that half.
 // - Both may work at once, on different halves only.
 
 module npu_accumulators #(
@@ -45,7 +45,6 @@ module npu_accumulators #(
   for (genvar h = 0; h < 2; h++) begin : gen_half
     logic             acc_here;
     logic             rd_here;
-    logic             read_q;
     logic [Width-1:0] read_data;
     logic [Width-1:0] data_q;
 
@@ -67,8 +66,7 @@ module npu_accumulators #(
     );
 
     always_ff @(posedge clk_i) begin
-      read_q <= acc_here || rd_here;
-      if (read_q) data_q <= read_data;
+      data_q <= read_data;
     end
   end
 

@@ -4,7 +4,7 @@
 // Contract
 // - Port A belongs to the array: `a_en_i` reads Lanes consecutive elements from element address
 //   `a_addr_i`, aligned or not, wrapping at the end of the buffer; always accepted, `a_data_o` is
-//   valid exactly 2 cycles later.
+//   valid exactly 2 cycles later and holds until the next one.
 // - Port B of each bank takes one access a cycle, in this order of priority: vector write (vw,
 //   always accepted), vector read (vr), load write (lw), store read (sr).  Accesses to different
 //   banks do not disturb each other.  A ready is combinational from the valids and addresses of the
@@ -56,7 +56,6 @@ module npu_act_buffer #(
   logic [LaneBits-1:0]           a_offset_q;
   logic [Lanes-1:0]              a_below;
   logic                          a_odd_q;
-  logic                          a_en_q;
   logic [(LaneBits+1)*Width-1:0] a_rotated;
 
   assign a_word = a_addr_i[LaneBits +: ActAddr];
@@ -81,12 +80,11 @@ module npu_act_buffer #(
   end
 
   always_ff @(posedge clk_i) begin
-    a_en_q <= a_en_i;
     if (a_en_i) begin
       a_offset_q <= a_addr_i[LaneBits-1:0];
       a_odd_q <= a_word[0];
     end
-    if (a_en_q) a_data_o <= a_rotated[LaneBits*Width +: Width];
+    a_data_o <= a_rotated[LaneBits*Width +: Width];
   end
 
   // Port B: fixed priority in each bank.

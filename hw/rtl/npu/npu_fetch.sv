@@ -97,12 +97,14 @@ module npu_fetch #(
 
   logic [7:0] opcode;
   logic [1:0] unit;
+  logic [3:0] pop, push;
   logic known, own_token;
 
   assign opcode = instr_o[npu_isa_pkg::OPCODE_LSB +: npu_isa_pkg::OPCODE_BITS];
   assign unit   = opcode[1:0];
-  assign own_token = instr_o[npu_isa_pkg::POP_LSB + 32'(unit)]
-                  || instr_o[npu_isa_pkg::PUSH_LSB + 32'(unit)];
+  assign pop    = instr_o[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
+  assign push   = instr_o[npu_isa_pkg::PUSH_LSB +: npu_isa_pkg::PUSH_BITS];
+  assign own_token = pop[unit] || push[unit];
 
   always_comb begin
     case (opcode)

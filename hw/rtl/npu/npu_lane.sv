@@ -5,7 +5,7 @@
 //   y = clamp((acc*m + r*mr + b) >> s, lo, hi), then table[y mod 256] when enabled
 //
 // Contract, with an output's last read issued in cycle 0:
-// - `record_valid_i`: `record_i` is the next byte of the 12-byte record, byte 0 first.
+// - `record_valid_i`: `record_i` is the next byte; the last 12 are the record, byte 0 first.
 // - `table_valid_i`: `table_i` is word `table_row_i` of the table.
 // - The mode inputs hold while an instruction's outputs are inside.
 // - `read_valid_i`: `read_i` is a word's element of this lane, at cycle 2 for the last one: a
@@ -133,7 +133,7 @@ module npu_lane #(
     .Depth(256 / Lanes)
   ) u_table (
     .clk_i       (clk_i),
-    .read_en_i   (stage_valid_i[6] && use_table_i),
+    .read_en_i   (stage_valid_i[6]),
     .read_addr_i (clamped_q[7:LaneBits]),
     .read_data_o (table_word),
     .write_en_i  (table_valid_i),

@@ -204,7 +204,8 @@ module npu_vector #(
   );
 
   assign table_valid = wr_data_valid_i && to_table;
-  assign record_valid = wr_data_valid_i && !to_taps && !to_table;
+  // The lanes shift in taps and table words too; the records, last of all, push them out.
+  assign record_valid = wr_data_valid_i;
 
   // Reads of the outputs.
   logic               tap;

@@ -43,7 +43,6 @@ module npu_weight_buffer #(
   logic [WgtAddr-1:0]      lw_slice;
   logic [WgtAddr-1:0]      vr_slice_q;
   logic                    vr_go_q;
-  logic                    f_en_q;
   logic [Groups*Width-1:0] f_slice_data;
   logic [Groups*Width-1:0] b_slice_data;
   logic [Groups-1:0]       vr_here_q;
@@ -88,9 +87,8 @@ module npu_weight_buffer #(
   end
 
   always_ff @(posedge clk_i) begin
-    f_en_q <= f_en_i;
     vr_slice_q <= vr_slice;
-    if (f_en_q) f_data_o <= f_slice_data;
+    f_data_o <= f_slice_data;
     for (int g = 0; g < Groups; g++) begin
       if (vr_go_q && vr_here_q[g]) vr_data_o <= b_slice_data[g*Width +: Width];
     end
