@@ -17,7 +17,7 @@ Scalar = int | float | str
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of `values`.  Raises UsageError when there are none, or twins."""
+    """One of `values`, which have no order.  Raises UsageError when there are none, or twins."""
 
     name: str
     values: tuple[Scalar, ...]
@@ -27,12 +27,6 @@ class Choice:
             raise UsageError(f"dimension '{self.name}' has no values; list at least one")
         if len(set(self.values)) < len(self.values):
             raise UsageError(f"dimension '{self.name}' lists a value twice; list each once")
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the values are numbers that rise, so that neighbours in the list are alike."""
-        numbers = [value for value in self.values if not isinstance(value, str)]
-        return len(numbers) == len(self.values) and numbers == sorted(numbers)
 
 
 @dataclass(frozen=True, slots=True)

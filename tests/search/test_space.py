@@ -48,14 +48,6 @@ def test_size_counts_points() -> None:
     assert SPACE.size == math.inf
 
 
-@pytest.mark.parametrize(
-    ("values", "ordered"),
-    [((4, 8, 16), True), ((0.25, 1, 1.5), True), ((8, 4), False), ((4, "many"), False)],
-)
-def test_rising_numbers_are_ordered(values: tuple[int | float | str, ...], ordered: bool) -> None:
-    assert Choice("a", values).ordered is ordered
-
-
 def test_points_are_values() -> None:
     one, other = Point.of({"b.x": 1, "a": 2.5}), Point.of({"a": 2.5, "b.x": 1})
     assert one == other
