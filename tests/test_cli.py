@@ -125,6 +125,20 @@ def test_check_exits_1_when_a_node_is_refused(shell: Shell) -> None:
     assert "return torch.sin(self.conv(images))" in refused[0]["line"]
 
 
+def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> None:
+    model = tmp_path / "batch.py"
+    model.write_text(
+        "import torch\n"
+        "def net():\n"
+        "    return torch.nn.Conv2d(3, 4, 1).eval(), torch.zeros(4, 3, 8, 8)\n"
+    )
+    assert shell.refusal("check", f"{model}:net") == (
+        1,
+        "input 'input_1' has shape (4, 3, 8, 8); give example inputs of batch 1, as in (1, "
+        "channels, height, width) (calibration data may hold many images)",
+    )
+
+
 def test_compile_refuses_what_check_refuses(shell: Shell, tmp_path: Path) -> None:
     code, sentence = shell.refusal("compile", f"{NETS}:sine", "-o", tmp_path / "out")
     assert code == 1
