@@ -165,12 +165,30 @@ def extract(workload: Workload, ops: tuple[Op, ...], suffix: str = "") -> Worklo
     own = {op.name for op in ops}
     wanted = {name for op in workload.ops if op.name not in own for name in inputs(op)}
     wanted.update(workload.outputs)
+    entering = tuple(tensor.name for tensor in workload.activations() if tensor.name in read)
+    leaving = tuple(op.output for op in ops if op.output in wanted)
+    return _part(workload, ops, entering, leaving, suffix)
+
+
+def _alone(workload: Workload, op: Op) -> Workload:
+    """`op` as a workload of its own."""
+    return _part(workload, (op,), tuple(dict.fromkeys(inputs(op))), (op.output,), "")
+
+
+def _part(
+    workload: Workload,
+    ops: tuple[Op, ...],
+    entering: tuple[str, ...],
+    leaving: tuple[str, ...],
+    suffix: str,
+) -> Workload:
+    """`ops` with the tensors and constants that they use."""
     used = [name for op in ops for name in constants(op)]
-    names = (*sorted(read), *(op.output for op in ops), *used)
+    names = (*entering, *(op.output for op in ops), *used)
     return Workload(
         f"{workload.name}{suffix}",
-        tuple(tensor.name for tensor in workload.activations() if tensor.name in read),
-        tuple(op.output for op in ops if op.output in wanted),
+        entering,
+        leaving,
         ops,
         {name: workload.tensor(name) for name in names},
         {name: workload.constants[name] for name in used if name in workload.constants},
@@ -199,7 +217,7 @@ def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str
     """Operators that the accelerator cannot run whatever is beside them, with the reason."""
     for op in workload.ops:
         if not isinstance(op, Reshape):
-            reason = supports(op, extract(workload, (op,)))
+            reason = supports(op, _alone(workload, op))
             if reason is not None:
                 yield op.name, reason
 

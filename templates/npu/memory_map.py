@@ -29,13 +29,8 @@ def plan_layouts(workload: Workload, design: NpuDesign) -> dict[str, TensorLayou
     layouts: dict[str, TensorLayout] = {}
     end = 0
     for name in workload.inputs:
-        tensor = workload.tensor(name)
-        readers = tuple(_array_readers(workload, name))
-        layout = _fresh(tensor, end, 0, design)
-        if _can_pack(workload, name, readers, design):
-            layout = _packed(layout, workload, readers, design)
-        layouts[name] = layout
-        end = align(layout.address + layout.bytes)
+        layouts[name] = _entering(name, workload, end, design)
+        end = align(end + layouts[name].bytes)
     for op in workload.ops:
         refusal = reshape_refusal(op, workload, layouts)
         if refusal is not None:
@@ -47,6 +42,24 @@ def plan_layouts(workload: Workload, design: NpuDesign) -> dict[str, TensorLayou
         layouts[op.output] = _fresh(tensor, end, filler(op, workload).value, design)
         end = align(end + layouts[op.output].bytes)
     return layouts
+
+
+def input_layouts(op: Op, workload: Workload, design: NpuDesign) -> dict[str, TensorLayout]:
+    """How what `op` reads is stored, as `plan_layouts` decides it, at no address yet.
+
+    Only these tensors are looked at, so other operators may be ones that the npu cannot execute.
+    """
+    makers = {other.output: other for other in workload.ops}
+
+    def layout(name: str) -> TensorLayout:
+        maker = makers.get(name)
+        if maker is None:
+            return _entering(name, workload, 0, design)
+        if isinstance(maker, Reshape):
+            return _alias(layout(maker.input), workload.tensor(name))
+        return _fresh(workload.tensor(name), 0, 0, design)
+
+    return {name: layout(name) for name in inputs(op)}
 
 
 def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]) -> str | None:
@@ -66,6 +79,14 @@ def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]
 
 def _size(extents: Map) -> str:
     return "x".join(map(str, extents))
+
+
+def _entering(name: str, workload: Workload, address: int, design: NpuDesign) -> TensorLayout:
+    """The layout of an input of the network."""
+    layout = _fresh(workload.tensor(name), address, 0, design)
+    readers = tuple(_array_readers(workload, name))
+    packed = _can_pack(workload, name, readers, design)
+    return _packed(layout, workload, readers, design) if packed else layout
 
 
 def _fresh(tensor: Tensor, address: int, value: int, design: NpuDesign) -> TensorLayout:

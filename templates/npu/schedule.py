@@ -21,7 +21,12 @@ from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Instruction, Opcode, e
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.mapper import map_array, map_window
 from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
-from intaglio.templates.npu.memory_map import activation_bytes, align, plan_layouts
+from intaglio.templates.npu.memory_map import (
+    activation_bytes,
+    align,
+    input_layouts,
+    plan_layouts,
+)
 from intaglio.templates.npu.program import LayerInfo, Program, Region
 from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.supports import supports
@@ -123,18 +128,13 @@ def mappings(workload: Workload, design: NpuDesign) -> dict[str, ArrayMapping | 
 
 
 def misfit(op: Op, workload: Workload, design: NpuDesign) -> str | None:
-    """Why `design` cannot hold one tile of a supported operator; None when it can.
-
-    None also when another operator is not supported, since then there are no layouts to map.
-    """
+    """Why `design` cannot hold one tile of a supported operator; None when it can."""
     try:
-        work = translate(op, workload, plan_layouts(workload, design), design)
+        work = translate(op, workload, input_layouts(op, workload, design), design)
         if work is not None:
             map_work(op.name, work, design)
     except DesignError as error:
         return str(error)
-    except UnsupportedError:
-        return None
     return None
 
 

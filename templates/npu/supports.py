@@ -15,9 +15,8 @@ from intaglio.compiler.workload import (
     channel_axis,
     inputs,
 )
-from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.memory_map import plan_layouts
+from intaglio.templates.npu.memory_map import input_layouts, reshape_refusal
 
 MAX_PADDING = 255
 MAX_WINDOW = 255
@@ -135,12 +134,4 @@ def _concat(op: Concat, workload: Workload) -> str | None:
 
 def _stored(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     """Whether `op` can read its inputs as the operators before it leave them."""
-    before = workload.ops[: workload.ops.index(op)]
-    part = Workload(
-        workload.name, workload.inputs, (), (*before, op), workload.tensors, workload.constants
-    )
-    try:
-        plan_layouts(part, design)
-    except UnsupportedError as error:
-        return str(error) if str(error).startswith(f"{op.name}: ") else None
-    return None
+    return reshape_refusal(op, workload, input_layouts(op, workload, design))
