@@ -1,4 +1,4 @@
-"""Calibration data: read from .npz, checked against the model's inputs, or drawn from a seed."""
+"""Calibration: what is taken from data, and how the data are read, checked or drawn from a seed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import difflib
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from intaglio.errors import CalibrationError, UsageError
 
 Data = dict[str, NDArray[np.generic]]
+Observer = Literal["minmax", "percentile", "mse"]
+Rounding = Literal["nearest", "compensated"]
 UNREADABLE = (
     OSError,
     ValueError,
@@ -25,6 +29,41 @@ UNREADABLE = (
     zlib.error,
 )
 """What numpy raises for files that are no .npz: unreadable, empty, cut off, another format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How scales, weights and biases follow from calibration data.
+
+    observer      scales of activations: `minmax` clamps no value seen, `percentile` all but a
+                  share of them, `mse` has the least squared error of rounding and clamping
+    percentile    that share, in percent
+    correct_bias  take from each bias what rounding the weights adds to a channel on average
+    rounding      of weights: `nearest`, or `compensated`, which lets the weights not yet rounded
+                  take up the error of those that are
+
+    Raises UsageError for an unknown name and a percentile outside 50 to 100.
+    """
+
+    observer: Observer = "minmax"
+    percentile: float = 99.99
+    correct_bias: bool = False
+    rounding: Rounding = "nearest"
+
+    def __post_init__(self) -> None:
+        _check_name("observer", self.observer, get_args(Observer))
+        _check_name("rounding", self.rounding, get_args(Rounding))
+        if not 50 <= self.percentile <= 100:
+            raise UsageError(
+                f"a percentile of {self.percentile:g} is outside 50 to 100; choose one near 99.99"
+            )
+
+
+def _check_name(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        near = difflib.get_close_matches(given, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}"
+        raise UsageError(f"'{given}' is no {what}; {hint}")
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from intaglio.compiler.calibration import check_calibration, seeded_batch
+from intaglio.compiler.calibration import Method, check_calibration, seeded_batch
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.lower import lower
 from intaglio.compiler.passes import PASSES
@@ -30,6 +30,7 @@ def to_workload(
     example_inputs: Sequence[Tensor],
     *,
     calibration: Mapping[str, NDArray[np.generic]] | None = None,
+    method: Method | None = None,
     precision: Precision | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -38,7 +39,8 @@ def to_workload(
     """The exact integer workload of `model`.
 
     `example_inputs` have batch 1.  `calibration` maps each input's name to real data with any
-    number of images along axis 0; without it one normal image drawn from `seed` is used.  Raises
+    number of images along axis 0; without it one normal image drawn from `seed` is used.  `method`
+    says what follows from these data; the default is the range of every value.  Raises
     CaptureError, CalibrationError or UnsupportedError, each naming what is wrong and the way out.
     """
     tell = progress or (lambda step, done, total: None)
@@ -49,7 +51,7 @@ def to_workload(
     tell("capture", 1, 1)
     plan = fuse(captured)
     refuse(plan.refusals)
-    quantised = Quantize(plan, precision or Precision())(
+    quantised = Quantize(plan, precision or Precision(), method or Method())(
         captured.module, batches(captured, data), lambda done: tell("calibrate", done, images)
     )
     tell("lower", 0, 1)

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from intaglio.compiler.calibration import Method
 from intaglio.compiler.graph import quiet
 from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
-from intaglio.compiler.passes.quantizer import (
-    GroupQuantizer,
-    PerChannelWeightObserver,
-    RangeObserver,
-    is_real,
-)
+from intaglio.compiler.passes.layer_inputs import Moments, Watch
+from intaglio.compiler.passes.observers import PerChannelWeightObserver, RangeObserver
+from intaglio.compiler.passes.quantizer import GroupQuantizer, is_real
+from intaglio.compiler.passes.round_weights import round_weights
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
 
@@ -44,11 +43,13 @@ class Quantize:
 
     Weight scales are raised to the nearest value for which input scale * weight scale / output
     scale is a multiplier over a power of two, so the graph and its integer form do not differ;
-    the output of a layer with a residual is adjusted likewise.
+    the output of a layer with a residual is adjusted likewise.  `method` says how scales, weights
+    and biases follow from the data, which are seen once, in memory that does not grow with them.
     """
 
     plan: Plan
     precision: Precision = field(default_factory=Precision)
+    method: Method = field(default_factory=Method)
 
     def __call__(
         self,
@@ -65,10 +66,13 @@ class Quantize:
         and their part of the result means nothing.
         """
         with quiet():
-            prepared = prepare_pt2e(module, GroupQuantizer(self.plan, self.precision))
+            quantizer = GroupQuantizer(self.plan, self.precision, self.method)
+            prepared = prepare_pt2e(module, quantizer)
+            moments = self._moments()
+            watch = Watch(prepared, moments)
             with torch.no_grad():
                 for done, batch in enumerate(batches, start=1):
-                    prepared(*batch, *self.plan.constants.values())
+                    watch.run(*batch, *self.plan.constants.values())
                     observed(done)
             nodes = {node.name: node for node in prepared.graph.nodes}
             for group in self.plan.groups:
@@ -76,6 +80,9 @@ class Quantize:
                     continue
                 try:
                     _settle(prepared, group)
+                    if group.anchor in moments:
+                        layer = nodes[group.anchor]
+                        round_weights(prepared, layer, moments[group.anchor], self.method)
                 except IntaglioError as error:
                     if refused is None:
                         raise
@@ -83,6 +90,14 @@ class Quantize:
             converted: GraphModule = convert_pt2e(prepared)
         _round_half_up(converted)
         return converted
+
+    def _moments(self) -> dict[str, Moments]:
+        """What to gather of the inputs of each layer, by its node; empty when nothing needs it."""
+        second = self.method.rounding == "compensated"
+        if not (second or self.method.correct_bias):
+            return {}
+        layers = [group for group in self.plan.groups if group.kind in ("conv", "linear")]
+        return {group.anchor: Moments(second) for group in layers}
 
 
 def _settle(prepared: GraphModule, group: Group) -> None:

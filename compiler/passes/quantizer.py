@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from intaglio.compiler.calibration import Method
 from intaglio.compiler.graph import quiet
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
+from intaglio.compiler.passes.observers import (
+    PerChannelWeightObserver,
+    RangeObserver,
+    activation_observer,
+)
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import ElementType
 
 with quiet():
-    from torchao.quantization.pt2e import ObserverBase
     from torchao.quantization.pt2e.quantizer import (
         QuantizationAnnotation,
         QuantizationSpec,
@@ -32,74 +35,6 @@ aten = torch.ops.aten
 KEEPS_SCALE = MOVES | {"max_pool", "average_pool"}
 """Kinds of groups whose output has the scale and the type of their input."""
 NON_NEGATIVE = frozenset({aten.sigmoid.default, aten.hardsigmoid.default})
-
-
-class RangeObserver(ObserverBase):  # type: ignore[misc]
-    """Scale of a whole tensor from the largest values seen, with zero point 0.
-
-    The scale maps the extremes of the data onto the extremes of the type.
-    """
-
-    qscheme = torch.per_tensor_affine
-
-    def __init__(self, dtype: torch.dtype, quant_min: int, quant_max: int, **_: object) -> None:
-        super().__init__(dtype)
-        self.quant_min = quant_min
-        self.quant_max = quant_max
-        self.lowest = 0.0
-        self.highest = 0.0
-        self.chosen: float | None = None
-        self.finite = True
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Widen the range to `values`, which pass unchanged; zeros pass for what is not finite.
-
-        So the layers that read them are judged by themselves.
-        """
-        lowest, highest = (float(extreme) for extreme in torch.aminmax(values.detach()))
-        if not (math.isfinite(lowest) and math.isfinite(highest)):
-            self.finite = False
-            return self.forward(torch.where(values.isfinite(), values, 0.0))
-        self.lowest = min(self.lowest, lowest)
-        self.highest = max(self.highest, highest)
-        return values
-
-    @property
-    def scale(self) -> float:
-        """The real value of one step: `chosen`, or from the range (0 to 1 when all is zero)."""
-        if self.chosen is not None:
-            return self.chosen
-        below = self.lowest / self.quant_min if self.quant_min else 0.0
-        return max(below, self.highest / self.quant_max) or 1.0 / self.quant_max
-
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """(scale, zero point), both of one element."""
-        return torch.tensor(self.scale, dtype=torch.float64), torch.tensor(0)
-
-
-class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
-    """Symmetric scales of a weight, one for each output channel (axis 0)."""
-
-    qscheme = torch.per_channel_symmetric
-    ch_axis = 0
-
-    def __init__(self, dtype: torch.dtype, quant_min: int, quant_max: int, **_: object) -> None:
-        super().__init__(dtype)
-        self.quant_min = quant_min
-        self.quant_max = quant_max
-        self.scale = torch.ones(0)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """Take the scales of `weight`, which passes unchanged."""
-        if not self.scale.numel():
-            largest = weight.detach().double().abs().flatten(1).amax(1)
-            fallback = float(largest.max()) or 1.0
-            self.scale = torch.where(largest > 0, largest, fallback) / self.quant_max
-        return weight
-
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """(scales, zero points), both of shape (K,)."""
-        return self.scale.float(), torch.zeros(len(self.scale), dtype=torch.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +55,16 @@ class Types:
 
 
 class GroupQuantizer(Quantizer):  # type: ignore[misc]
-    """Annotates the values between the groups of a plan, and the weights of its layers."""
+    """Annotates the values between the groups of a plan, and the weights of its layers.
 
-    def __init__(self, plan: Plan, precision: Precision) -> None:
+    What the graph returns is never clamped to less than its range: the largest results decide.
+    """
+
+    def __init__(self, plan: Plan, precision: Precision, method: Method) -> None:
         super().__init__()
         self.plan = plan
         self.types = Types.of(precision)
+        self.observer = activation_observer(method)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Write an annotation on every node whose value becomes integers."""
@@ -135,7 +74,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
-            _annotation(nodes[name]).output_qspec = _spec(RangeObserver, self.types.signed)
+            _annotation(nodes[name]).output_qspec = _spec(self.observer, self.types.signed)
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
@@ -164,7 +103,9 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Pools and reshapes keep the scale of their input; other groups get their own."""
         if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
-        return _spec(RangeObserver, self.types.unsigned if non_negative else self.types.signed)
+        returned = any(user.op == "output" for user in nodes[group.output].users)
+        observer = RangeObserver if returned else self.observer
+        return _spec(observer, self.types.unsigned if non_negative else self.types.signed)
 
 
 def is_real(node: Node) -> bool:

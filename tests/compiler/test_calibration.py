@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from intaglio.compiler.calibration import check_calibration, read_arrays, seeded_batch
+from intaglio.compiler.calibration import Method, check_calibration, read_arrays, seeded_batch
 from intaglio.errors import CalibrationError, UsageError
 
 SHAPES = {"image": (1, 3, 4, 4), "mask": (1, 2)}
@@ -121,3 +122,21 @@ def test_the_seeded_batch_depends_on_the_seed_alone() -> None:
     assert first["image"].shape == (1, 3, 4, 4)
     np.testing.assert_array_equal(first["image"], again["image"])
     assert not np.array_equal(first["image"], other["image"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"observer": "msee"}, "'msee' is no observer; did you mean 'mse'?"),
+        ({"observer": "x"}, "'x' is no observer; choose one of minmax, percentile, mse"),
+        ({"rounding": "up"}, "'up' is no rounding; choose one of nearest, compensated"),
+        (
+            {"percentile": 5.5},
+            "a percentile of 5.5 is outside 50 to 100; choose one near 99.99",
+        ),
+    ],
+)
+def test_a_method_that_does_not_exist(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Method(**options)
+    assert str(caught.value) == sentence
