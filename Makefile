@@ -21,6 +21,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
+	$(BIN)/python benchmarks/networks.py
 
 mutation: $(STAMP)
 	$(BIN)/python -m benchmarks.mutation
