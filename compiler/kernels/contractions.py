@@ -40,6 +40,7 @@ from intaglio.compiler.workload import ElementType, Pair, Requantise
 Read = Callable[..., tuple[Expr, list[Expr]]]
 """An input value at (n, b, g, c, y, x), and the conditions under which there is one."""
 
+LARGEST = ACCUMULATOR.hi
 PLAIN_LANES = 8
 MOST_PIXELS = 14
 """Of one tile."""
@@ -86,8 +87,7 @@ def pack_computed(
     reach = [max(-each.lo, each.hi) for each in (element, other)]
     bound = count * reach[0] * reach[1]
     for dot in dots:
-        holds = _within(element, dot.input) and _within(other, dot.weight)
-        if not dot.unsigned and holds and bound <= ACCUMULATOR.hi:
+        if not dot.unsigned and _pairs(dot, element, other.lo, other.hi) and bound <= LARGEST:
             return _packing(dot, 0)
     return _plain(element, machine_type(other.lo, other.hi), bound)
 
@@ -95,18 +95,21 @@ def pack_computed(
 def _exact(dot: Dot, element: ElementType, weight: NDArray[Any]) -> bool:
     """Whether `dot` holds every input, weight and partial sum."""
     lo, hi = int(weight.min(initial=0)), int(weight.max(initial=0))
-    if not (dot.weight.lo <= lo and hi <= dot.weight.hi):
-        return False
     if not dot.unsigned:
         bound = accumulator_bound(weight, element.lo, element.hi)
-        return _within(element, dot.input) and int(bound.max()) <= ACCUMULATOR.hi
+        return _pairs(dot, element, lo, hi) and int(bound.max()) <= LARGEST
     span = element.hi - element.lo
-    return span <= dot.input.hi and int(accumulator_bound(weight, 0, span).max()) <= ACCUMULATOR.hi
+    held = span <= dot.input.hi and dot.weight.lo <= lo and hi <= dot.weight.hi
+    return held and int(accumulator_bound(weight, 0, span).max()) <= LARGEST
 
 
-def _within(element: ElementType, other: ElementType) -> bool:
-    """Whether `other` holds all of `element`, but for its least value."""
-    return other.lo < element.lo and element.hi <= other.hi
+def _pairs(dot: Dot, element: ElementType, lo: int, hi: int) -> bool:
+    """Whether signed `dot` holds inputs of `element` and weights lo..hi, which leave out its least.
+
+    That one, squared twice, is the only pair of products whose sum exceeds 32 bits.
+    """
+    held = dot.input.lo <= element.lo and element.hi <= dot.input.hi
+    return held and dot.weight.lo < lo and hi <= dot.weight.hi
 
 
 def _packing(dot: Dot, offset: int) -> Packing:
@@ -304,13 +307,13 @@ class Contraction:
     def _schedule_sums(self, s: Schedule, acc: SBlockRV) -> None:
         """One tile: every word of the input meets all its accumulators."""
         k, _, x, lane, fy, fx, c, i = s.get_loops(acc)[-8:]
-        s.reorder(fy, fx, c, k, x, lane, i)
+        dot = self.packing.dot
+        s.reorder(fy, fx, c, k, x, *((i, lane) if dot is None else (lane, i)))
         s.unroll(k)
         s.unroll(x)
+        if dot is None:
+            s.vectorize(lane)
         start = s.decompose_reduction(acc, fy)
         s.vectorize(s.get_loops(start)[-1])
-        if self.packing.dot is None:
-            s.reorder(i, lane)
-            s.vectorize(lane)
-        else:
-            s.tensorize(lane, register(self.packing.dot))
+        if dot is not None:
+            s.tensorize(lane, register(dot))

@@ -36,6 +36,7 @@ class Kernel:
     function: tirx.PrimFunc
     schedules: Schedules
     arguments: tuple[Argument, ...]
+    target: Target
 
     def build(self, home: Path) -> tvm.runtime.Module:
         """The compiled function, from the folder `home` or built now.
@@ -48,29 +49,35 @@ class Kernel:
     def _fill(self, work: Path, result: Path) -> None:
         if shutil.which("g++") is None:
             raise ToolError("the C++ compiler g++ is not on PATH; run: apt-get install g++")
+        self.generate().export_library(str(result / LIBRARY), workspace_dir=str(work))
+
+    def generate(self) -> tvm.runtime.Executable:
+        """Machine code for `target`."""
         schedule = Schedule(self.function)
         self.schedules(schedule)
-        built = tvm.compile(schedule.mod, target=host())
-        built.export_library(str(result / LIBRARY), workspace_dir=str(work))
+        return tvm.compile(schedule.mod, target=self.target)
 
 
 @cache
 def host() -> Target:
-    """This machine, as LLVM knows it."""
-    return Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
+    """This processor and what it has: a virtual one may lack what its model has elsewhere."""
+    features = tvm.get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")()
+    marks = [f"{'+' if has else '-'}{name}" for name, has in sorted(features.items())]
+    return Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu(), "mattr": marks})
 
 
-def kernel(workload: Workload, op: Op) -> Kernel:
-    """The kernel of one operator.
+def kernel(workload: Workload, op: Op, target: Target | None = None) -> Kernel:
+    """The kernel of one operator for `target` (default: this machine).
 
     Raises UnsupportedError when the operator has no definition.
     """
-    d = Definition(workload, op, available(host()))
+    target = target or host()
+    d = Definition(workload, op, available(target))
     output, schedules = define(d)
     function = te.create_prim_func([*(a.placeholder for a in d.arguments), output])
-    text = "\n".join((tvm.ir.save_json(function), str(host()), _maker()))
+    text = "\n".join((tvm.ir.save_json(function), str(target), _maker()))
     name = f"{type(op).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    return Kernel(name, function, schedules, tuple(d.arguments))
+    return Kernel(name, function, schedules, tuple(d.arguments), target)
 
 
 @cache

@@ -141,8 +141,9 @@ def define(d: Definition) -> Defined:
     """
     definition = OPERATORS.get(type(d.op))
     if definition is None:
+        line = f" ({d.op.source.line})" if d.op.source.line else ""
         raise UnsupportedError(
-            f"{d.op.name}: {type(d.op).__name__} has no compiled kernel, which are for "
-            f"{', '.join(kind.__name__ for kind in OPERATORS)}; run the network on the reference"
+            f"{d.op.name}{line}: {type(d.op).__name__} has no compiled kernel, only "
+            f"{', '.join(kind.__name__ for kind in OPERATORS)} have; use the reference"
         )
     return definition(d, d.op)
