@@ -248,6 +248,44 @@ class Gather:
     source: Source = field(default_factory=Source)
 
 
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """Probabilities along the last axis, as `numerics.softmax` defines them.
+
+    `multiplier` and `shift` are its constants.  Entries where `mask` is 0 are exactly 0 and do not
+    count; the shape of the mask stretches to the input's, as in PyTorch.  The output is unsigned
+    and its largest code stands for 1.
+    """
+
+    name: str
+    input: str
+    output: str
+    multiplier: int
+    shift: int
+    mask: str | None = None
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer or RMS norm over the last axis, or a group norm, as `numerics.norm` defines them.
+
+    acc is the standardised input with 20 bits below the binary point, of which `epsilon` and
+    `fraction` are the constants.  The epilogue holds gamma and beta: one entry for each element of
+    the last axis, of a group norm for each channel (axis 1); its multiplier is signed 17 bits.
+    """
+
+    name: str
+    kind: Literal["layer", "rms", "group"]
+    input: str
+    output: str
+    epsilon: int
+    fraction: int
+    epilogue: Requantise
+    groups: int = 1
+    source: Source = field(default_factory=Source)
+
+
 Op = (
     Conv2d
     | MatMul
@@ -257,6 +295,8 @@ Op = (
     | Eltwise
     | Multiply
     | Rescale
+    | Softmax
+    | Norm
     | Constant
     | Concat
     | Reshape
@@ -266,8 +306,8 @@ Op = (
     | Expand
     | Gather
 )
-OPERANDS = ("input", "other", "index")
-"""The fields of an operator that name an activation; `inputs` names several."""
+OPERANDS = ("input", "other", "index", "mask")
+"""The fields of an operator that may name an activation; `inputs` names several."""
 CONSTANTS = ("weight", "value")
 """The fields of an operator that name a constant."""
 
@@ -283,9 +323,9 @@ def epilogues(op: Op) -> tuple[Requantise, ...]:
 def inputs(op: Op) -> tuple[str, ...]:
     """The activation tensors that `op` reads: operands, then the residual."""
     several = op.inputs if isinstance(op, Concat) else ()
-    operands = tuple(getattr(op, name) for name in OPERANDS if hasattr(op, name))
-    residuals = tuple(e.residual for e in epilogues(op) if e.residual is not None)
-    return several + operands + residuals
+    operands = tuple(getattr(op, name, None) for name in OPERANDS)
+    residuals = tuple(e.residual for e in epilogues(op))
+    return tuple(name for name in (*several, *operands, *residuals) if name is not None)
 
 
 def constants(op: Op) -> tuple[str, ...]:

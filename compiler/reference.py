@@ -20,6 +20,7 @@ from intaglio.compiler.numerics import (
     quantise,
     requantise,
 )
+from intaglio.compiler.reference_rows import normalised, probabilities
 from intaglio.compiler.reference_tensors import (
     batch_products,
     concatenate,
@@ -37,6 +38,7 @@ from intaglio.compiler.workload import (
     Gather,
     MatMul,
     Multiply,
+    Norm,
     Op,
     Pad,
     Pair,
@@ -46,6 +48,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Slice,
+    Softmax,
     Tensor,
     Transpose,
     Workload,
@@ -94,6 +97,10 @@ def compute(workload: Workload, op: Op, values: Mapping[str, Ints]) -> Ints:
         case Reduce():
             acc = reduction(workload, op, values)
             return acc if op.epilogue is None else _finish(workload, op.epilogue, acc, values)
+        case Softmax():
+            return probabilities(workload, op, values)
+        case Norm():
+            return normalised(workload, op, values)
         case Constant():
             return _repeated(workload, op, values)
         case Reshape() | Transpose() | Slice() | Pad() | Expand() | Gather():

@@ -70,7 +70,7 @@ def batch_products(workload: Workload, op: BatchMatMul, values: Values) -> Ints:
 def elementwise_products(workload: Workload, op: Multiply, values: Values) -> Ints:
     """Accumulators of a product element by element, stretched as in PyTorch."""
     shape = workload.tensor(op.output).shape
-    x, w = (_stretchable(per_image(workload, name, values), shape) for name in (op.input, op.other))
+    x, w = (stretchable(per_image(workload, name, values), shape) for name in (op.input, op.other))
     return merged(x * w, shape)
 
 
@@ -102,7 +102,7 @@ def _gather(x: Ints, index: Ints, axis: int) -> Ints:
     return np.stack([np.take(image, at, axis) for image, at in zip(x, picked, strict=True)])
 
 
-def _stretchable(x: Ints, shape: Shape) -> Ints:
+def stretchable(x: Ints, shape: Shape) -> Ints:
     """`x` with the axes that it lacks in front of `shape`, behind that of the images."""
     missing = (1,) * (len(shape) - x.ndim + 1)
     return x.reshape(len(x), *missing, *x.shape[1:])

@@ -21,6 +21,7 @@ from intaglio.compiler.workload import (
     Gather,
     MatMul,
     Multiply,
+    Norm,
     Op,
     Pad,
     Pool,
@@ -29,6 +30,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Slice,
+    Softmax,
     Source,
     Tensor,
     Transpose,
@@ -148,6 +150,8 @@ def _verb(op: Op) -> str:
             return f"{op.kind}_pool"
         case Eltwise():
             return op.kind
+        case Norm():
+            return f"{op.kind}_norm"
         case _:
             return type(op).__name__.lower()
 
@@ -171,6 +175,11 @@ def _attributes(workload: Workload, op: Op) -> list[str]:
             return ["transposed"] if op.transposed else []
         case Reduce():
             return [f"{op.kind} over {_pair(op.axes)}"]
+        case Softmax():
+            return [f"m {op.multiplier} s {op.shift}"]
+        case Norm():
+            groups = [f"groups {op.groups}"] if op.kind == "group" else []
+            return [*groups, f"epsilon {op.epsilon} fraction {op.fraction}"]
         case Transpose():
             return [f"axes {_pair(op.permutation)}"]
         case Slice():
