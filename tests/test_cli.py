@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from intaglio import api, cli
 from intaglio.errors import VerificationError
@@ -461,3 +462,41 @@ def test_an_interrupt_exits_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(api, "simulate", interrupted)
     assert shell.refusal("simulate", "anywhere") == (130, "interrupted")
+
+
+def test_accuracy_with_labels_and_float_outputs(shell: Shell, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
+    module, _ = tiny()
+    with torch.no_grad():
+        floats = module(torch.from_numpy(images)).numpy()
+    data, calibration = tmp_path / "data.npz", tmp_path / "calibration.npz"
+    np.savez(data, images=images, truth=floats.argmax(1), logits=floats)
+    np.savez(calibration, images=images)
+    options = ("--observer", "mse", "--correct-bias", "--rounding", "compensated")
+    made = ("compile", TINY, "-o", tmp_path / "out", "--calibration", calibration, *options)
+    assert shell(*made)[0] == 0
+    asked = ("accuracy", tmp_path / "out", "--data", data, "--engine", "reference")
+    code, answer = shell.json(*asked, "--labels", "truth", "--reference", "logits")
+    assert code == 0
+    assert (answer["images"], answer["engine"]) == (6, "reference")
+    assert answer["top1"] == answer["agreement"]
+    assert answer["top1_float"]["share"] == 1
+    assert answer["cosine"] > 0.99
+    code, out, _ = shell(*asked, "--reference", "logits", "--labels", "truth")
+    assert out.startswith("tiny: the integer network on 6 images (reference)\n  top-1, integer ")
+    assert shell.refusal(*asked, "--labels", "thruth") == (
+        2,
+        f"{data}: has no array 'thruth'; did you mean 'truth'?",
+    )
+    assert shell.refusal(*asked, "--labels", "truth") == (
+        2,
+        "data key 'logits' is no input of the network; the inputs are images",
+    )
+
+
+def test_an_observer_that_does_not_exist(shell: Shell, tmp_path: Path) -> None:
+    asked = ("compile", TINY, "-o", tmp_path / "out", "--observer", "mean")
+    assert shell.refusal(*asked) == (
+        2,
+        "'mean' is no observer; choose one of minmax, percentile, mse",
+    )

@@ -2,8 +2,8 @@
 
 `check` says what of a model an accelerator can run, `compile` writes an artifact (exact integer
 workload, program, RTL), `simulate` counts its cycles, `verify` proves the RTL equal to the integer
-reference word for word, `summarise` shows what came out, and `explore` chooses network and hardware
-together.  Names load on first use, so importing
+reference word for word, `accuracy` runs the integer network on data, `summarise` shows what came
+out, and `explore` chooses network and hardware together.  Names load on first use, so importing
 `intaglio` is fast and brings neither torch nor numpy.
 """
 
@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from intaglio.api import check, compile, explore, simulate, summarise, verify
+    from intaglio.api import accuracy, check, compile, explore, simulate, summarise, verify
+    from intaglio.compiler.calibration import Method
     from intaglio.compiler.workload import Workload
     from intaglio.errors import (
         ArtifactError,
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "intaglio.api": ("check", "compile", "explore", "simulate", "summarise", "verify"),
+    "intaglio.api": (
+        "accuracy",
+        "check",
+        "compile",
+        "explore",
+        "simulate",
+        "summarise",
+        "verify",
+    ),
+    "intaglio.compiler.calibration": ("Method",),
     "intaglio.compiler.workload": ("Workload",),
     "intaglio.errors": (
         "ArtifactError",
@@ -56,12 +66,14 @@ __all__ = [
     "CaptureError",
     "DesignError",
     "IntaglioError",
+    "Method",
     "NpuDesign",
     "ToolError",
     "UnsupportedError",
     "UsageError",
     "VerificationError",
     "Workload",
+    "accuracy",
     "check",
     "compile",
     "explore",

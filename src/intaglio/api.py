@@ -10,6 +10,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
+    from intaglio.compiler.calibration import Method
     from intaglio.compiler.check import CheckReport
     from intaglio.compiler.precision import Precision
     from intaglio.report.exploration import Searched
     from intaglio.report.summary import Summary
+    from intaglio.sim.accuracy import AccuracyReport, Engine
     from intaglio.sim.trace import Trace
     from intaglio.sim.verify_report import VerifyReport
     from intaglio.templates.artifact import Artifact
@@ -80,6 +83,7 @@ def compile(
     template: str = "npu",
     design: NpuDesign | None = None,
     calibration: Arrays | None = None,
+    method: Method | None = None,
     output: Path | str | None = None,
     name: str | None = None,
     precision: Precision | None = None,
@@ -93,10 +97,12 @@ def compile(
     With `allow_host`, operators that the design cannot run stay on the host, in the same exact
     integers, and the artifact holds a program for each segment between them.
     `calibration` maps input names to arrays with any number of images along axis 0; without it one
-    normal image drawn from `seed` is used.  `output` is the folder to write, or a new temporary one
+    normal image drawn from `seed` is used.  `method` says how scales, weights and biases follow
+    from them.  `output` is the folder to write, or a new temporary one
     that is the caller's to delete.  Raises UsageError when `output` exists and `force` is not set,
     and the errors of each stage; nothing half-written is left behind.
     """
+    from intaglio.compiler.calibration import Method
     from intaglio.compiler.pipeline import to_workload
     from intaglio.templates import artifact
     from intaglio.templates.deployment import deploy
@@ -109,6 +115,7 @@ def compile(
         model,
         example_inputs,
         calibration=calibration,
+        method=method,
         precision=precision,
         name=name,
         seed=seed,
@@ -117,7 +124,7 @@ def compile(
     chosen = design or family.design(None)
     deployment = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
-    info = _provenance(template, seed, calibration)
+    info = {**_provenance(template, seed, calibration), "method": asdict(method or Method())}
     return artifact.write(folder, deployment, info=info, force=force)
 
 
@@ -169,6 +176,35 @@ def verify(
     )
     write_whole(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")
     return found
+
+
+def accuracy(
+    artifact: Artifact | Path | str,
+    data: Floats,
+    *,
+    labels: NDArray[np.generic] | None = None,
+    reference: NDArray[np.generic] | None = None,
+    engine: Engine | None = None,
+    progress: Callback = silent,
+) -> AccuracyReport:
+    """How the integer network does on `data`: real inputs by name, images along axis 0.
+
+    `labels` holds a class number for each image, `reference` the outputs of the float network,
+    (images, classes); at least one of them is needed.  `engine` is `tvm`, the default where TVM is
+    installed, or `reference`; both compute the same integers.  Raises UsageError when something
+    does not fit, and ToolError when the engine is not installed.
+    """
+    from intaglio.sim import accuracy
+
+    workload = _opened(artifact).workload
+    return accuracy.measure(
+        workload,
+        data,
+        labels=labels,
+        reference_outputs=reference,
+        engine=engine,
+        progress=progress,
+    )
 
 
 def summarise(artifact: Artifact | Path | str) -> Summary:

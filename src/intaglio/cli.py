@@ -88,6 +88,15 @@ def compile(
     calibration: Annotated[
         Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
     ] = None,
+    observer: Annotated[
+        str, typer.Option(metavar="NAME", help="scales of activations: minmax, percentile or mse")
+    ] = "minmax",
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="take the mean error of weights from biases")
+    ] = False,
+    rounding: Annotated[
+        str, typer.Option(metavar="NAME", help="of weights: nearest or compensated")
+    ] = "nearest",
     trust: Trust = False,
     allow_host: AllowHost = False,
     force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
@@ -97,7 +106,10 @@ def compile(
     from intaglio import verbs
 
     request = verbs.Request(model, template, design, bits, trust, allow_host)
-    outcome = verbs.compile(request, output, calibration=calibration, force=force, quiet=as_json)
+    method = verbs.method(observer, rounding, correct_bias=correct_bias)
+    outcome = verbs.compile(
+        request, output, calibration=calibration, method=method, force=force, quiet=as_json
+    )
     return verbs.show(outcome, as_json)
 
 
@@ -129,6 +141,30 @@ def verify(
     from intaglio import verbs
 
     outcome = verbs.verify(folder, images=images, data=data, seed=seed, quiet=as_json)
+    return verbs.show(outcome, as_json)
+
+
+@app.command()
+def accuracy(
+    folder: Folder,
+    data: Annotated[Path, typer.Option(metavar="X.npz", help="inputs to run, by input name")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="KEY", help="array of X.npz with the class numbers")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="KEY", help="array of X.npz with float outputs")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(metavar="NAME", help="tvm (default if installed) or reference")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Run the integer network on data: top-1, or agreement with float."""
+    from intaglio import verbs
+
+    outcome = verbs.accuracy(
+        folder, data=data, labels=labels, reference=reference, engine=engine, quiet=as_json
+    )
     return verbs.show(outcome, as_json)
 
 

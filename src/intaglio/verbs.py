@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import typer
@@ -15,7 +17,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from intaglio import api
-from intaglio.compiler.calibration import read_arrays
+from intaglio.compiler.calibration import Method, read_arrays
 from intaglio.compiler.precision import Precision
 from intaglio.doctor import Part, diagnose
 from intaglio.errors import UsageError
@@ -24,7 +26,9 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.template import find_template
 
 if TYPE_CHECKING:
+    from intaglio.compiler.calibration import Observer, Rounding
     from intaglio.compiler.model import Model
+    from intaglio.sim.accuracy import Engine
     from intaglio.templates.deployment import Deployment
 
 
@@ -65,6 +69,15 @@ class Request:
         return Precision(weight_bits, activation_bits)
 
 
+def method(observer: str, rounding: str, *, correct_bias: bool) -> Method:
+    """How to calibrate.  Raises UsageError for a name that is not known."""
+    return Method(
+        observer=cast("Observer", observer),
+        rounding=cast("Rounding", rounding),
+        correct_bias=correct_bias,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One answer: `data` for JSON, `text` for a person, and the exit code."""
@@ -102,7 +115,13 @@ def check(request: Request, *, quiet: bool) -> Outcome:
 
 
 def compile(
-    request: Request, output: Path, *, calibration: Path | None, force: bool, quiet: bool
+    request: Request,
+    output: Path,
+    *,
+    calibration: Path | None,
+    method: Method,
+    force: bool,
+    quiet: bool,
 ) -> Outcome:
     """Write an artifact and say what is in it."""
     design, precision = request.read_design(), request.precision()
@@ -115,6 +134,7 @@ def compile(
             template=request.template,
             design=design,
             calibration=data,
+            method=method,
             output=output,
             name=loaded.name,
             precision=precision,
@@ -163,7 +183,7 @@ def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
 
 def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bool) -> Outcome:
     """Compare every word of the RTL with the reference; exit 1 when any differs."""
-    arrays = _real_numbers(data) if data else None
+    arrays = _real_numbers(read_arrays(data)) if data else None
     with bars(wanted=not quiet) as progress:
         found = api.verify(folder, images=images, data=arrays, seed=seed, progress=progress)
     answer, text = found.to_dict(), str(found)
@@ -174,9 +194,46 @@ def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bo
     return Outcome(answer, text, 0 if found.passed else 1)
 
 
-def _real_numbers(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The arrays of an .npz file as float32.  Raises UsageError when one holds something else."""
-    arrays = read_arrays(path)
+def accuracy(
+    folder: Path,
+    *,
+    data: Path,
+    labels: str | None,
+    reference: str | None,
+    engine: str | None,
+    quiet: bool,
+) -> Outcome:
+    """The integer network's top-1 against labels, or its agreement with float outputs."""
+    arrays = read_arrays(data)
+    truth, floats = (_named(arrays, key, data) for key in (labels, reference))
+    inputs = {name: a for name, a in arrays.items() if name not in (labels, reference)}
+    with bars(wanted=not quiet) as progress:
+        found = api.accuracy(
+            folder,
+            _real_numbers(inputs),
+            labels=truth,
+            reference=floats,
+            engine=cast("Engine | None", engine),
+            progress=progress,
+        )
+    return Outcome(found.to_dict(), str(found))
+
+
+def _named(
+    arrays: Mapping[str, NDArray[np.generic]], key: str | None, path: Path
+) -> NDArray[np.generic] | None:
+    """The array under `key`, when one is asked for.  Raises UsageError when it is not there."""
+    if key is None:
+        return None
+    if key not in arrays:
+        near = difflib.get_close_matches(key, arrays, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it holds {', '.join(arrays)}"
+        raise UsageError(f"{path}: has no array '{key}'; {hint}")
+    return arrays[key]
+
+
+def _real_numbers(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+    """`arrays` as float32.  Raises UsageError when one holds something else."""
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise UsageError(
