@@ -13,6 +13,7 @@ from intaglio.compiler.workload import (
     Reshape,
     Workload,
     channel_axis,
+    epilogues,
     inputs,
 )
 from intaglio.templates.npu.design import NpuDesign
@@ -30,6 +31,7 @@ def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
         _known(op)
         or _types(op, workload)
         or _extents(op, workload)
+        or _channels(op, workload)
         or _own(op, workload)
         or _stored(op, workload, design)
     )
@@ -83,6 +85,20 @@ def _extents(op: Op, workload: Workload) -> str | None:
     return None
 
 
+def _channels(op: Op, workload: Workload) -> str | None:
+    """Whether the channels of `op` are where the npu keeps them, which is axis 1."""
+    shape = workload.tensor(op.output).shape
+    shared = all(workload.tensor(e.multiplier).elements == 1 for e in epilogues(op))
+    if isinstance(op, Reshape) or (isinstance(op, Eltwise | Rescale) and shared):
+        return None
+    if len(shape) == 2 or (channel_axis(len(shape)) == 1 and not isinstance(op, MatMul)):
+        return None
+    return (
+        f"{op.name}: tensor '{op.output}' of shape {shape} has its channels last, the npu has them "
+        "in axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions"
+    )
+
+
 def _own(op: Op, workload: Workload) -> str | None:
     match op:
         case Conv2d():
@@ -114,8 +130,8 @@ def _kernel(name: str, kernel: tuple[int, ...], limit: int) -> str | None:
 def _concat(op: Concat, workload: Workload) -> str | None:
     if op.axis != channel_axis(len(workload.tensor(op.output).shape)):
         return (
-            f"{op.name}: joins axis {op.axis}, the npu joins channels; add --allow-host to run it "
-            "on the host"
+            f"{op.name}: joins axis {op.axis}, the npu joins channels; make that axis the channels "
+            "before"
         )
     ranges = {(epilogue.lo, epilogue.hi) for epilogue in op.epilogues}
     if len(ranges) > 1:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from intaglio.compiler.workload import Concat, ElementType, Transpose, Workload
+from intaglio.compiler.workload import Concat, ElementType, MatMul, Rescale, Transpose, Workload
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
 from intaglio.templates.npu.supports import supports
 from tests.compiler.builders import I8, Builder, every_operator
+from tests.templates.npu.networks import SMALL, check
 
 
 def batch() -> Workload:
@@ -86,6 +88,36 @@ def transposed() -> Workload:
     return b.build((x,), ("op.out",))
 
 
+def rows() -> tuple[Builder, str]:
+    """Six rows of four features."""
+    b = Builder()
+    return b, b.tensor("x", (1, 6, 4))
+
+
+def rows_of_features() -> Workload:
+    b, x = rows()
+    weight = b.constant("op.weight", np.ones((4, 4), np.int8), I8)
+    out = b.tensor("op.out", (1, 6, 4))
+    b.ops.append(MatMul("op", x, weight, out, b.epilogue("op", 4, I8, 0.1)))
+    return b.build((x,), (out,))
+
+
+def scaled_rows(channels: int = 4) -> Workload:
+    b, x = rows()
+    out = b.tensor("op.out", (1, 6, 4))
+    b.ops.append(Rescale("op", x, out, b.epilogue("op", channels, I8, 1.0)))
+    return b.build((x,), (out,))
+
+
+def joined_rows() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 6, 4, 2))
+    out = b.tensor("op.out", (1, 6, 8, 2))
+    both = tuple(b.epilogue(f"op.{i}", 1, I8, 0.8) for i in range(2))
+    b.ops.append(Concat("op", (x, x), out, both, axis=2))
+    return b.build((x,), (out,))
+
+
 def moved() -> Workload:
     b = Builder()
     x = b.tensor("x", (1, 4, 4, 4))
@@ -142,6 +174,20 @@ def moved() -> Workload:
             "Rescale, Concat or Reshape instead",
         ),
         (
+            rows_of_features,
+            "op: tensor 'op.out' of shape (1, 6, 4) has its channels last, the npu has them in "
+            "axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions",
+        ),
+        (
+            scaled_rows,
+            "op: tensor 'op.out' of shape (1, 6, 4) has its channels last, the npu has them in "
+            "axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions",
+        ),
+        (
+            joined_rows,
+            "op: joins axis 2, the npu joins channels; make that axis the channels before",
+        ),
+        (
             moved,
             "op: reads 'fold.out', which a reshape turned from 8x4x4 into 32x2x2 without moving "
             "data; only a linear layer, another reshape or the network's output can follow such a "
@@ -157,6 +203,12 @@ def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         schedule(workload, NpuDesign())
     assert str(caught.value) == sentence
+
+
+def test_rows_that_share_their_constants_are_supported() -> None:
+    workload = scaled_rows(channels=1)
+    program = schedule(workload, SMALL)
+    check(workload, program)
 
 
 def test_every_operator_is_supported() -> None:
