@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.mutation_bench import Bench, Verdict, build_mutated, score
 from benchmarks.mutation_block import survivors_of_blocks
 from benchmarks.mutation_draw import SEED, Mutant, Netlist, draw, modules
-from benchmarks.mutation_proof import Graph
+from benchmarks.mutation_proof import equivalents
 from benchmarks.mutation_tasks import DESIGN
 from intaglio.progress import Callback, bars
 
@@ -53,23 +53,16 @@ def measure(
         numbers = [mutant.number for mutant in netlist.mutants]
         verdicts = score(Bench.of(library), numbers, progress)
         results = [Result(m, v) for m, v in zip(netlist.mutants, verdicts, strict=True)]
-        return tuple(_second(netlist, results, Path(folder), progress))
+        return tuple(_second(netlist, results, progress))
 
 
-def _second(
-    netlist: Netlist, results: Sequence[Result], folder: Path, progress: Callback
-) -> list[Result]:
-    """The verdicts after the proofs and the blocks' tests of what the whole npu left alive."""
-    graph = Graph.of(netlist, folder)
+def _second(netlist: Netlist, results: Sequence[Result], progress: Callback) -> list[Result]:
+    """The verdicts after the blocks' tests, and then the proofs, of what the npu left alive."""
     alive = [r.mutant for r in results if r.verdict is Verdict.LIVES]
-    equivalent = {m.number for m in alive if graph.is_equivalent(m)}
-    real = [m for m in alive if m.number not in equivalent]
-    left = survivors_of_blocks(netlist, real, progress)
-    later = {
-        m.number: Verdict.EQUIVALENT if m.number in equivalent
-        else Verdict.LIVES if m.number in left else Verdict.BLOCK
-        for m in alive
-    }  # fmt: skip
+    left = survivors_of_blocks(netlist, alive, progress)
+    proven = equivalents(netlist, [m for m in alive if m.number in left], progress)
+    later = {m.number: Verdict.BLOCK for m in alive}
+    later |= dict.fromkeys(left, Verdict.LIVES) | dict.fromkeys(proven, Verdict.EQUIVALENT)
     return [Result(r.mutant, later.get(r.mutant.number, r.verdict)) for r in results]
 
 
@@ -120,7 +113,7 @@ def survivors(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def equivalents(results: Sequence[Result]) -> list[str]:
+def spared(results: Sequence[Result]) -> list[str]:
     """Every mutant that is proven to be no fault."""
     return [
         f"| {r.mutant.module} | `{r.mutant.place}` |"
@@ -132,7 +125,7 @@ def equivalents(results: Sequence[Result]) -> list[str]:
 def page(results: Sequence[Result]) -> str:
     """The text of docs/mutation.md."""
     parts = (HEADER, *table(results), "", SURVIVORS, *survivors(results), "")
-    return "\n".join((*parts, EQUIVALENTS, *equivalents(results), ""))
+    return "\n".join((*parts, EQUIVALENTS, *spared(results), ""))
 
 
 HEADER = f"""# Mutation testing of the RTL
@@ -156,10 +149,11 @@ killed when
 - *time*: all words are right, but the cycle in which some layer ends is not that of the RTL without
   a fault.
 
-The first that applies is counted.  A mutant that lives is, if it can be, proven *equivalent*
-(`benchmarks/mutation_proof.py`): nothing that it changes reaches an output of the npu.  What is
-left runs the cocotb tests of its module (`tests/rtl`) on the module of the netlist, with the
-parameters that it has there; a test that fails kills it (*block*).
+The first that applies is counted.  A mutant that lives runs the cocotb tests of its module
+(`tests/rtl`) on the module of the netlist, with the parameters that it has there; a test that fails
+kills it (*block*).  What is left is, if it can be, proven *equivalent*
+(`benchmarks/mutation_proof.py`): nothing that it changes reaches an output of this npu, or its
+module behaves as without it from equal states on, by induction with a SAT solver.
 
 The score is what was killed of all mutants that are not proven equivalent.  The goal is {GOAL:.0%}
 for every module.

@@ -106,15 +106,14 @@ def inserted(mutant: Mutant) -> str:
     return mutant.command.replace("mutate", control, 1)
 
 
-def yosys(folder: Path, *passes: str) -> str:
-    """What Yosys prints for `passes`, run in a process of its own."""
+def yosys(folder: Path, *passes: str, seconds: int = SECONDS) -> None:
+    """Runs `passes` in a process of its own; raises RuntimeError when one fails."""
     script = folder / "passes.txt"
     script.write_text("".join(f"{one}\n" for one in passes))
     command = [sys.executable, "-c", RUN, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if done.returncode:
         raise RuntimeError(f"Yosys failed: {(done.stdout + done.stderr)[-500:]}")
-    return done.stdout
 
 
 def _legal(path: Path) -> list[str]:

@@ -1,22 +1,34 @@
-"""Proofs that a mutant is no fault: nothing that it changes can reach an output of the npu.
+"""Proofs that a mutant is no fault, in two ways.
 
-The mutated netlist is flattened and read as a graph of bits.  A cell passes a change of one bit of
+Nothing that it changes can reach an output of the npu (`Graph`).  The mutated netlist is flattened
+and read as a graph of bits.  A cell passes a change of one bit of
 an input to the bits of its outputs that may depend on it: bitwise cells to the same bit, sums to
 that bit and those above, everything that is not known here to all.  What is reached is therefore
 never too little; a mutant whose changes end before any output (reserved bits of an instruction,
 bits of an address above those that a buffer has) is equivalent to the RTL without it.
+
+Or its module gives the same outputs, and the same inputs of what it instantiates, from equal states
+on and whatever comes in, by induction over the cycles (`is_locally_equal`).
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.mutation_draw import Mutant, Netlist, inserted, yosys
+from intaglio.progress import Callback
+
+WORKERS = 2
+PROOF_SECONDS = 60
+"""A proof that takes longer is given up: the mutant counts as a fault."""
 
 Bit = int | tuple[str, int]
 """A net of the flattened netlist, or a bit of every word of a memory."""
@@ -117,3 +129,45 @@ def _constant(bits: list[int | str]) -> int | None:
     if any(isinstance(bit, int) or bit not in "01" for bit in bits):
         return None
     return sum((bit == "1") << at for at, bit in enumerate(bits))
+
+
+def is_locally_equal(netlist: Netlist, mutant: Mutant) -> bool:
+    """Whether the module of `mutant` is proven to behave as without it."""
+    command = mutant.command.replace(f"-module {mutant.cell_module}", "-module gate", 1)
+    passes = (
+        f"read_rtlil {netlist.clean}",
+        *(f"copy {mutant.cell_module} {name}" for name in ("gold", "gate")),
+        command,
+        "memory_map gold gate",
+        "expose -evert gold gate",
+        "opt_clean gold gate",
+        "equiv_make gold gate equal",
+        "hierarchy -top equal",
+        "equiv_simple -seq 2 equal",
+        "equiv_induct -seq 4 equal",
+        "equiv_status -assert equal",
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yosys(Path(folder), *passes, seconds=PROOF_SECONDS)
+    except (RuntimeError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def equivalents(netlist: Netlist, mutants: Sequence[Mutant], progress: Callback) -> set[int]:
+    """The numbers of those of `mutants` that are proven to be no faults."""
+    found = set[int]()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        graph = Graph.of(netlist, Path(folder))
+
+        def proven(mutant: Mutant) -> bool:
+            return graph.is_equivalent(mutant) or is_locally_equal(netlist, mutant)
+
+        for done, (mutant, is_proven) in enumerate(
+            zip(mutants, pool.map(proven, mutants), strict=True), 1
+        ):
+            if is_proven:
+                found.add(mutant.number)
+            progress("prove equivalence", done, len(mutants))
+    return found

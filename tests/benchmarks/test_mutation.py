@@ -64,7 +64,7 @@ def test_only_faults_that_live_are_survivors() -> None:
     assert mutation.survivors(results) == [
         "| npu_lane | `npu_lane.sv:0 nowhere` | **unexplained** |"
     ]
-    assert mutation.equivalents(results) == ["| npu_lane | `spared` |"]
+    assert mutation.spared(results) == ["| npu_lane | `spared` |"]
 
 
 def test_every_reason_is_of_a_module_and_a_place_in_it() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from cocotb.types import LogicArray
 from cocotbext.axi import AxiLiteMaster, AxiResp
 
-from intaglio.hw.npu_model import Register
+from intaglio.hw.npu_registers import Register
 from tests.rtl.cocotb_boxes import beat
 
 START, SOFT_RESET = 1, 2

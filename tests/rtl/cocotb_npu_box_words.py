@@ -10,6 +10,7 @@ import cocotb
 from intaglio.templates.npu.isa import Instruction, Opcode
 from tests.rtl.cocotb_bench import Driver, Item, Monitor, begin, bench, clock, reset, skip, value
 from tests.rtl.cocotb_boxes import (
+    PADS,
     huge_box,
     len_steps,
     long_box,
@@ -120,6 +121,21 @@ async def the_longest_boxes_end_with_their_words(dut: Any) -> None:
             assert len(ends) in (3, 4, 5)
             words = [(1, s.address, int(s.inside), int(s.last)) for s in ends]
             assert _seen(monitor) == words
+
+
+@bench(5_000)
+async def counts_of_one_high_bit_are_not_empty(dut: Any) -> None:
+    await begin(dut)
+    for long in PADS:
+        for bits in range(16):
+            driver, monitor = _ends(dut, 0.0, 0.0)
+            fields = dict.fromkeys(PADS, 1) | {long: 1 << bits}
+            box = Instruction(Opcode.LOAD, fields)
+            await driver.send([_item(box)])
+            await clock(dut, 8)
+            monitor.stop()
+            await reset(dut, 1)
+            assert _seen(monitor)[:5] == _expected([box], 5)
 
 
 @bench(60_000)

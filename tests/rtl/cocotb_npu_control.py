@@ -9,10 +9,10 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus
 
-from intaglio.hw.npu_model import IDENTITY, UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, Register
 from intaglio.templates.npu.isa import ISA_VERSION
 from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, renamed
-from tests.rtl.cocotb_bench import begin, bench, clock, reset, start_clock, value, wait_for
+from tests.rtl.cocotb_bench import begin, bench, clock, reset, skip, start_clock, value, wait_for
 
 BUSY, DONE, ERROR = 1, 2, 4
 ERRORS = {"illegal_i": 1, "read_error_i": 2, "write_error_i": 3}
@@ -223,6 +223,24 @@ async def counters_count_while_it_runs(dut: Any) -> None:
     end = await host.number(Register.CYCLES)
     await clock(dut, 20)
     assert await host.number(Register.CYCLES) == end
+
+
+@bench(500_000)
+async def counters_count_far(dut: Any) -> None:
+    host = await _host(dut)
+    await host.start(1)
+    signals = {"read_beat_i": 1, "write_beat_i": 1, "busy_i": 15, "stall_i": 15}
+    for cycles in (0x2AAAA, 0x15555):
+        before = [await host.number(register) for register in COUNTERS]
+        for name, number in signals.items():
+            getattr(dut, name).value = number
+        await skip(dut, cycles)
+        for name in signals:
+            getattr(dut, name).value = 0
+        await clock(dut)
+        after = [await host.number(register) for register in COUNTERS]
+        grown = [b - a for a, b in zip(before, after, strict=True)][1:]
+        assert grown == [cycles, cycles, *(cycles, 0, cycles, 0) * 4]
 
 
 @bench(20_000)

@@ -14,6 +14,7 @@ from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, w
 COUNTS = (1, 7, 8, 9, 16, 17, 60)
 LEGAL = tuple(encoded(Instruction(opcode)) for opcode in Opcode)
 CHUNK, AHEAD = 8, 16
+ADDRESS_MASK = (1 << 40) - 1
 
 
 def _program(count: int) -> list[int]:
@@ -53,7 +54,7 @@ class Memory:
 
     def _take(self, address: int, beats: int) -> None:
         size = value(self._dut.MemBytes)
-        assert address == self._start + self.asked
+        assert address == self._start + self.asked & ADDRESS_MASK
         assert beats * size <= CHUNK * INSTRUCTION_BYTES
         data = self._image[self.asked : self.asked + beats * size]
         assert len(data) == beats * size, "a run goes past the end of the program"
@@ -89,6 +90,11 @@ class Queues:
                 self.taken.append(head)
 
 
+def _address(dut: Any) -> int:
+    """Any multiple of a beat."""
+    return random.getrandbits(40) // value(dut.MemBytes) * value(dut.MemBytes)
+
+
 async def _start(dut: Any, address: int, count: int) -> None:
     dut.start_i.value, dut.addr_i.value, dut.count_i.value = 1, address, count
     await RisingEdge(dut.clk_i)
@@ -100,7 +106,7 @@ async def deals_the_program_in_order(dut: Any) -> None:
     await begin(dut)
     for ease in (1.0, 0.7, 0.3):
         for count in COUNTS:
-            program, start = _program(count), random.getrandbits(30) * INSTRUCTION_BYTES
+            program, start = _program(count), _address(dut)
             memory, queues = Memory(dut, program, start, ease), Queues(dut, ease)
             await _start(dut, start, count)
             await queues.until(count)
@@ -109,6 +115,25 @@ async def deals_the_program_in_order(dut: Any) -> None:
             assert memory.asked == count * INSTRUCTION_BYTES
             memory.stop()
             queues.stop()
+
+
+@bench(10_000)
+async def the_longest_programs_begin_in_chunks(dut: Any) -> None:
+    await begin(dut)
+    dut.run_ready_i.value = 1
+    chunk = CHUNK * INSTRUCTION_BYTES
+    for bits in range(4, 32):
+        for count in (1 << bits, (1 << bits) + 1):
+            start = _address(dut)
+            await _start(dut, start, count)
+            seen = []
+            for _ in range(8):
+                await RisingEdge(dut.clk_i)
+                if value(dut.run_valid_o):
+                    seen.append((value(dut.run_addr_o), value(dut.run_beats_o)))
+            beats = chunk // value(dut.MemBytes)
+            assert seen == [(start, beats), (start + chunk & ADDRESS_MASK, beats)]
+            await reset(dut, 1)
 
 
 @bench(3_000)

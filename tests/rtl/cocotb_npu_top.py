@@ -11,7 +11,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiSlave
 
-from intaglio.hw.npu_model import UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import UNIT_STRIDE, Register
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Buffer, Instruction, Opcode, Unit, encode
 from tests.hw.dma_model import Sizes, execute, random_program
 from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, Memory, pauses, quiet

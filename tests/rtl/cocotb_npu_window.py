@@ -10,7 +10,7 @@ from typing import Any
 from cocotb.triggers import RisingEdge
 
 from intaglio.templates.npu.isa import Instruction, Opcode
-from tests.rtl.cocotb_bench import bench, clock, encoded, start_clock, value
+from tests.rtl.cocotb_bench import bench, clock, encoded, skip, start_clock, value
 
 OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
 ALWAYS = ("act_valid_o", "out_addr_o", "tap_o", "emit_o")
@@ -118,6 +118,32 @@ async def long_walks_are_in_order(dut: Any) -> None:
     for count in (20, 70, 130, 255, 300, 600, 1500):
         for _ in range(3):
             await _check(dut, _instruction(_long_counts(count)), 1.0)
+
+
+@bench(600_000)
+async def the_longest_walks_end_in_order(dut: Any) -> None:
+    start_clock(dut)
+    await clock(dut)
+    for count in (0xFFFF, 0xAAAA, 0x5555):
+        for name in ("y", "x"):
+            await _check_end(dut, Opcode.DRAIN, {"y": 1, "x": 1} | {name: count})
+        window = {"window_y": count & 0xFF, "window_x": count >> 8, "y": 1, "x": 2}
+        await _check_end(dut, Opcode.WINDOW_SUM, window)
+
+
+async def _check_end(dut: Any, opcode: Opcode, counts: dict[str, int]) -> None:
+    """The last reads of a walk without a pause."""
+    masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
+    item = Instruction(opcode, _instruction(counts).fields | {"residual": 0})
+    reads = list(_reads(item, masks[0], masks[1]))
+    dut.start_i.value, dut.instr_i.value = 1, encoded(item)
+    await RisingEdge(dut.clk_i)
+    dut.start_i.value, dut.step_i.value = 0, 1
+    await skip(dut, len(reads) - 5)
+    for read in reads[-5:]:
+        await RisingEdge(dut.clk_i)
+        assert {name: value(getattr(dut, name)) for name in read} == read
+    dut.step_i.value = 0
 
 
 @bench(60_000)

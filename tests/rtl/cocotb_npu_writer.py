@@ -97,10 +97,11 @@ async def _setup(dut: Any, easy: bool = True) -> Setup:
 def _runs(dut: Any, count: int, most: int = 30) -> list[Run]:
     """Runs in memory of their own, often across the end of a page."""
     size, found = value(dut.MemBytes), []
+    base = random.getrandbits(27) * PAGE
     for index in range(count):
         beats = 700 if random.random() < 0.03 else random.randint(1, most)
         offset = random.choice((PAGE - size, PAGE - 2 * size, random.randrange(0, PAGE, size)))
-        found.append((index * 4 * PAGE + offset, beats, random.getrandbits(1)))
+        found.append((base + index * 4 * PAGE + offset, beats, random.getrandbits(1)))
     return found
 
 
@@ -172,6 +173,23 @@ async def at_most_sixteen_bursts_are_outstanding(dut: Any) -> None:
     await _all_done(setup)
     assert setup.memory.bytes == setup.image(runs, data)
     assert setup.pulses["done_o"] == 30
+
+
+@bench(5_000)
+async def the_longest_runs_begin_with_whole_bursts(dut: Any) -> None:
+    setup = await _setup(dut)
+    full = min(256, PAGE // setup.size)
+    for bits in range(10, len(dut.run_beats_i)):
+        before = len(setup.requests.taken)
+        page = random.getrandbits(28) * PAGE
+        await setup.send_runs([(page, 1 << bits, 1)])
+        await clock(dut, 12)
+        taken = setup.requests.taken[before:]
+        assert taken
+        for index, request in enumerate(taken):
+            assert request == {"awaddr_o": page + index * full * setup.size, "awlen_o": full - 1}
+        await setup.begin()
+        await clock(dut, 3)
 
 
 @bench(5_000)
