@@ -22,6 +22,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/kernels.py
 
 mutation: $(STAMP)
 	$(BIN)/python -m benchmarks.mutation

@@ -55,6 +55,7 @@ _PACKAGES = (
     ("pyosys", "rtl", "synthesis checks", "python -m pip install 'intaglio[rtl]'"),
     ("cocotb", "rtl", "block tests", "python -m pip install 'intaglio[rtl]'"),
     ("mlxtend", "data", "demo", "python -m pip install 'intaglio[data]'"),
+    ("apache-tvm", "tvm", "compiled kernels", "python -m pip install 'intaglio[tvm]'"),
     ("optuna", "search", "search", "python -m pip install 'intaglio[search]'"),
 )
 _PROGRAMS = (
