@@ -170,7 +170,7 @@ def extract(workload: Workload, ops: tuple[Op, ...], suffix: str = "") -> Worklo
     return _part(workload, ops, entering, leaving, suffix)
 
 
-def _alone(workload: Workload, op: Op) -> Workload:
+def alone(workload: Workload, op: Op) -> Workload:
     """`op` as a workload of its own."""
     return _part(workload, (op,), tuple(dict.fromkeys(inputs(op))), (op.output,), "")
 
@@ -217,7 +217,7 @@ def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str
     """Operators that the accelerator cannot run whatever is beside them, with the reason."""
     for op in workload.ops:
         if not isinstance(op, Reshape):
-            reason = supports(op, _alone(workload, op))
+            reason = supports(op, alone(workload, op))
             if reason is not None:
                 yield op.name, reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,17 @@ from intaglio.templates.npu.program import Program
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` stored: words compared and different, and measured cycles by layer."""
+    """What `verify` stored: words compared and different, and measured cycles by layer.
+
+    `host` has the microseconds of operators on the host, measured where `verify` ran their kernels.
+    """
 
     images: int
     words_compared: int
     mismatches: int
     cycles: int
     layers: Mapping[str, int]
+    host: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         verdict = "all equal" if not self.mismatches else f"{self.mismatches} differ"
@@ -42,6 +46,7 @@ def load_verified(path: Path) -> Verified:
             mismatches=int(stored["mismatches"]),
             cycles=int(stored["cycles_rtl"]),
             layers={row["name"]: int(row["cycles_rtl"]) for row in stored["layers"]},
+            host={run["name"]: float(run["microseconds"]) for run in stored["host_kernels"]},
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
@@ -64,13 +69,17 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One operator on the host, and why it is there; its time is neither simulated nor measured."""
+    """One operator on the host, and why it is there; its time is not simulated.
+
+    `microseconds` were measured on the machine that ran its kernel, when one did.
+    """
 
     name: str
     op: str
     macs: int
     elements: int
     reason: str
+    microseconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +142,10 @@ class Summary:
     def _host_lines(self) -> list[str]:
         if not self.hosted:
             return []
-        lines = ["on the host, whose time is neither simulated nor measured:"]
-        lines += [f"  {row.elements} elements of {row.reason}" for row in self.hosted]
+        lines = ["on the host (time measured by intaglio verify --host):"]
+        for row in self.hosted:
+            spent = "-" if row.microseconds is None else f"{row.microseconds:.1f}"
+            lines.append(f"{spent:>10s} us for {row.elements} elements of {row.reason}")
         return [*lines, ""]
 
     def _total(self) -> LayerRow:
@@ -154,7 +165,7 @@ def summarise(deployment: Deployment, trace: Trace, verified: Verified | None) -
     counts = [count for program in deployment.programs for count in _instructions(program)]
     reasons = {op.name: deployment.partition.reason(op) for op in deployment.partition.hosted}
     rows = tuple(
-        HostRow(row.name, row.op, row.macs, row.elements, reasons[row.name])
+        _host_row(row, reasons[row.name], verified)
         if isinstance(row, HostTrace)
         else _row(row, counts[row.index], verified)
         for row in trace.rows
@@ -185,6 +196,11 @@ def _cells(row: LayerRow | HostRow) -> str:
     return (
         f"{row.instructions:12d} {row.cycles_simulated:10d} {measured:>10s} {row.utilisation:6.1%}"
     )
+
+
+def _host_row(row: HostTrace, reason: str, verified: Verified | None) -> HostRow:
+    microseconds = verified.host.get(row.name) if verified else None
+    return HostRow(row.name, row.op, row.macs, row.elements, reason, microseconds)
 
 
 def _row(layer: LayerTrace, instructions: int, verified: Verified | None) -> LayerRow:

@@ -177,8 +177,7 @@ class Trace:
             return ""
         macs = sum(row.macs for row in self.hosted)
         return (
-            f"\noperators on the host, whose time is not simulated: {len(self.hosted)}, "
-            f"{macs} macs"
+            f"\noperators on the host, whose time is not simulated: {len(self.hosted)}, {macs} macs"
         )
 
     def _layer_lines(self) -> list[str]:

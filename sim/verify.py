@@ -20,13 +20,13 @@ from intaglio.compiler import reference
 from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel, UnitCounters
 from intaglio.hw.verilator import Model, build
-from intaglio.sim import words
+from intaglio.sim import host, words
 from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
 from intaglio.sim.stimulus import stimulus
 from intaglio.sim.trace import Trace
-from intaglio.sim.verify_report import LayerCycles, SegmentReport, VerifyReport
+from intaglio.sim.verify_report import HostRun, LayerCycles, SegmentReport, VerifyReport
 from intaglio.templates.deployment import Deployment, Scheduled
 from intaglio.templates.npu.isa import Unit
 from intaglio.templates.npu.program import Program
@@ -68,16 +68,19 @@ def verify(
     seed: int = 0,
     cache: Path | None = None,
     diagnosis: Path | None = None,
+    kernels: bool = False,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Run `images` images through the RTL and compare every word of every tensor it makes.
 
     `data` holds real inputs by name, images along axis 0; without it integers are drawn from `seed`
-    over the whole range of each input's type.  `cache` is the folder of built models.  With a
-    folder for the `diagnosis` a fault is traced to its instruction, and its waveform is left there;
-    the note of a VerificationError says where.
-    Raises UsageError when `data` do not fit, ToolError when the hardware cannot be built, and
-    VerificationError when it stops, breaks a bus rule or writes outside its tensors.
+    over the whole range of each input's type.  `cache` is the folder of built models and kernels.
+    With a folder for the `diagnosis` a fault is traced to its instruction, and its waveform is left
+    there; the note of a VerificationError says where.  With `kernels` the operators on the host run
+    as compiled kernels as well, on the first image.
+    Raises UsageError when `data` do not fit, ToolError when the hardware or a kernel cannot be
+    built, UnsupportedError when an operator has no kernel, and VerificationError when the hardware
+    stops, breaks a bus rule or writes outside its tensors.
     """
     inputs = stimulus(bench.deployment.workload, images, data, seed)
     if diagnosis is not None:
@@ -85,6 +88,9 @@ def verify(
     library = build(bench.hardware, cache=cache, progress=progress)
     segments = [_Segment.of(bench, segment) for segment in bench.deployment.scheduled()]
     cause = _Cause(bench, seed, inputs, diagnosis, cache, progress)
+    runs: tuple[HostRun, ...] = ()
+    if kernels:
+        runs = host.run(bench.deployment, cause.values(0), cache=cache, progress=progress)
     with ExitStack() as stack:
         models = [
             stack.enter_context(NpuModel(library, segment.memory, seed)) for segment in segments
@@ -93,7 +99,8 @@ def verify(
             _run_image(list(zip(segments, models, strict=True)), cause, image)
             for image in range(images)
         ]
-    return _located(_report(bench, seed, segments, outcomes), segments, outcomes, cause)
+    report = _located(_report(bench, seed, segments, outcomes), segments, outcomes, cause)
+    return replace(report, kernels=runs)
 
 
 def _one(inputs: Values, image: int) -> Values:

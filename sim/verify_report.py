@@ -68,12 +68,26 @@ class SegmentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HostRun:
+    """One operator on the host as a compiled kernel, beside the reference.
+
+    `microseconds` are measured on this machine, for one image.
+    """
+
+    name: str
+    elements: int
+    mismatches: int
+    microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyReport:
     """The result of `verify`; cycles are those of one image, by the hardware's own counter.
 
     `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.  `location` says
     where the first difference comes from, when that was asked for and found.  `hosted` names the
-    operators on the host, which the reference alone computes.
+    operators on the host, which the reference computes, and `kernels` has their runs as compiled
+    kernels, when those were asked for.
     """
 
     name: str
@@ -91,11 +105,12 @@ class VerifyReport:
     location: Location | None = None
     segments: tuple[SegmentReport, ...] = ()
     hosted: tuple[str, ...] = ()
+    kernels: tuple[HostRun, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every word was equal."""
-        return self.mismatches == 0
+        """Whether every word, and every element of the host's kernels, was equal."""
+        return self.mismatches == 0 and not any(run.mismatches for run in self.kernels)
 
     @property
     def cycles_rtl(self) -> int:
@@ -119,6 +134,7 @@ class VerifyReport:
             "layers": [self._layer_dict(layer) for layer in self.layers],
             "segments": [asdict(segment) for segment in self.segments],
             "host_operators": list(self.hosted),
+            "host_kernels": [asdict(run) for run in self.kernels],
             "units": {
                 unit.name.lower(): asdict(counters)
                 for unit, counters in zip(Unit, self.units, strict=True)
@@ -143,17 +159,29 @@ class VerifyReport:
             f"{'s' if self.images > 1 else ''} compared, {verdict}"
         ]
         if self.hosted:
-            lines += map(str, self.segments)
-            lines.append(
-                f"operators on the host, computed by the reference and not in RTL: "
-                f"{len(self.hosted)}"
-            )
+            lines += [*map(str, self.segments), self._beside()]
         if self.first is not None:
             lines.append(f"first difference: {self.first}")
         if self.location is not None:
             lines.append(str(self.location))
         lines += ["", *self._table()]
         return "\n".join(lines)
+
+    def _beside(self) -> str:
+        """What is said of the operators on the host."""
+        if not self.kernels:
+            return (
+                f"operators on the host, computed by the reference and not in RTL: "
+                f"{len(self.hosted)}"
+            )
+        elements = sum(run.elements for run in self.kernels)
+        wrong = sum(run.mismatches for run in self.kernels)
+        microseconds = sum(run.microseconds for run in self.kernels)
+        verdict = f"{wrong} differ" if wrong else "equal"
+        return (
+            f"operators on the host, as compiled kernels: {len(self.kernels)}, {elements} elements "
+            f"of 1 image compared, {verdict}; {microseconds:.1f} us measured on this machine"
+        )
 
     def _table(self) -> list[str]:
         parts = [

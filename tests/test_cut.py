@@ -87,8 +87,9 @@ def test_report_says_why_an_operator_is_on_the_host(
     assert rows["mul"]["cycles_simulated"] is None
     assert cli.main(["report", str(artifact.directory)]) == 0
     text = capsys.readouterr().out
-    assert "on the host, whose time is neither simulated nor measured:\n" in text
-    assert "  512 elements of mul: the npu has no instruction for Multiply; " in text
+    assert "on the host (time measured by intaglio verify --host):\n" in text
+    line = f"{'-':>10s} us for 512 elements of mul: the npu has no instruction for Multiply; "
+    assert line in text
 
 
 @pytest.mark.rtl
@@ -99,11 +100,18 @@ def test_every_segment_is_proven(
     code, simulated = run(capsys, "simulate", folder, "--trace", tmp_path / "trace.json")
     assert code == 0
     assert [row["name"] for row in simulated["layers"] if row["cycles"] is None] == HOSTED
-    code, proven = run(capsys, "verify", folder, "--images", 2)
+    code, proven = run(capsys, "verify", folder, "--images", "2", "--host")
     assert (code, proven["mismatches"], proven["host_operators"]) == (0, 0, HOSTED)
     assert proven["cycles_simulated"] == simulated["cycles"]
     assert [part["index"] for part in proven["segments"]] == [0, 2, 4]
+    assert [kernel["name"] for kernel in proven["host_kernels"]] == HOSTED
+    assert {kernel["mismatches"] for kernel in proven["host_kernels"]} == {0}
     summary = intaglio.summarise(artifact)
     assert summary.verified is not None
     assert summary.verified.cycles == proven["cycles_rtl"]
     assert all(row.cycles_rtl is not None for row in summary.layers)
+    for row, kernel in zip(summary.hosted, proven["host_kernels"], strict=True):
+        assert row.microseconds == kernel["microseconds"] > 0
+        assert f"{row.microseconds:10.1f} us for {row.elements} elements of {row.name}: " in (
+            str(summary)
+        )

@@ -145,12 +145,14 @@ def verify(
     data: Floats | None = None,
     seed: int = 0,
     cache: Path | None = None,
+    host: bool = False,
     progress: Callback = silent,
 ) -> VerifyReport:
     """Run the RTL in Verilator on `images` inputs and compare every word with the reference.
 
     Operators on the host are the reference's own computation; each segment between them runs on
-    the reference's values at its cuts.
+    the reference's values at its cuts.  With `host` they run as compiled kernels too, compared and
+    timed on this machine.
     `data` maps input names to real arrays with images along axis 0; without it integers over
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
     in the user's home.  Leaves the result in the artifact's folder; when a word differs, also a
@@ -172,6 +174,7 @@ def verify(
         seed=seed,
         cache=cache,
         diagnosis=opened.directory,
+        kernels=host,
         progress=progress,
     )
     write_whole(opened.directory / VERIFIED, json.dumps(found.to_dict(), indent=1) + "\n")

@@ -135,12 +135,15 @@ def verify(
         Path | None, typer.Option(metavar="X.npz", help="inputs to run, by input name")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the inputs drawn when there is no --data")] = 0,
+    host: Annotated[
+        bool, typer.Option("--host", help="also compare and time the operators on the host")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Compare the RTL with the reference, word for word."""
     from intaglio import verbs
 
-    outcome = verbs.verify(folder, images=images, data=data, seed=seed, quiet=as_json)
+    outcome = verbs.verify(folder, images=images, data=data, seed=seed, host=host, quiet=as_json)
     return verbs.show(outcome, as_json)
 
 

@@ -181,11 +181,15 @@ def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
     return Outcome(seen.to_dict(), str(seen))
 
 
-def verify(folder: Path, *, images: int, data: Path | None, seed: int, quiet: bool) -> Outcome:
+def verify(
+    folder: Path, *, images: int, data: Path | None, seed: int, host: bool, quiet: bool
+) -> Outcome:
     """Compare every word of the RTL with the reference; exit 1 when any differs."""
     arrays = _real_numbers(read_arrays(data)) if data else None
     with bars(wanted=not quiet) as progress:
-        found = api.verify(folder, images=images, data=arrays, seed=seed, progress=progress)
+        found = api.verify(
+            folder, images=images, data=arrays, seed=seed, host=host, progress=progress
+        )
     answer, text = found.to_dict(), str(found)
     if arrays:
         answer["images_given"] = given = min(map(len, arrays.values()))
