@@ -1,4 +1,4 @@
-"""The hardware agrees with the reference on drawn networks, and with the simulator's cycles.
+"""The hardware agrees with the reference on drawn networks, cut anywhere, and with the simulator.
 
 One model is built a design; every network runs on it twice, without stalls, where the cycles are
 compared as well, and with random stalls on every channel of the bus.
@@ -14,16 +14,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from intaglio.compiler.workload import Workload
-from intaglio.errors import DesignError
+from intaglio.errors import DesignError, UnsupportedError
 from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
 from intaglio.sim.verify import Bench, verify
-from intaglio.templates.deployment import whole
+from intaglio.templates.deployment import deploy, whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
 from tests.properties.workloads import REPEATABLE, networks
+from tests.templates.npu.networks import Picky
 
 pytestmark = [pytest.mark.slow, pytest.mark.rtl]
 
@@ -75,3 +76,22 @@ def test_drawn_networks(
     assert abs(error) <= CYCLES_TOLERANCE, (report.cycles_simulated, report.cycles_rtl)
     stalled = verify(replace(bench, stall_permille=stalls), images=2, seed=seed, cache=model_cache)
     assert stalled.passed, stalled.first
+
+
+@settings(REPEATABLE, max_examples=15)
+@given(workload=networks(most_operators=8), seed=st.integers(0, 1 << 16), data=st.data())
+def test_networks_cut_anywhere(
+    workload: Workload, seed: int, data: st.DataObject, model_cache: Path
+) -> None:
+    built = DESIGNS[2]
+    hosted = frozenset(op.name for op in workload.ops if data.draw(st.booleans()))
+    try:
+        made = deploy(workload, Picky(refused=hosted), built, allow_host=True)
+    except UnsupportedError:
+        assume(False)
+    hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
+    report = verify(Bench(made, hardware), images=2, seed=seed, cache=model_cache)
+    assert report.passed, str(report)
+    assert hosted <= set(report.hosted)
+    error = report.cycles_simulated / report.cycles_rtl - 1
+    assert abs(error) <= CYCLES_TOLERANCE, (report.cycles_simulated, report.cycles_rtl)

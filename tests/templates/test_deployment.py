@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from intaglio.compiler.partition import HostSegment
-from intaglio.compiler.workload import Op, Transpose, Workload
+from intaglio.compiler.workload import Transpose, Workload
 from intaglio.errors import DesignError, IntaglioError, UnsupportedError
 from intaglio.templates.deployment import Deployment, deploy
 from intaglio.templates.npu.design import NpuDesign
@@ -17,19 +17,7 @@ from intaglio.templates.template import NpuTemplate
 from tests.compiler.builders import Builder, every_operator
 from tests.properties.agreement import check
 from tests.properties.workloads import REPEATABLE, designs, networks
-from tests.templates.npu.networks import SMALL, cut
-
-
-@dataclass(frozen=True, slots=True)
-class Picky(NpuTemplate):
-    """An npu that refuses some operators by name."""
-
-    refused: frozenset[str] = frozenset()
-
-    def supports(self, op: Op, workload: Workload, design: NpuDesign) -> str | None:
-        if op.name in self.refused:
-            return f"{op.name}: is refused; do without"
-        return NpuTemplate.supports(self, op, workload, design)
+from tests.templates.npu.networks import SMALL, Picky, cut
 
 
 def transposed() -> Workload:

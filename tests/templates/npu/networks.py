@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from intaglio.compiler import reference
 from intaglio.compiler.partition import partition
-from intaglio.compiler.workload import Workload
+from intaglio.compiler.workload import Op, Workload
 from intaglio.sim import isa
 from intaglio.sim.machine import Machine
 from intaglio.templates.deployment import Deployment
@@ -18,6 +19,7 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import decode
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
+from intaglio.templates.template import NpuTemplate
 from tests.compiler.builders import I8, U8, Builder, draw_inputs
 
 REPEATABLE = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -227,3 +229,15 @@ def cut(workload: Workload, design: NpuDesign, *hosted: str) -> Deployment:
     made = partition(workload, hosted)
     programs = tuple(schedule(part.workload, design) for part in made.accelerated)
     return Deployment(made, programs)
+
+
+@dataclass(frozen=True, slots=True)
+class Picky(NpuTemplate):
+    """An npu that refuses some operators by name."""
+
+    refused: frozenset[str] = frozenset()
+
+    def supports(self, op: Op, workload: Workload, design: NpuDesign) -> str | None:
+        if op.name in self.refused:
+            return f"{op.name}: is refused; do without"
+        return NpuTemplate.supports(self, op, workload, design)
