@@ -14,39 +14,22 @@ from typing import Self
 import numpy as np
 
 from intaglio.errors import ToolError, VerificationError
+from intaglio.hw.npu_registers import (
+    ERROR_MASK,
+    ERROR_SHIFT,
+    UNIT_STRIDE,
+    Control,
+    Register,
+    Status,
+)
 
 DRIVER = tuple(
     Path(__file__).parent / "driver" / name
     for name in ("npu_driver.cpp", "axi_memory.h", "axi_lite.h")
 )
 """The C++ side of this module."""
-IDENTITY = 0x494E5447
 _CHUNK_CYCLES = 100_000
 _RESET_READS = 10_000
-
-
-class Register(IntEnum):
-    """Offsets of the control registers (docs/npu.md); 64-bit registers by their low word."""
-
-    ID = 0x000
-    VERSION = 0x004
-    CONTROL = 0x008
-    STATUS = 0x00C
-    PROGRAM = 0x010
-    COUNT = 0x018
-    WATCHDOG = 0x01C
-    INTERRUPT = 0x020
-    WAITING = 0x024
-    BASE = 0x028
-    CYCLES = 0x100
-    READ_BEATS = 0x108
-    WRITE_BEATS = 0x110
-    UNITS = 0x120
-
-
-UNIT_STRIDE = 0x20
-_START, _SOFT_RESET = 1, 2
-_BUSY, _DONE, _ERROR = 1, 2, 4
 
 
 class _Result(IntEnum):
@@ -134,6 +117,11 @@ class NpuModel:
             self._driver = ctypes.c_void_p()
 
     @property
+    def handle(self) -> ctypes.c_void_p:
+        """The C++ driver, for other native code that calls the library's functions."""
+        return self._driver
+
+    @property
     def memory(self) -> np.ndarray:
         """The memory's content, uint8 of shape (bytes,); writing to it writes the memory."""
         pointer = self._library.npu_memory(self._driver)
@@ -181,7 +169,7 @@ class NpuModel:
         Raises VerificationError when a protocol rule is broken.
         """
         self._prepare(program_address, count, watchdog)
-        self.write(Register.CONTROL, _START)
+        self.write(Register.CONTROL, Control.START)
         result = self._clock(max_cycles, progress)
         end = int(self._library.npu_now(self._driver))
         return self._report(end, finished=result is _Result.INTERRUPT)
@@ -204,9 +192,9 @@ class NpuModel:
 
     def _reset(self) -> None:
         """A soft reset, until what an earlier job left outstanding in memory has ended."""
-        self.write(Register.CONTROL, _SOFT_RESET)
+        self.write(Register.CONTROL, Control.SOFT_RESET)
         for _ in range(_RESET_READS):
-            if not self.read(Register.STATUS) & _BUSY:
+            if not self.read(Register.STATUS) & Status.BUSY:
                 return
         raise VerificationError("the hardware stays busy after a soft reset")
 
@@ -234,7 +222,7 @@ class NpuModel:
             read_beats=self.read_wide(Register.READ_BEATS),
             write_beats=self.read_wide(Register.WRITE_BEATS),
             units=tuple(self._counters(unit) for unit in range(4)),
-            error=status >> 8 & 0xFF if status & _ERROR else 0 if finished else HUNG,
+            error=_error(status, finished=finished),
             waiting=self.read(Register.WAITING),
         )
 
@@ -256,6 +244,13 @@ class NpuModel:
 
 HUNG = 0xFF
 """`Job.error` of a job that was still running when its bound of cycles was reached."""
+
+
+def _error(status: int, *, finished: bool) -> int:
+    """`Job.error` of a job that ended with this STATUS."""
+    if status & Status.ERROR:
+        return status >> ERROR_SHIFT & ERROR_MASK
+    return 0 if finished else HUNG
 
 
 @cache

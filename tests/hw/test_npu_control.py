@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intaglio.hw.npu_model import IDENTITY, UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, Register
 from intaglio.templates.npu.isa import ISA_VERSION
 from tests.rtl.control import Control, build_control
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from intaglio.errors import ToolError, VerificationError
-from intaglio.hw.npu_model import DRIVER, HUNG, IDENTITY, Job, MemoryModel, NpuModel, Register
+from intaglio.hw.npu_model import DRIVER, HUNG, Job, MemoryModel, NpuModel
+from intaglio.hw.npu_registers import IDENTITY, Register
 from intaglio.hw.verilator import Model, build
 
 SOURCE = Path(__file__).parent / "inverter.sv"

@@ -280,10 +280,11 @@ async def silent_memory_trips_the_watchdog(dut: Any) -> None:
 @bench(20_000)
 async def slow_acknowledgements_are_progress(dut: Any) -> None:
     machine = await _machine(dut)
-    store = Instruction(Opcode.STORE, _box(1, OUTPUT))
+    rows = {"rows": 6, "memory_row_stride": 64}
+    store = Instruction(Opcode.STORE, _box(1, OUTPUT) | rows)
     answers = machine.channels["b"]
     answers.pause = True
-    await machine.start([store] * 6)
+    await machine.start([store])
     for _ in range(6):
         await clock(dut, WATCHDOG - 100)
         answers.pause = False
