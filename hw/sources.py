@@ -24,3 +24,9 @@ def rtl_sources(family: str) -> tuple[Path, ...]:
 def manual(family: str) -> Path:
     """The document of `family`: its registers, instructions and data formats."""
     return _RTL / family / f"{family}.md"
+
+
+def host_sources(family: str) -> tuple[Path, ...]:
+    """The C of the processor beside an accelerator of `family`, and how to build it."""
+    folder = Path(__file__).parent / "driver" / "host"
+    return tuple(sorted((*folder.glob(f"{family}_*"), folder / "README.md")))

@@ -26,6 +26,7 @@ from intaglio.compiler.serialise import load_workload, save_workload
 from intaglio.compiler.workload import Op, Workload
 from intaglio.errors import ArtifactError, IntaglioError, UsageError, writing
 from intaglio.templates.deployment import Deployment
+from intaglio.templates.npu.driver import emit_driver
 from intaglio.templates.npu.emit import TOP, emit_hardware, emit_images
 from intaglio.templates.npu.program import FILES as PROGRAM_FILES
 from intaglio.templates.npu.program import Program, load_program, save_program
@@ -297,6 +298,7 @@ def _fill(folder: Path, deployment: Deployment, info: Mapping[str, object]) -> N
     emit_hardware(deployment.design, folder)
     for segment in deployment.scheduled():
         _fill_segment(folder / _folder(segment.index), segment.program)
+    emit_driver(deployment, folder)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     manifest = {
         "schema": SCHEMA,

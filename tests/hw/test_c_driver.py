@@ -1,0 +1,279 @@
+"""The C of an artifact's `host/` drives the RTL: its outputs are the reference's, or it says why.
+
+Register accesses clock a Verilated npu, whose memory the C program shares.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import intaglio
+from intaglio.compiler import reference
+from intaglio.examples.mnist import load_digits
+from intaglio.examples.networks import lenet5
+from intaglio.hw.npu_model import DRIVER, MemoryModel, NpuModel
+from intaglio.hw.npu_registers import ErrorCode
+from intaglio.hw.verilator import Model, build
+from intaglio.templates import artifact
+from intaglio.templates.deployment import whole
+from intaglio.templates.npu.driver import fields
+from intaglio.templates.npu.layout import TensorLayout, packed_channels
+from intaglio.templates.npu.schedule import schedule
+from tests.compiler.builders import draw_inputs, every_operator
+from tests.hw.c_host import FLAGS, Host, Npu, Segment, TensorInMemory, compile_host, gcc, must
+from tests.test_tiny import DESIGN
+
+pytestmark = pytest.mark.rtl
+
+BASE = 0x12_3456_7000
+LATENCY = DESIGN.memory_latency_cycles
+FINE = "no error"
+
+
+@pytest.fixture(scope="module")
+def images() -> NDArray[np.float32]:
+    return load_digits().test_images[:64].numpy()
+
+
+@pytest.fixture(scope="module")
+def lenet(
+    images: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory
+) -> intaglio.Artifact:
+    folder = tmp_path_factory.mktemp("lenet") / "artifact"
+    return intaglio.compile(
+        *lenet5(), design=DESIGN, calibration={"images": images}, output=folder, name="lenet5"
+    )
+
+
+@pytest.fixture(scope="module")
+def model(lenet: intaglio.Artifact, model_cache: Path) -> Path:
+    return build(Model(lenet.rtl_files, lenet.top, DRIVER), cache=model_cache)
+
+
+@pytest.fixture(scope="module")
+def host(lenet: intaglio.Artifact, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    output = tmp_path_factory.mktemp("c") / "lenet.so"
+    return Host(compile_host(lenet.directory / "host", model, output), lenet.workload)
+
+
+def memory(host: Host, stall_permille: int = 0, pages: int = 256) -> MemoryModel:
+    return MemoryModel(BASE, 4096 * pages, LATENCY, stall_permille)
+
+
+@pytest.fixture
+def npu(model: Path, host: Host) -> Iterator[NpuModel]:
+    with NpuModel(model, memory(host)) as instance:
+        yield instance
+
+
+def digit(host: Host, images: NDArray[np.float32], index: int) -> dict[str, NDArray[np.int64]]:
+    return reference.quantise_inputs(host.workload, {"images": images[index : index + 1]})
+
+
+def agree(host: Host, npu: Npu, inputs: dict[str, NDArray[np.int64]]) -> int:
+    """Run, compare every output element, and return the cycles."""
+    expected = reference.run(host.workload, inputs)
+    answer = host.run(npu, inputs)
+    assert answer.status == FINE
+    for name, found in answer.outputs.items():
+        np.testing.assert_array_equal(found, expected[name], err_msg=name)
+    assert host.refused() == 0
+    return answer.cycles
+
+
+@pytest.mark.parametrize("stall_permille", [0, 200])
+@pytest.mark.parametrize("idle_cycles", [0, 100_000], ids=["polling", "interrupt"])
+def test_lenet_on_real_digits(
+    model: Path, host: Host, images: NDArray[np.float32], stall_permille: int, idle_cycles: int
+) -> None:
+    with NpuModel(model, memory(host, stall_permille), seed=4) as instance:
+        npu = host.attach(instance, BASE, idle_cycles=idle_cycles)
+        assert host.load(npu) == FINE
+        cycles = [agree(host, npu, digit(host, images, index)) for index in range(3)]
+    if not stall_permille:
+        assert len(set(cycles)) == 1
+
+
+def test_its_cycles_are_those_that_verify_measures(
+    npu: NpuModel, host: Host, lenet: intaglio.Artifact, images: NDArray[np.float32], model: Path
+) -> None:
+    attached = host.attach(npu, BASE)
+    host.load(attached)
+    cycles = agree(host, attached, digit(host, images, 0))
+    (program,) = lenet.deployment.programs
+    with NpuModel(model, memory(host)) as other:
+        image = program.memory_image()
+        other.memory[: image.size] = image
+        job = other.run(program.program_address, program.count, max_cycles=10**6, watchdog=10**4)
+    assert cycles == job.cycles
+
+
+def test_every_operator(model: Path, tmp_path: Path) -> None:
+    workload = every_operator()
+    made = artifact.write(tmp_path / "out", whole(workload, schedule(workload, DESIGN)), info={})
+    host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), workload)
+    with NpuModel(model, memory(host)) as instance:
+        npu = host.attach(instance, BASE)
+        assert host.load(npu) == FINE
+        for seed in range(3):
+            agree(host, npu, draw_inputs(workload, seed))
+
+
+# What goes wrong, as a status.
+
+
+def test_a_damaged_instruction_is_illegal_until_the_program_is_loaded_again(
+    npu: NpuModel, host: Host, lenet: intaglio.Artifact, images: NDArray[np.float32]
+) -> None:
+    attached, inputs = host.attach(npu, BASE), digit(host, images, 0)
+    host.load(attached)
+    npu.memory[lenet.deployment.programs[0].program_address] = 0xFF
+    sentence = "the npu met an illegal instruction: load the program again"
+    assert host.run(attached, inputs).status == sentence
+    host.load(attached)
+    agree(host, attached, inputs)
+
+
+def test_a_token_that_never_comes_ends_by_the_watchdog(
+    npu: NpuModel, host: Host, lenet: intaglio.Artifact, images: NDArray[np.float32]
+) -> None:
+    attached, inputs = host.attach(npu, BASE, watchdog_cycles=2000), digit(host, images, 0)
+    host.load(attached)
+    first = lenet.deployment.programs[0].program_address
+    npu.memory[first + 1] |= 1 << 3
+    assert host.run(attached, inputs).status == (
+        "the npu made no progress for watchdog_cycles: allow more, or load the program again"
+    )
+    attached.watchdog_cycles, attached.max_polls = 0, 500
+    assert host.run(attached, inputs).status == (
+        "the npu is still busy after max_polls: allow more, or reset it"
+    )
+    attached.max_polls = 100_000
+    host.load(attached)
+    agree(host, attached, inputs)
+
+
+def test_a_bus_error_of_a_read(npu: NpuModel, host: Host, images: NDArray[np.float32]) -> None:
+    attached, inputs = host.attach(npu, BASE), digit(host, images, 0)
+    host.load(attached)
+    attached.bus_address = BASE + npu.memory.size
+    assert host.run(attached, inputs).status == (
+        "the npu got an error response to a memory read: check bus_address"
+    )
+    attached.bus_address = BASE
+    agree(host, attached, inputs)
+
+
+def test_a_bus_error_of_a_write(
+    model: Path, host: Host, lenet: intaglio.Artifact, images: NDArray[np.float32]
+) -> None:
+    (program,) = lenet.deployment.programs
+    end = program.tensors["images"].address + program.tensors["images"].bytes
+    with NpuModel(model, memory(host, pages=-(-end // 4096))) as instance:
+        attached = host.attach(instance, BASE, memory_bytes=1 << 20)
+        host.load(attached)
+        assert host.run(attached, digit(host, images, 0)).status == (
+            "the npu got an error response to a memory write: check bus_address and memory_bytes"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"registers": 0x4000_0004}, "no npu answers at this address: check registers"),
+        (
+            {"bus_address": BASE + 64},
+            "the memory is not aligned: memory needs 4 bytes, bus_address NPU_ALIGNMENT",
+        ),
+        (
+            {"memory_bytes": 4096},
+            "the memory is smaller than the network needs: raise memory_bytes",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_found(
+    npu: NpuModel, host: Host, changes: dict[str, int], sentence: str
+) -> None:
+    assert host.load(host.attach(npu, BASE, **changes)) == sentence
+
+
+def test_another_design_is_found(
+    npu: NpuModel, model: Path, lenet: intaglio.Artifact, tmp_path: Path
+) -> None:
+    workload = every_operator()
+    other = schedule(workload, intaglio.NpuDesign())
+    made = artifact.write(tmp_path / "out", whole(workload, other), info={})
+    host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), workload)
+    assert host.load(host.attach(npu, BASE)) == (
+        "the npu is of another design or version: compile the network for it"
+    )
+
+
+def test_every_error_code_has_its_sentence(host: Host) -> None:
+    unknown = host.text(255)
+    assert unknown == "no status of this driver"
+    assert len({host.text(code) for code in (0, *ErrorCode)} | {unknown}) == len(ErrorCode) + 2
+
+
+# What the C needs, and what it moves.
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
+def test_it_needs_nothing_but_itself(lenet: intaglio.Artifact, tmp_path: Path, level: str) -> None:
+    folder = lenet.directory / "host"
+    sources = ("network.c", "npu_driver.c", "images.S")
+    flags = (*FLAGS, level, "-r", "-nostdlib", "-o")
+    must(gcc(folder, *flags, tmp_path / "host.o", *sources))
+    done = gcc(folder, "-nostdlib", "-static", "-Wl,-e,network_run", tmp_path / "host.o", "-o",
+               tmp_path / "host.elf")  # fmt: skip
+    must(done)
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> TensorLayout:
+    lanes = draw(st.sampled_from((4, 8, 16)))
+    packed = draw(st.booleans())
+    channels = draw(st.integers(1, lanes // 2 if packed else 3 * lanes))
+    height, width, left = (draw(st.integers(low, 9)) for low in (1, 1, 0))
+    pixels = (left + width) * packed_channels(channels)
+    shape = (1, channels, height, width)
+    return TensorLayout(
+        name="x",
+        shape=shape,
+        map=shape[1:],
+        kind="packed" if packed else "blocked",
+        address=64 * draw(st.integers(0, 3)),
+        lanes=lanes,
+        signed=draw(st.booleans()),
+        left=left if packed else 0,
+        row_words=-(-pixels // lanes) + draw(st.integers(0, 2)) if packed else 0,
+        filler=draw(st.integers(-128, 127)),
+    )
+
+
+@settings(deadline=None)
+@given(layout=layouts(), seed=st.integers(0, 1 << 16))
+def test_it_packs_and_unpacks_as_the_layout_says(
+    host: Host, layout: TensorLayout, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    ram = random.integers(0, 256, 1 << 14).astype(np.uint8)
+    before, start = ram.copy(), 4096 + layout.address
+    npu = Npu(memory=ram.ctypes.data)
+    segment, tensor = Segment(memory_offset=4096), TensorInMemory(**fields(layout))
+    values = random.integers(0, 256, layout.shape).astype(np.int8)
+    back = np.zeros_like(values)
+    structures = [ctypes.byref(part) for part in (npu, segment, tensor)]
+    host.library.npu_write_tensor(*structures, ctypes.c_void_p(values.ctypes.data))
+    host.library.npu_read_tensor(*structures, ctypes.c_void_p(back.ctypes.data))
+    before[start : start + layout.bytes] = layout.pack(values.astype(np.int64))
+    np.testing.assert_array_equal(ram, before)
+    np.testing.assert_array_equal(back, values)
