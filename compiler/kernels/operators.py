@@ -31,6 +31,7 @@ from intaglio.compiler.kernels.moves import (
     with_border,
 )
 from intaglio.compiler.kernels.products import batch_matmul, conv2d, matmul
+from intaglio.compiler.kernels.rows import normalise, softmax
 from intaglio.compiler.kernels.schedules import plain
 from intaglio.compiler.workload import (
     BatchMatMul,
@@ -42,6 +43,7 @@ from intaglio.compiler.workload import (
     Gather,
     MatMul,
     Multiply,
+    Norm,
     Pad,
     Pool,
     Reduce,
@@ -49,6 +51,7 @@ from intaglio.compiler.workload import (
     Reshape,
     Shape,
     Slice,
+    Softmax,
     Transpose,
 )
 from intaglio.errors import UnsupportedError
@@ -124,12 +127,14 @@ OPERATORS: Mapping[type, Callable[[Definition, Any], Defined]] = {
     Gather: gather,
     MatMul: matmul,
     Multiply: multiply,
+    Norm: normalise,
     Pad: pad,
     Pool: pool,
     Reduce: reduction,
     Rescale: eltwise,
     Reshape: reshape,
     Slice: slice_,
+    Softmax: softmax,
     Transpose: transpose,
 }
 

@@ -19,7 +19,9 @@ def share(s: Schedule, block: SBlockRV, inner: int = 1) -> None:
     kinds = [axis.iter_type for axis in s.get(block).iter_vars]
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == IterVar.DataPar]
     summed = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != IterVar.DataPar]
-    s.reorder(*spatial[:-inner], *summed, *spatial[-inner:])
-    s.parallel(s.fuse(*spatial[:-inner]))
+    inner = min(inner, len(spatial) - 1)
+    outer, last = spatial[: len(spatial) - inner], spatial[len(spatial) - inner :]
+    s.reorder(*outer, *summed, *last)
+    s.parallel(s.fuse(*outer))
     if summed:
         s.decompose_reduction(block, summed[0])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intaglio.compiler import reference
+from intaglio.compiler import numerics, reference
 from intaglio.compiler.kernels import compile_network
 from intaglio.compiler.kernels.definition import Definition
 from intaglio.compiler.kernels.operators import define
@@ -24,13 +24,16 @@ from intaglio.compiler.workload import (
     Gather,
     MatMul,
     Multiply,
+    Norm,
     Op,
     Pad,
     Reduce,
+    Requantise,
     Rescale,
     Reshape,
     Shape,
     Slice,
+    Softmax,
     Source,
     Transpose,
     Workload,
@@ -140,6 +143,47 @@ def test_products_and_reductions_equal_the_reference(
     check(workload, kernel_cache, 2)
 
 
+@st.composite
+def rows(draw: st.DrawFn) -> Workload:
+    """Softmax under a mask and without, and the three norms, on one drawn tensor."""
+    b = Tensors(draw(st.integers(0, 1 << 16)))
+    shape = (1, draw(st.sampled_from((2, 4, 6))), *(draw(st.integers(1, 9)) for _ in range(2)))
+    element = ElementType(draw(st.sampled_from((8, 16))))
+    x = b.tensor("x", shape, element)
+    mask = b.tensor("mask", shape[draw(st.integers(0, 3)) :], ElementType(1, "unsigned"))
+    out, scale = ElementType(draw(st.sampled_from((8, 16))), "unsigned"), 0.002
+    chosen = numerics.choose_softmax("softmax", scale, shape[-1], out.bits)
+    factors = {"multiplier": chosen.multiplier, "shift": chosen.shift}
+    made = [
+        b.made(Softmax, f"softmax{i}", shape, out, input=x, mask=kept, **factors)
+        for i, kept in enumerate((None, mask))
+    ]
+    groups = draw(st.sampled_from((1, 2)))
+    for kind in ("layer", "rms", "group"):
+        along = shape[1] if kind == "group" else shape[3]
+        count = shape[1] // groups * shape[2] * shape[3] if kind == "group" else along
+        gamma, beta = b.random.normal(size=(2, along))
+        epsilon = draw(st.sampled_from((0.0, 1e-5)))
+        c = numerics.choose_norm(kind, scale, element, count, epsilon, gamma, beta, 0.03)
+        epilogue = Requantise(
+            b.constant(f"{kind}.multiplier", c.multiplier, numerics.NORM_MULTIPLIER),
+            b.constant(f"{kind}.shift", c.shift, numerics.SHIFT),
+            b.constant(f"{kind}.bias", c.bias, numerics.BIAS),
+            I8.lo,
+            I8.hi,
+        )
+        rest = {"epsilon": c.epsilon, "fraction": c.fraction, "epilogue": epilogue}
+        parts = groups if kind == "group" else 1
+        made.append(b.made(Norm, kind, shape, I8, kind=kind, input=x, groups=parts, **rest))
+    return b.build((x, mask), tuple(made))
+
+
+@settings(REPEATABLE, max_examples=4)
+@given(workload=rows())
+def test_softmax_and_norms_equal_the_reference(workload: Workload, kernel_cache: Path) -> None:
+    check(workload, kernel_cache, 3)
+
+
 def extreme(weight: int, inputs: int, element: ElementType, bias: int = 0) -> Workload:
     """One product whose accumulators are as large as `weight` on every input makes them."""
     b = Builder()
@@ -219,6 +263,6 @@ def test_an_operator_without_a_definition_is_refused() -> None:
         define(Definition(every_operator(), cast(Op, wish)))
     assert str(caught.value) == (
         "wish (model.py:7): Wish has no compiled kernel, only BatchMatMul, Concat, Constant, "
-        "Conv2d, Eltwise, Expand, Gather, MatMul, Multiply, Pad, Pool, Reduce, Rescale, Reshape, "
-        "Slice, Transpose have; use the reference"
+        "Conv2d, Eltwise, Expand, Gather, MatMul, Multiply, Norm, Pad, Pool, Reduce, Rescale, "
+        "Reshape, Slice, Softmax, Transpose have; use the reference"
     )
