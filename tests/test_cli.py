@@ -119,11 +119,11 @@ def test_check_lists_every_node(shell: Shell) -> None:
 
 
 def test_check_exits_1_when_a_node_is_refused(shell: Shell) -> None:
-    code, answer = shell.json("check", f"{NETS}:sine")
+    code, answer = shell.json("check", f"{NETS}:running")
     assert code == 1
     refused = [node for node in answer["nodes"] if node["status"] == "refused"]
-    assert [node["operation"] for node in refused] == ["sin.default"]
-    assert "return torch.sin(self.conv(images))" in refused[0]["line"]
+    assert [node["operation"] for node in refused] == ["cumsum.default"]
+    assert "return torch.cumsum(self.conv(images), 1)" in refused[0]["line"]
 
 
 def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> N
 
 
 def test_compile_refuses_what_check_refuses(shell: Shell, tmp_path: Path) -> None:
-    code, sentence = shell.refusal("compile", f"{NETS}:sine", "-o", tmp_path / "out")
+    code, sentence = shell.refusal("compile", f"{NETS}:running", "-o", tmp_path / "out")
     assert code == 1
-    assert sentence.startswith("sin (nets.py:")
+    assert sentence.startswith("cumsum (nets.py:")
     assert not (tmp_path / "out").exists()
 
 

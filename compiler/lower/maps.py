@@ -108,7 +108,7 @@ def unary(builder: Builder, group: Group, output: Tensor) -> None:
     source = builder.input(group)
     function = unary_function(builder.nodes[group.anchor])
     entries = numerics.unary_table(
-        function, source.scale, source.element, output.scale, output.element
+        function, source.scale, source.element, output.scale, output.element, group.label
     )
     producer = _sole_layer(builder, group.inputs[0], source.name)
     table = builder.constant(f"{group.name}.table", entries, output.element)

@@ -18,7 +18,8 @@ from intaglio.compiler.graph import (
     single_user,
 )
 from intaglio.compiler.passes import spellings
-from intaglio.compiler.passes.fuse import CLAMPS, UNARY
+from intaglio.compiler.passes.fuse import CLAMPS
+from intaglio.compiler.tables import UNARY
 
 aten = torch.ops.aten
 
@@ -196,8 +197,8 @@ def _relu_after_pool(node: Node) -> None:
 
 
 RULES: dict[object, Callable[[Node], None]] = {
-    **spellings.RULES,
     **dict.fromkeys(CLAMPS | UNARY, _pointwise),
+    **spellings.RULES,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.conv2d.padding: _named_padding,
     aten.hardtanh.default: _rectifier,

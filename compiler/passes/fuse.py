@@ -17,6 +17,7 @@ from torch.fx import GraphModule, Node
 from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
+from intaglio.compiler.tables import UNARY
 from intaglio.compiler.workload import Padding, Source
 
 aten = torch.ops.aten
@@ -45,16 +46,6 @@ Kind = Literal[
 ]
 MOVES: frozenset[Kind] = frozenset({"reshape", "transpose", "slice", "pad", "expand", "gather"})
 """Kinds that only move elements: their output has the scale and the type of their input."""
-UNARY = frozenset(
-    {
-        aten.gelu.default,
-        aten.hardsigmoid.default,
-        aten.hardswish.default,
-        aten.sigmoid.default,
-        aten.silu.default,
-        aten.tanh.default,
-    }
-)
 CLAMPS = frozenset(
     {aten.relu.default, aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default}
 )

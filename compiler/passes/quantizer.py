@@ -18,6 +18,7 @@ from intaglio.compiler.passes.observers import (
     activation_observer,
 )
 from intaglio.compiler.precision import Precision
+from intaglio.compiler.tables import is_non_negative
 from intaglio.compiler.workload import ElementType
 
 with quiet():
@@ -34,7 +35,6 @@ ANNOTATION = "quantization_annotation"
 aten = torch.ops.aten
 KEEPS_SCALE = MOVES | {"max_pool", "average_pool"}
 """Kinds of groups whose output has the scale and the type of their input."""
-NON_NEGATIVE = frozenset({aten.sigmoid.default, aten.hardsigmoid.default})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,11 @@ def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:
     if group.clamp is not None:
         return group.clamp[0] >= 0
     if group.kind == "unary":
-        return anchor.target in NON_NEGATIVE
+        return is_non_negative(anchor)
     if group.kind in MOVES | {"max_pool", "average_pool", "reduce", "scale"}:
         return group.inputs[0] in known
+    if group.kind == "mul" and len(set(group.inputs)) == 1:
+        return True
     if group.kind in ("concat", "mul", "matmul"):
         return all(name in known for name in group.inputs)
     return group.kind == "add" and group.inputs[0] in known and group.residual in known

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
+from intaglio.compiler.tables import UNARY
 
 aten = torch.ops.aten
 
@@ -234,9 +235,6 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.conv2d.default: _conv,
     aten.embedding.default: _any,
     aten.expand.default: _any,
-    aten.gelu.default: _any,
-    aten.hardsigmoid.default: _any,
-    aten.hardswish.default: _any,
     aten.hardtanh.default: _clamp,
     aten.index_select.default: _any,
     aten.linear.default: _linear,
@@ -248,10 +246,8 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.permute.default: _any,
     aten.relu.default: _any,
     aten.reshape.default: _any,
-    aten.sigmoid.default: _any,
-    aten.silu.default: _any,
     aten.slice.Tensor: _nothing,
     aten.sub.Tensor: _addition,
     aten.sum.dim_IntList: _any,
-    aten.tanh.default: _any,
+    **dict.fromkeys(UNARY, _any),
 }

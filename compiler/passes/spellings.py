@@ -207,11 +207,11 @@ def _elementwise_product(node: Node) -> None:
 
 
 def _quotient(node: Node) -> None:
-    """Division by a tensor of the model is multiplication by its reciprocal."""
+    """Division by a tensor is multiplication by its reciprocal."""
     first, second = node.args[:2]
     if not isinstance(second, Node):
         _scaled(node)
-    elif isinstance(first, Node) and second.op == "get_attr":
+    elif isinstance(first, Node):
         inverse = _call(node, aten.reciprocal.default, second, size=shape(second))
         replace(node, _call(node, aten.mul.Tensor, first, inverse, size=shape(node)))
 
