@@ -27,7 +27,7 @@ from benchmarks.mutation_draw import Mutant, Netlist, inserted, yosys
 from intaglio.progress import Callback
 
 WORKERS = 2
-PROOF_SECONDS = 60
+PROOF_SECONDS = 240
 """A proof that takes longer is given up: the mutant counts as a fault."""
 
 Bit = int | tuple[str, int]

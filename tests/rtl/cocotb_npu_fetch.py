@@ -123,7 +123,7 @@ async def the_longest_programs_begin_in_chunks(dut: Any) -> None:
     dut.run_ready_i.value = 1
     chunk = CHUNK * INSTRUCTION_BYTES
     for bits in range(4, 32):
-        for count in (1 << bits, (1 << bits) + 1):
+        for count in (1 << bits, (1 << bits) + 1, (1 << bits) + CHUNK + 3):
             start = _address(dut)
             await _start(dut, start, count)
             seen = []

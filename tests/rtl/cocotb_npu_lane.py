@@ -39,7 +39,7 @@ def _setting() -> Setting:
     mode = {name: random.getrandbits(1) for name in MODES}
     mode["mac_i"] &= ~mode["drain_i"] & 1
     mode["max_i"] &= ~(mode["drain_i"] | mode["mac_i"]) & 1
-    lo = random.choice((-128, 0, -32768, random.randrange(-128, 100)))
+    lo = random.choice((-128, 0, -32768, random.randrange(-128, 100), random.randrange(1, 127)))
     wide = mode["drain_i"]
     return Setting(
         mode, random.randrange(-(1 << 44), 1 << 44) >> (0 if wide else 24),

@@ -101,12 +101,14 @@ def _instruction(dut: Any) -> Instruction:
     fields |= {"residual_address": random.randrange(20), "residual_row_stride": 4}
     fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
     opcode = random.choice(OPCODES)
-    if random.random() < 0.2:
-        fields |= {"window_y": random.randint(4, 8), "window_x": random.randint(4, 8), "y": 1}
     if opcode is Opcode.DRAIN:
         return Instruction(opcode, fields | {"source_address": random.randrange(16)})
     fields |= {"source_address": random.randrange(10), "source_y_stride": 3, "source_x_stride": 2}
-    return Instruction(opcode, fields | {"window_y_stride": 5, "window_x_stride": 2})
+    fields |= {"window_y_stride": 5, "window_x_stride": 2}
+    if random.random() < 0.2:
+        fields |= {"window_y": random.randint(4, 8), "window_x": random.randint(4, 8), "y": 1}
+        fields |= {"window_y_stride": 1, "window_x_stride": 1}
+    return Instruction(opcode, fields)
 
 
 def _driver(dut: Any) -> Driver:
