@@ -22,6 +22,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python -m benchmarks.efficientnet
 	$(BIN)/python benchmarks/kernels.py
 
 mutation: $(STAMP)
@@ -33,5 +34,5 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,search,tvm,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,photographs,search,tvm,dev]'
 	touch $(STAMP)

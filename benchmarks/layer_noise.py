@@ -1,0 +1,120 @@
+"""Where a quantised network loses: each layer's weights, or its output, rounded alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Interpreter, Node
+
+from intaglio.compiler.capture import capture
+from intaglio.compiler.passes.fuse import Group
+from intaglio.compiler.pipeline import fuse
+from intaglio.compiler.workload import Conv2d, MatMul, Workload
+
+Change = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """One layer: decibels of the float logits over what rounding it alone changes in them.
+
+    `weights` is with the bias that belongs to them, and None for operators without.
+    """
+
+    name: str
+    weights: float | None
+    activations: float
+
+
+class _Changed(Interpreter):
+    """A float graph in which some weights with their biases, and some values, are replaced."""
+
+    def __init__(
+        self,
+        module: GraphModule,
+        constants: Mapping[str, tuple[Tensor, Tensor]],
+        values: Mapping[str, Change],
+    ) -> None:
+        super().__init__(module)
+        self.constants = constants
+        self.values = values
+
+    def run_node(self, n: Node) -> Any:  # noqa: ANN401 (the type of the base class)
+        """The value of a node, changed when it is one of those."""
+        if n.name in self.constants:
+            arguments, options = self.fetch_args_kwargs_from_env(n)
+            target = cast("Callable[..., Tensor]", n.target)
+            made = target(arguments[0], *self.constants[n.name], *arguments[3:], **options)
+        else:
+            made = super().run_node(n)
+        return self.values[n.name](made) if n.name in self.values else made
+
+
+def layer_noise(
+    model: nn.Module,
+    workload: Workload,
+    images: Sequence[Tensor],
+    progress: Callable[[str, int, int], None],
+    names: Sequence[str] | None = None,
+) -> list[Noise]:
+    """What each layer of `workload` (or each of `names`), made from `model`, loses on `images`."""
+    captured = capture(model, (images[0],))
+    groups = [g for g in fuse(captured).groups if names is None or g.name in names]
+    exact = _logits(_Changed(captured.module, {}, {}), images)
+    found = []
+    for done, group in enumerate(groups):
+        progress("round one layer at a time", done, len(groups))
+        rounded = {group.output: _rounding(workload, group)}
+        constants = _constants(workload, group)
+        changed = None
+        if constants is not None:
+            changed = _Changed(captured.module, {group.anchor: constants}, {})
+        found.append(
+            Noise(
+                group.name,
+                None if changed is None else decibels(exact, _logits(changed, images)),
+                decibels(exact, _logits(_Changed(captured.module, {}, rounded), images)),
+            )
+        )
+    return found
+
+
+def _constants(workload: Workload, group: Group) -> tuple[Tensor, Tensor] | None:
+    """The real values of the group's integer weight and of its bias, which has no table after it.
+
+    The constant of the epilogue is bias / output scale * 2^shift, and the rounding half.
+    """
+    for op in workload.ops:
+        if op.name == group.name and isinstance(op, Conv2d | MatMul):
+            integers = torch.from_numpy(workload.constants[op.weight].astype(np.float32))
+            scales = torch.tensor(workload.tensor(op.weight).channel_scales)
+            shift = workload.constants[op.epilogue.shift]
+            constant = np.ldexp(workload.constants[op.epilogue.bias].astype(np.float64), -shift)
+            bias = (constant - 0.5) * workload.tensor(op.output).scale
+            weight = integers * scales.reshape(-1, *[1] * (integers.dim() - 1))
+            return weight, torch.from_numpy(bias).float()
+    return None
+
+
+def _rounding(workload: Workload, group: Group) -> Change:
+    """Rounds a value to the integers of the group's output."""
+    tensor = workload.tensor(group.name)
+    lo, hi, scale = tensor.element.lo, tensor.element.hi, tensor.scale
+    return lambda value: torch.floor(value / scale + 0.5).clamp(lo, hi) * scale
+
+
+def _logits(graph: Interpreter, images: Iterable[Tensor]) -> Tensor:
+    with torch.no_grad():
+        made = [graph.run(image) for image in images]
+    return torch.cat([value[0] if isinstance(value, tuple | list) else value for value in made])
+
+
+def decibels(exact: Tensor, made: Tensor) -> float:
+    """The power of `exact` over that of the difference; infinite when there is none."""
+    noise = float((exact - made).square().sum())
+    return 10 * float(torch.log10(exact.square().sum() / noise)) if noise else float("inf")
