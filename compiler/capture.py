@@ -57,6 +57,9 @@ KEPT_WHOLE = frozenset(
 """Operators that torch.export would decompose further than an accelerator wants them."""
 
 
+TYPE_ASSERTION = torch.ops.aten._assert_tensor_metadata.default
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """A static graph of ATen calls, and the shape of each input by name, in call order.
@@ -79,6 +82,7 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     with quiet():
         module = program.run_decompositions(_decompositions()).module(check_guards=False)
     assert isinstance(module, GraphModule)
+    _drop_assertions(module)
     _check_inputs(module)
     _check_static(module)
     mark_origins(module)
@@ -86,6 +90,12 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     return Captured(
         module, {node.name: shape(node) for node in placeholders}, _integers(program, placeholders)
     )
+
+
+def _drop_assertions(module: GraphModule) -> None:
+    """Remove what torch asserts of the types in a graph; they are fixed."""
+    for node in module.graph.find_nodes(op="call_function", target=TYPE_ASSERTION):
+        module.graph.erase_node(node)
 
 
 def _integers(program: ExportedProgram, placeholders: list[Node]) -> dict[str, Tensor]:

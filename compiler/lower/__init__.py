@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
-from intaglio.compiler.lower import layers, maps, tensors
+from intaglio.compiler.lower import layers, maps, rows, tensors
 from intaglio.compiler.lower.builder import Builder
 from intaglio.compiler.passes.fuse import Group, Kind, Plan
 from intaglio.compiler.workload import Tensor, Workload
@@ -62,4 +62,6 @@ RULES: Mapping[Kind, Rule] = {
     "pad": tensors.pad,
     "expand": tensors.expand,
     "gather": tensors.gather,
+    "softmax": rows.softmax,
+    "norm": rows.norm,
 }

@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import shape
 from intaglio.compiler.numerics import Requantiser
+from intaglio.compiler.passes.attention import feeds_masks
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.passes.quantize import DEQUANTISE, quantise_half_up
 from intaglio.compiler.workload import ElementType, Op, Requantise, Tensor, Workload, inputs
@@ -112,7 +113,7 @@ def _integer_type(node: Node) -> ElementType | None:
     dtype = node.meta["val"].dtype
     if dtype.is_floating_point:
         return None
-    if dtype is torch.bool:
+    if dtype is torch.bool or feeds_masks(node):
         return ElementType(1, "unsigned")
     extent = index_extent(node)
     return (

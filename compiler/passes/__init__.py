@@ -10,11 +10,13 @@ from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
+from intaglio.compiler.passes.norms import ComposeNorms
 
 Pass = Callable[[GraphModule], GraphModule]
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),
+    ComposeNorms(),
     Canonicalize(),
     FoldBatchNorm(),
     FoldConstants(),

@@ -17,7 +17,7 @@ from intaglio.compiler.graph import (
     shape,
     single_user,
 )
-from intaglio.compiler.passes import spellings
+from intaglio.compiler.passes import attention, indexing, norms, spellings
 from intaglio.compiler.passes.fuse import CLAMPS
 from intaglio.compiler.tables import UNARY
 
@@ -199,6 +199,9 @@ def _relu_after_pool(node: Node) -> None:
 RULES: dict[object, Callable[[Node], None]] = {
     **dict.fromkeys(CLAMPS | UNARY, _pointwise),
     **spellings.RULES,
+    **attention.RULES,
+    **indexing.RULES,
+    **norms.RULES,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.conv2d.padding: _named_padding,
     aten.hardtanh.default: _rectifier,

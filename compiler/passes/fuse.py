@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
+from intaglio.compiler.passes.attention import masked_softmax
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
 from intaglio.compiler.tables import UNARY
@@ -43,6 +44,8 @@ Kind = Literal[
     "pad",
     "expand",
     "gather",
+    "softmax",
+    "norm",
 ]
 MOVES: frozenset[Kind] = frozenset({"reshape", "transpose", "slice", "pad", "expand", "gather"})
 """Kinds that only move elements: their output has the scale and the type of their input."""
@@ -215,6 +218,10 @@ class _Grouping:
         table, *_, index = (arg for arg in node.args[:3] if isinstance(arg, Node))
         self._add(kind, node, [node], (table, index))
 
+    def softmax(self, node: Node, kind: Kind) -> None:
+        """Scores, and their mask when there is one."""
+        self._add(kind, node, [node], tuple(arg for arg in node.args[:2] if isinstance(arg, Node)))
+
     def constant(self, node: Node) -> None:
         """A placeholder that stands for a tensor of the model."""
         self._add("constant", node, [node], ())
@@ -338,6 +345,11 @@ KINDS: dict[object, Kind] = {
     aten.expand.default: "expand",
     aten.embedding.default: "gather",
     aten.index_select.default: "gather",
+    aten.softmax.int: "softmax",
+    masked_softmax: "softmax",
+    aten.layer_norm.default: "norm",
+    aten.rms_norm.default: "norm",
+    aten.group_norm.default: "norm",
     **ADDITIONS,
     **dict.fromkeys(CLAMPS, "clamp"),
     **dict.fromkeys(UNARY, "unary"),
@@ -353,6 +365,8 @@ FOLLOWERS: dict[Kind, Callable[[_Grouping, Node, Kind], None]] = {
     "average_pool": _Grouping.alone,
     "unary": _Grouping.alone,
     "reduce": _Grouping.alone,
+    "norm": _Grouping.alone,
+    "softmax": _Grouping.softmax,
     "matmul": _Grouping.product,
     "mul": _Grouping.product,
     "scale": _Grouping.scale,

@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.graph import CodeGen
 
 from intaglio.compiler.graph import ORIGINS, parameter
+from intaglio.compiler.passes.attention import masked_softmax
 
 LIFTED = "constant"
 """Key of a placeholder's metadata: the tensor of the model that it stands for."""
@@ -25,6 +26,11 @@ OPERANDS: Mapping[object, tuple[int, ...]] = {
     aten.embedding.default: (0, 1),
     aten.index_select.default: (0, 2),
     aten.expand.default: (0,),
+    aten.group_norm.default: (0,),
+    aten.layer_norm.default: (0,),
+    aten.rms_norm.default: (0,),
+    aten.softmax.int: (0,),
+    masked_softmax: (0, 1),
 }
 """Arguments of a call that are activations; a tensor of the model may stand there."""
 

@@ -75,6 +75,13 @@ class RangeObserver(ObserverBase):  # type: ignore[misc]
         return torch.tensor(self.scale, dtype=torch.float64), torch.tensor(0)
 
 
+class ProbabilityObserver(RangeObserver):
+    """The scale of a softmax: the largest code stands for 1, whatever was seen."""
+
+    def _observed(self) -> float:
+        return 1.0 / self.quant_max
+
+
 class _SamplingObserver(RangeObserver):
     """A RangeObserver that also keeps a sample of the values, of bounded size.
 

@@ -104,7 +104,8 @@ def _settle(prepared: GraphModule, group: Group) -> None:
     """Check what was observed of one group, and choose its scales."""
     nodes = {node.name: node for node in prepared.graph.nodes}
     output = _observer(prepared, nodes[group.output])
-    sources = [nodes[name] for name in group.inputs if nodes[name].op != "placeholder"]
+    made = [nodes[name] for name in group.inputs if nodes[name].op != "placeholder"]
+    sources = [node for node in made if is_real(node)]
     inherited = any(_observer(prepared, source) is output for source in sources)
     if not output.finite and not inherited:
         raise CalibrationError(

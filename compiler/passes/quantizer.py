@@ -14,9 +14,11 @@ from intaglio.compiler.graph import quiet
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
 from intaglio.compiler.passes.observers import (
     PerChannelWeightObserver,
+    ProbabilityObserver,
     RangeObserver,
     activation_observer,
 )
+from intaglio.compiler.passes.wide_values import wide_values
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.tables import is_non_negative
 from intaglio.compiler.workload import ElementType
@@ -63,6 +65,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def __init__(self, plan: Plan, precision: Precision, method: Method) -> None:
         super().__init__()
         self.plan = plan
+        self.wide = ElementType(precision.wide_bits)
         self.types = Types.of(precision)
         self.observer = activation_observer(method)
 
@@ -70,6 +73,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Write an annotation on every node whose value becomes integers."""
         nodes = {node.name: node for node in model.graph.nodes}
         non_negative: set[str] = set()
+        wide = wide_values(self.plan, nodes)
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
@@ -90,7 +94,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 else _is_non_negative(group, nodes[group.anchor], non_negative)
             ):
                 non_negative.add(group.output)
-            spec = self._output(group, nodes, group.output in non_negative)
+            spec = self._output(group, nodes, group.output in non_negative, group.output in wide)
             _annotation(nodes[group.output]).output_qspec = spec
         return model
 
@@ -98,14 +102,27 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Nothing to check: the plan was checked when it was made."""
 
     def _output(
-        self, group: Group, nodes: dict[str, Node], non_negative: bool
+        self, group: Group, nodes: dict[str, Node], non_negative: bool, wide: bool
     ) -> QuantizationSpecBase:
-        """Pools and reshapes keep the scale of their input; other groups get their own."""
+        """Pools and moves keep the scale of their input; other groups get their own."""
         if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
+        if group.kind == "softmax":
+            return _spec(ProbabilityObserver, self.types.unsigned)
+        if wide:
+            return _spec(RangeObserver, self.wide)
         returned = any(user.op == "output" for user in nodes[group.output].users)
         observer = RangeObserver if returned else self.observer
         return _spec(observer, self.types.unsigned if non_negative else self.types.signed)
+
+
+DTYPES = {
+    (False, False): torch.int8,
+    (True, False): torch.uint8,
+    (False, True): torch.int16,
+    (True, True): torch.uint16,
+}
+"""The PyTorch types of (unsigned, wider than 8 bits)."""
 
 
 def is_real(node: Node) -> bool:
@@ -121,7 +138,7 @@ def _spec(observer: Callable[..., Any], element: ElementType) -> QuantizationSpe
     """The PT2E form of an element type; symmetric weights leave out the lowest value."""
     weight = observer is PerChannelWeightObserver
     return QuantizationSpec(
-        dtype=torch.uint8 if element.encoding == "unsigned" else torch.int8,
+        dtype=DTYPES[element.encoding == "unsigned", element.bits > 8],
         observer_or_fake_quant_ctr=observer,
         quant_min=-element.hi if weight else element.lo,
         quant_max=element.hi,
@@ -134,6 +151,8 @@ def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:
     """Whether the real values of a group cannot be negative."""
     if group.clamp is not None:
         return group.clamp[0] >= 0
+    if group.kind == "softmax":
+        return True
     if group.kind == "unary":
         return is_non_negative(anchor)
     if group.kind in MOVES | {"max_pool", "average_pool", "reduce", "scale"}:

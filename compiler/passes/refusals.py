@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
+from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
 from intaglio.compiler.tables import UNARY
 
 aten = torch.ops.aten
@@ -65,6 +66,8 @@ def _refusal(node: Node, complaint: Complaint) -> Refusal:
 
 def _not_real(node: Node) -> Complaint | None:
     """Every operand and the result are float32 tensors; indices are integers."""
+    if feeds_masks(node):
+        return None
     indices = [node.args[index] for index in INDICES.get(node.target, ())]
     for value in (node, *node.all_input_nodes):
         if value in indices:
@@ -88,15 +91,15 @@ def _unknown(node: Node) -> Complaint:
 INDICES: Mapping[object, tuple[int, ...]] = {
     aten.embedding.default: (1,),
     aten.index_select.default: (2,),
+    masked_softmax: (1,),
 }
-"""Arguments of a call that hold indices."""
+"""Arguments of a call that hold indices or masks."""
 DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
 WAYS_OUT = {
     "_native_batch_norm_legit": "give the batch normalisation running statistics",
-    "_softmax": "return the scores and apply softmax to the outputs",
     "conv1d": "write it as a Conv2d with a kernel of height 1",
     "conv_transpose2d": "upsample outside the model, or use a convolution",
-    "softmax": "return the scores and apply softmax to the outputs",
+    "scaled_dot_product_attention": "set dropout_p=0",
 }
 
 
@@ -119,7 +122,7 @@ def _image(node: Node) -> Complaint | None:
 
 
 def _constants(node: Node) -> Complaint | None:
-    computed = [a for a in node.args[1:3] if isinstance(a, Node) and a.op != "get_attr"]
+    computed = [a for a in node.args[1:4] if isinstance(a, Node) and a.op != "get_attr"]
     if not computed:
         return None
     return f"its weight is computed by '{computed[0].name}'", "make the weight a parameter"
@@ -235,8 +238,10 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.conv2d.default: _conv,
     aten.embedding.default: _any,
     aten.expand.default: _any,
+    aten.group_norm.default: _constants,
     aten.hardtanh.default: _clamp,
     aten.index_select.default: _any,
+    aten.layer_norm.default: _constants,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
     aten.max_pool2d.default: _max_pool,
@@ -246,8 +251,11 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.permute.default: _any,
     aten.relu.default: _any,
     aten.reshape.default: _any,
+    aten.rms_norm.default: _constants,
     aten.slice.Tensor: _nothing,
+    aten.softmax.int: _any,
     aten.sub.Tensor: _addition,
     aten.sum.dim_IntList: _any,
+    masked_softmax: _any,
     **dict.fromkeys(UNARY, _any),
 }

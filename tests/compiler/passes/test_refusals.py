@@ -37,10 +37,10 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
             "write it as a Conv2d with a kernel of height 1",
         ),
         (
-            lambda m, x: torch.softmax(x, 1),
-            "softmax",
-            "softmax has no integer form",
-            "return the scores and apply softmax to the outputs",
+            lambda m, x: functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+            "scaled_dot_product_attention",
+            "scaled_dot_product_attention has no integer form",
+            "set dropout_p=0",
         ),
         (
             lambda m, x: functional.max_pool2d(x, 2, dilation=2),

@@ -1,0 +1,231 @@
+"""Attention in simple operators: products of activations around a softmax with a mask.
+
+scaled_dot_product_attention(q, k, v)   ->  matmul(softmax(matmul(q, k^T) * scale), v)
+softmax(x, any axis)                    ->  [permute ->] softmax(x, -1) [-> permute]
+softmax(where(mask, x, -inf))           ->  masked_softmax(x, mask)
+softmax(x + constant of 0 and -inf)     ->  masked_softmax(x, constant mask)
+a mask without a masked entry           ->  no mask
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from intaglio.compiler.graph import argument, insert_call, insert_parameter, parameter, replace
+from intaglio.compiler.graph import shape as shape_of
+from intaglio.compiler.passes.spellings import expanded, permuted, reshaped, source
+
+aten = torch.ops.aten
+MASKED = -1e4
+"""Scores of a constant from here down are masked: softmax gives them no float32 probability."""
+MOVES_OF_MASKS = frozenset(
+    {
+        aten.expand.default,
+        aten.index_select.default,
+        aten.permute.default,
+        aten.reshape.default,
+        aten.slice.Tensor,
+    }
+)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Probabilities along the last axis; exactly 0 where `mask` is 0, also in a row of zeros.
+
+    `mask`, of integers or booleans, has a shape that stretches to that of `scores`.
+    """
+    kept = mask != 0
+    probabilities = torch.softmax(torch.where(kept, scores, float("-inf")), -1)
+    return torch.where(kept, probabilities, 0.0)
+
+
+def feeds_masks(node: Node) -> bool:
+    """Whether a value is read as the mask of a softmax and in no other way."""
+    return bool(node.users) and all(
+        (user.target is masked_softmax and user.args[1] is node and user.args[0] is not node)
+        or (user.target in MOVES_OF_MASKS and user.args[0] is node and feeds_masks(user))
+        for user in node.users
+    )
+
+
+def _attention(node: Node) -> None:
+    """The products and the softmax that scaled_dot_product_attention stands for."""
+    if argument(node, 4, "dropout_p", 0.0) != 0.0:
+        return
+    query, key, value = (cast(Node, arg) for arg in node.args[:3])
+    if argument(node, 7, "enable_gqa", False):
+        key, value = (_repeated(node, part, shape_of(query)[-3]) for part in (key, value))
+    lead = torch.broadcast_shapes(*(shape_of(part)[:-2] for part in (query, key, value)))
+    query, key, value = (
+        expanded(node, part, (*lead, *shape_of(part)[-2:])) for part in (query, key, value)
+    )
+    rank = len(lead) + 2
+    turned = permuted(node, key, (*range(rank - 2), rank - 1, rank - 2))
+    size = (*lead, shape_of(query)[-2], shape_of(key)[-2])
+    scores = insert_call(node, aten.matmul.default, (query, turned), node, size)
+    scale = cast("float | None", argument(node, 6, "scale")) or 1 / math.sqrt(shape_of(query)[-1])
+    scores = insert_call(node, aten.mul.Scalar, (scores, scale), node, size)
+    mask = cast("Node | None", argument(node, 3, "attn_mask"))
+    if argument(node, 5, "is_causal", False):
+        mask = _constant_mask(node, torch.ones(size[-2:], dtype=torch.bool).tril())
+    elif mask is not None and _real(mask):
+        scores, mask = _split_bias(node, scores, mask)
+    weights = _probabilities(node, scores, mask)
+    made = insert_call(node, aten.matmul.default, (weights, value), node, shape_of(node))
+    replace(node, made)
+
+
+def _repeated(before: Node, part: Node, heads: int) -> Node:
+    """Every head of (..., H, S, E) repeated until there are `heads` of them."""
+    *lead, own, tokens, features = shape_of(part)
+    split = reshaped(before, part, (*lead, own, 1, tokens, features))
+    wide = expanded(before, split, (*lead, own, heads // own, tokens, features))
+    return reshaped(before, wide, (*lead, heads, tokens, features))
+
+
+def _softmax(node: Node) -> None:
+    """Softmax along the last axis, its mask apart from the scores."""
+    rank = len(shape_of(node))
+    axis = cast(int, node.args[1]) % rank
+    scores, mask = _unmasked(node, source(node))
+    if axis == rank - 1:
+        replace(node, _probabilities(node, scores, mask))
+        return
+    axes = list(range(rank))
+    axes[axis], axes[-1] = axes[-1], axes[axis]
+    if mask is not None:
+        full = _moved(node, aten.expand.default, mask, shape_of(node))
+        turned = tuple(shape_of(node)[a] for a in axes)
+        mask = _moved(node, aten.permute.default, full, turned, axes)
+    made = _probabilities(node, permuted(node, scores, tuple(axes)), mask)
+    replace(node, permuted(node, made, tuple(axes)))
+
+
+def _probabilities(before: Node, scores: Node, mask: Node | None) -> Node:
+    """Softmax of the scores along the last axis, ahead of `before`."""
+    size = shape_of(scores)
+    if mask is None or _all_kept(mask):
+        return insert_call(before, aten.softmax.int, (scores, -1), before, size)
+    return insert_call(before, masked_softmax, (scores, mask), before, size)
+
+
+def _unmasked(before: Node, scores: Node) -> tuple[Node, Node | None]:
+    """The scores ahead of masking, and the mask of those that count."""
+    if scores.target is aten.where.self:
+        mask, kept, masked = (cast(Node, arg) for arg in scores.args[:3])
+        if _hides(masked):
+            return _stretched(before, kept, scores), mask
+        if _hides(kept) and mask.op == "get_attr":
+            inverse = parameter(_module(before), mask).logical_not()
+            return _stretched(before, masked, scores), _constant_mask(before, inverse)
+    if scores.target is aten.add.Tensor and argument(scores, 2, "alpha", 1) == 1:
+        first, second = scores.args[:2]
+        for real, bias in ((first, second), (second, first)):
+            if isinstance(real, Node) and isinstance(bias, Node) and _is_bias(bias):
+                return _split_bias(before, _stretched(before, real, scores), bias)
+    return scores, None
+
+
+def _stretched(before: Node, value: Node, like: Node) -> Node:
+    return expanded(before, value, shape_of(like))
+
+
+def _hides(node: Node) -> bool:
+    """Whether a constant masks every score that it takes the place of."""
+    value = _known(node)
+    return value is not None and bool((value <= MASKED).all())
+
+
+def _is_bias(node: Node) -> bool:
+    """Whether a constant that is added to scores masks some of them."""
+    value = _known(node)
+    return value is not None and bool((value <= MASKED).any())
+
+
+def _split_bias(before: Node, scores: Node, bias: Node) -> tuple[Node, Node | None]:
+    """What an added bias leaves of the scores, and the mask of the entries it does not hide."""
+    value = _known(bias)
+    if value is None:
+        wide = expanded(before, bias, shape_of(scores))
+        size = shape_of(scores)
+        return insert_call(before, aten.add.Tensor, (scores, wide), before, size), None
+    kept = value > MASKED
+    rest = torch.where(kept, value, 0.0)
+    if bool(rest.any()):
+        number = insert_parameter(_module(before), before, f"{before.name}_bias", rest)
+        wide = expanded(before, number, shape_of(scores))
+        scores = insert_call(before, aten.add.Tensor, (scores, wide), before, shape_of(scores))
+    return scores, _constant_mask(before, kept)
+
+
+def _known(node: Node) -> Tensor | None:
+    """The tensor of the model behind a node, ahead of any stretching; None when computed."""
+    while node.op == "call_function" and node.target is aten.expand.default:
+        node = source(node)
+    return parameter(_module(node), node) if node.op == "get_attr" else None
+
+
+def _all_kept(mask: Node) -> bool:
+    value = _known(mask)
+    return value is not None and bool((value != 0).all())
+
+
+def _constant_mask(before: Node, mask: Tensor) -> Node:
+    """A mask of the model, ahead of `before`."""
+    node = insert_parameter(_module(before), before, f"{before.name}_mask", mask)
+    with before.meta["val"].fake_mode:
+        node.meta["val"] = torch.empty(tuple(mask.shape), dtype=torch.bool)
+    return node
+
+
+def _moved(
+    before: Node, target: object, mask: Node, size: tuple[int, ...], order: list[int] | None = None
+) -> Node:
+    """A mask stretched or turned, ahead of `before`; it keeps the type of its integers."""
+    args = (mask, order if order is not None else list(size))
+    return insert_call(before, target, args, mask, size)  # type: ignore[arg-type]
+
+
+def _as_mask(node: Node) -> None:
+    """Conversions that keep every value, or keep which integers are 0, change no mask."""
+    before, after = source(node).meta["val"].dtype, node.meta["val"].dtype
+    if before == after or (after is torch.bool and not before.is_floating_point):
+        replace(node, source(node))
+
+
+def _both(node: Node) -> None:
+    """A mask and one that masks nothing."""
+    first, second = (cast(Node, arg) for arg in node.args[:2])
+    for mask, other in ((first, second), (second, first)):
+        if _all_kept(mask) and not _real(mask):
+            same = shape_of(other) == shape_of(node)
+            wide = other if same else _moved(node, aten.expand.default, other, shape_of(node))
+            replace(node, wide)
+            return
+
+
+def _real(node: Node) -> bool:
+    return bool(node.meta["val"].dtype.is_floating_point)
+
+
+def _module(node: Node) -> GraphModule:
+    owner = node.graph.owning_module
+    assert isinstance(owner, GraphModule)
+    return owner
+
+
+RULES: dict[object, Callable[[Node], None]] = {
+    aten._safe_softmax.default: _softmax,
+    aten._softmax.default: _softmax,
+    aten._to_copy.default: _as_mask,
+    aten.bitwise_and.Tensor: _both,
+    aten.logical_and.default: _both,
+    aten.scaled_dot_product_attention.default: _attention,
+    aten.softmax.int: _softmax,
+}
