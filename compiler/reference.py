@@ -63,8 +63,8 @@ def run(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values
     """Every activation of `workload`, inputs included, as int64 under its tensor's name.
 
     An input has its tensor's shape (d0, d1, ...), or (images * d0, d1, ...).  Raises UsageError
-    when an input is missing, unknown, of the wrong shape or out of range, and IntaglioError when
-    the workload has no constants.
+    when an input is missing, unknown, of the wrong shape, out of range or of another number of
+    images than the first, and IntaglioError when the workload has no constants.
     """
     check_constants(workload)
     values = checked_inputs(workload, inputs)
@@ -158,7 +158,20 @@ def checked_inputs(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]
         if name not in inputs:
             raise UsageError(f"input '{name}' of '{workload.name}' is missing; give its integers")
         checked[name] = _checked_input(workload.tensor(name), inputs[name])
+    _check_images(workload, checked)
     return checked
+
+
+def _check_images(workload: Workload, checked: Values) -> None:
+    """Every input holds as many images as the first."""
+    images = {name: len(array) // workload.tensor(name).shape[0] for name, array in checked.items()}
+    first = workload.inputs[0]
+    for name, count in images.items():
+        if count != images[first]:
+            raise UsageError(
+                f"input '{name}' of '{workload.name}' holds {count} images, '{first}' holds "
+                f"{images[first]}; give every input as many"
+            )
 
 
 def _checked_input(tensor: Tensor, array: NDArray[np.integer]) -> Ints:

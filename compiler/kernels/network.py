@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from intaglio.compiler.workload import Workload, inputs
 from intaglio.errors import ToolError
 from intaglio.hw.store import Progress
 from intaglio.hw.verilator import default_cache
+
+if TYPE_CHECKING:
+    from intaglio.compiler.kernels.library import Kernel
 
 BATCH_BYTES = 1 << 28
 """Activations of the images that are computed together take no more, unless one image does."""
@@ -100,12 +103,7 @@ def compile_network(
 
     home = cache if cache is not None else default_cache().with_name("kernels")
     kernels = [library.kernel(workload, op) for op in workload.ops]
-    functions: dict[str, Any] = {}
-    for kernel in kernels:
-        if kernel.name not in functions:
-            if progress is not None:
-                progress("compile kernels", len(functions), len({k.name for k in kernels}))
-            functions[kernel.name] = kernel.build(home)
+    functions = _built(kernels, home, progress)
     last = _last_readers(workload)
     steps = tuple(
         Step(
@@ -117,6 +115,17 @@ def compile_network(
         for index, (op, kernel) in enumerate(zip(workload.ops, kernels, strict=True))
     )
     return Network(workload, steps)
+
+
+def _built(kernels: list[Kernel], home: Path, progress: Progress | None) -> dict[str, Any]:
+    """The compiled function of each kernel, by name; kernels of one name are built once."""
+    different = {kernel.name: kernel for kernel in kernels}
+    functions = {}
+    for done, (name, kernel) in enumerate(different.items(), 1):
+        functions[name] = kernel.build(home)
+        if progress is not None:
+            progress("compile kernels", done, len(different))
+    return functions
 
 
 def _last_readers(workload: Workload) -> list[frozenset[str]]:

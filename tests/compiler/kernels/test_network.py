@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from intaglio.examples.networks import Model, lenet5, resnet8
 from tests.compiler.builders import U8, Builder, draw_inputs, every_operator
 from tests.compiler.kernels.agreement import check
 from tests.properties.workloads import REPEATABLE, networks
+from tests.test_imports import LAYERS, PACKAGE, ROOT, imported, sources
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -88,6 +90,30 @@ def test_inputs_are_checked_as_by_the_reference(kernel_cache: Path) -> None:
     assert str(caught.value) == "input 'x' of 'built' is missing; give its integers"
 
 
+def test_inputs_of_different_numbers_of_images_are_refused(kernel_cache: Path) -> None:
+    b = Builder()
+    x, z = (b.tensor(name, (1, 3, 2, 2)) for name in "xz")
+    workload = b.build((x, z), (b.eltwise("add", "add", x, z),))
+    network = compile_network(workload, cache=kernel_cache)
+    given = {"x": np.zeros((2, 3, 2, 2), np.int64), "z": np.zeros((3, 3, 2, 2), np.int64)}
+    for run in (network.run, lambda inputs: reference.run(workload, inputs)):
+        with pytest.raises(UsageError) as caught:
+            run(given)
+        assert str(caught.value) == (
+            "input 'z' of 'built' holds 3 images, 'x' holds 2; give every input as many"
+        )
+
+
+def test_progress_counts_kernels_of_one_structure_once(kernel_cache: Path) -> None:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 2, 2))
+    y = b.eltwise("first", "add", x, x)
+    workload = b.build((x,), (b.eltwise("second", "add", y, x),))
+    steps: list[tuple[str, int, int]] = []
+    compile_network(workload, cache=kernel_cache, progress=lambda *step: steps.append(step))
+    assert steps == [("compile kernels", 1, 1)]
+
+
 def test_a_workload_of_shapes_only_cannot_be_compiled() -> None:
     full = every_operator()
     empty = Workload(full.name, full.inputs, full.outputs, full.ops, full.tensors)
@@ -138,3 +164,13 @@ def test_tvm_and_its_ffi_fit_together() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert (run.returncode, run.stdout.strip()) == (0, "{")
+
+
+def test_nothing_else_imports_tvm() -> None:
+    layers = [path for layer in LAYERS for path in sources(layer)]
+    users = {
+        path.relative_to(ROOT).parts[:2]
+        for path in [*layers, *PACKAGE.glob("*.py")]
+        if any(name.split(".")[0] == "tvm" for name in imported(ast.parse(path.read_text())))
+    }
+    assert users == {("compiler", "kernels")}
