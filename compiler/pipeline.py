@@ -52,7 +52,10 @@ def to_workload(
     plan = fuse(captured)
     refuse(plan.refusals)
     quantised = Quantize(plan, precision or Precision(), method or Method())(
-        captured.module, batches(captured, data), lambda done: tell("calibrate", done, images)
+        captured.module,
+        batches(captured, data),
+        lambda done: tell("calibrate", done, images),
+        lambda done, layers: tell("round weights", done, layers),
     )
     tell("lower", 0, 1)
     workload = lower(quantised, plan, name or type(model).__name__)

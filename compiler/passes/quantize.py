@@ -56,11 +56,13 @@ class Quantize:
         module: GraphModule,
         batches: Iterable[tuple[Tensor, ...]],
         observed: Callable[[int], None] = lambda done: None,
+        rounded: Callable[[int, int], None] = lambda done, layers: None,
         refused: Refused | None = None,
     ) -> GraphModule:
         """The quantised form of `module`, which is changed, calibrated on `batches`.
 
-        Each batch holds one image for each input; `observed` is told how many were seen.  Raises
+        Each batch holds one image for each input; `observed` is told how many were seen, and
+        `rounded` how many layers have been rounded on what was seen, of how many.  Raises
         CalibrationError when a layer's values are not finite, UnsupportedError when its scales are
         out of the requantiser's range.  With `refused`, such groups are reported to it instead,
         and their part of the result means nothing.
@@ -74,22 +76,34 @@ class Quantize:
                 for done, batch in enumerate(batches, start=1):
                     watch.run(*batch, *self.plan.constants.values())
                     observed(done)
-            nodes = {node.name: node for node in prepared.graph.nodes}
-            for group in self.plan.groups:
-                if not is_real(nodes[group.output]):
-                    continue
-                try:
-                    _settle(prepared, group)
-                    if group.anchor in moments:
-                        layer = nodes[group.anchor]
-                        round_weights(prepared, layer, moments[group.anchor], self.method)
-                except IntaglioError as error:
-                    if refused is None:
-                        raise
-                    refused(group, error)
+            self._settle(prepared, moments, rounded, refused)
             converted: GraphModule = convert_pt2e(prepared)
         _round_half_up(converted)
         return converted
+
+    def _settle(
+        self,
+        prepared: GraphModule,
+        moments: dict[str, Moments],
+        rounded: Callable[[int, int], None],
+        refused: Refused | None,
+    ) -> None:
+        """Choose the scales of every group, and round the layers whose inputs were watched."""
+        nodes, layers = {node.name: node for node in prepared.graph.nodes}, len(moments)
+        for group in self.plan.groups:
+            if not is_real(nodes[group.output]):
+                continue
+            try:
+                _settle(prepared, group)
+                if group.anchor in moments:
+                    # Moments may be large; each is freed when its layer is done.
+                    watched = moments.pop(group.anchor)
+                    round_weights(prepared, nodes[group.anchor], watched, self.method)
+                    rounded(layers - len(moments), layers)
+            except IntaglioError as error:
+                if refused is None:
+                    raise
+                refused(group, error)
 
     def _moments(self) -> dict[str, Moments]:
         """What to gather of the inputs of each layer, by its node; empty when nothing needs it."""

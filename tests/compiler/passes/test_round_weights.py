@@ -109,3 +109,17 @@ def test_a_layer_without_a_bias_gets_one() -> None:
     data = photographs(8)
     found = [snr(conv.eval(), data, method, Precision(2, 8)) for method in METHODS[:2]]
     assert found[1] > found[0] + 3
+
+
+def test_progress_counts_the_layers() -> None:
+    told: list[tuple[str, int, int]] = []
+    data = photographs(2)
+    to_workload(
+        seeded(Residual).eval(),
+        (data[:1],),
+        calibration={"x": data.numpy()},
+        method=METHODS[1],
+        progress=lambda *step: told.append(step),
+    )
+    rounds = [step[1:] for step in told if step[0] == "round weights"]
+    assert rounds == [(done, 5) for done in range(1, 6)]
