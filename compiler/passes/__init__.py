@@ -10,7 +10,7 @@ from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
-from intaglio.compiler.passes.norms import ComposeNorms
+from intaglio.compiler.passes.norms import ComposeNorms, SplitNorms
 
 Pass = Callable[[GraphModule], GraphModule]
 
@@ -20,6 +20,7 @@ PASSES: tuple[Pass, ...] = (
     Canonicalize(),
     FoldBatchNorm(),
     FoldConstants(),
+    SplitNorms(),
     LiftConstants(),
 )
 """What every captured graph goes through, in this order, before it is grouped and quantised."""

@@ -3,6 +3,7 @@
 layer_norm(x, (C, Y, X), w, b)                 ->  reshape -> layer_norm over one axis -> reshape
 native_layer_norm(x, ...)[0]                   ->  layer_norm(x, ...)
 x * rsqrt(mean(x ** 2, -1) + epsilon) [* w]    ->  rms_norm(x, w, epsilon)
+y = norm(x), read by sums and by others        ->  norm(x) for the sums, norm(x) for the others
 """
 
 from __future__ import annotations
@@ -90,6 +91,40 @@ def _weighted(product: Node, count: int) -> tuple[Node, Node | None]:
         if isinstance(weight, Node) and weight.op == "get_attr" and shape(weight) == (count,):
             return users[0], weight
     return product, None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitNorms:
+    """Give sums that are normalised again a norm of their own, which may be wide.
+
+    y = norm(x); norm(f(y) + y)   ->   norm(f(norm(x)) + norm(x))
+
+    Transformers with their norms behind the sums keep the residual stream in y: layers read it at
+    the width of their multipliers, sums at full width.
+    """
+
+    def __call__(self, module: GraphModule) -> GraphModule:
+        """Rewrite `module` and return it."""
+        for node in list(module.graph.nodes):
+            if node.target in NORMS:
+                _split(node)
+        module.recompile()
+        return module
+
+
+NORMS = (aten.layer_norm.default, aten.rms_norm.default)
+
+
+def _split(norm: Node) -> None:
+    sums = [user for user in norm.users if user.target is aten.add.Tensor]
+    others = [user for user in norm.users if user not in sums]
+    again = all(user.target in NORMS for total in sums for user in total.users)
+    if not sums or not others or not again:
+        return
+    with norm.graph.inserting_after(norm):
+        copy = norm.graph.node_copy(norm)
+    for user in others:
+        user.replace_input_with(norm, copy)
 
 
 def _native(node: Node) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch.fx import Node
 
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
+from intaglio.compiler.passes.norms import NORMS
 
 WIDE_BITS = 16
 SUMS = frozenset({"add", "sub"})
@@ -63,8 +64,7 @@ class _Search:
         if reader.kind == "softmax":
             return reader.inputs[0] == name
         if reader.kind == "norm":
-            grouped = "group_norm" in str(self.nodes[reader.anchor].target)
-            return self._is_sum(name) and not grouped
+            return self._is_sum(name) and self.nodes[reader.anchor].target in NORMS
         if reader.kind in MOVES:
             return reader.inputs[0] == name and self.is_wide(reader.output)
         added = reader.kind in SUMS or (reader.residual == name and name not in reader.inputs)

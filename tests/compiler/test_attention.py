@@ -194,3 +194,29 @@ def test_scores_and_sums_ahead_of_norms_are_wide() -> None:
     assert all(t.element.bits <= 8 for t in narrow.activations())
     with torch.no_grad():
         assert noise(run(workload, x=x), model(x)) < noise(run(narrow, x=x), model(x))
+
+
+class Behind(nn.Module):
+    """A block of a transformer with its norms behind the sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.LayerNorm(FEATURES), nn.LayerNorm(FEATURES)
+        self.project = nn.Linear(FEATURES, FEATURES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        made: Tensor = self.last(self.project(y) + y)
+        return made
+
+
+def test_sums_that_are_normalised_again_read_a_norm_of_their_own() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, HEADS, TOKENS, FEATURES)
+    workload = to_workload(Behind().eval(), (x,), calibration={"x": x.numpy()})
+    norms = {op.name: workload.tensor(op.output) for op in workload if isinstance(op, Norm)}
+    assert {name: tensor.element.bits for name, tensor in norms.items()} == {
+        "first": 16,
+        "first_2": 8,
+        "last": 8,
+    }
