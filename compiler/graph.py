@@ -155,7 +155,7 @@ def operation(node: Node) -> str:
 
 
 def module_path(node: Node) -> str:
-    """The path of the torch module that made a node, such as `layer1.0.conv1`.
+    """The path of the torch module that made a node, such as `layer1.0.conv1`, or its ONNX name.
 
     Calls made in the user's own `forward` get the path of that module and the name of the
     operation, such as `layer1.0.add`.
@@ -164,7 +164,7 @@ def module_path(node: Node) -> str:
     path, kind = stack[-1] if stack else ("", "")
     kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
     path = re.sub(r"@\d+$", "", path)
-    if path and kind.startswith("torch.nn.modules."):
+    if path and kind.startswith(("torch.nn.modules.", "onnx.")):
         return path
     name = operation(node).split(".")[0]
     return f"{path}.{name}" if path else name

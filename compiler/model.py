@@ -1,12 +1,13 @@
-"""The MODEL forms of the command line: `file.py:callable`, `package.module:callable`, `.pt2`.
+"""The MODEL forms of the command line: `file.py:callable`, `module:callable`, `.pt2`, `.onnx`.
 
-Naming a Python file or module is asking for it to be imported.  A `.pt2` archive is data: it is
-read without executing anything, unless the user trusts it.
+Naming a Python file or module is asking for it to be imported.  A `.pt2` archive and an `.onnx`
+file are data: they are read without executing anything, an archive unless the user trusts it.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,9 +24,9 @@ from torch.export import ExportedProgram
 
 from intaglio.compiler.graph import quiet
 from intaglio.compiler.user_code import call_user_code, import_user_code
-from intaglio.errors import CaptureError, UsageError
+from intaglio.errors import CaptureError, ToolError, UsageError
 
-FORMS = "file.py:callable, package.module:callable or archive.pt2"
+FORMS = "file.py:callable, package.module:callable, archive.pt2 or model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,14 @@ def load_model(model: str, *, trust: bool = False) -> Model:
     """The model that a MODEL argument names.
 
     The callable takes nothing and returns `(module, example_inputs)`; what it prints goes to
-    stderr.  `trust` allows a `.pt2`
-    archive to run code while it is read.  Raises UsageError when the name, the file or the result
-    has the wrong form, and CaptureError when an archive cannot be read.
+    stderr.  `trust` allows a `.pt2` archive to run code while it is read.  Raises UsageError when
+    the name, the file or the result has the wrong form, CaptureError when an archive or ONNX file
+    cannot be read, and UnsupportedError for an ONNX node that cannot be imported.
     """
     if model.endswith(".pt2"):
         return _load_archive(Path(model), trust)
+    if model.endswith(".onnx"):
+        return _load_onnx(Path(model))
     place, colon, name = model.rpartition(":")
     if not colon or not place or not name.isidentifier():
         raise UsageError(f"MODEL '{model}' has no known form; give {FORMS}")
@@ -129,6 +132,14 @@ def _load_archive(path: Path, trust: bool) -> Model:
     ]
     inputs = tuple(torch.zeros(tuple(value.shape)) for value in values)
     return Model(path.stem, program, inputs)
+
+
+def _load_onnx(path: Path) -> Model:
+    if importlib.util.find_spec("onnx") is None:
+        raise ToolError("onnx is not installed; run: pip install 'intaglio[onnx]'")
+    from intaglio.compiler.onnx_import import load_onnx
+
+    return Model(path.stem, *load_onnx(path))
 
 
 def _load(path: Path) -> ExportedProgram:

@@ -23,7 +23,7 @@ from tests.nets import tiny
 
 NETS = Path(__file__).with_name("nets.py")
 TINY = f"{NETS}:tiny"
-KNOWN_FORMS = "file.py:callable, package.module:callable or archive.pt2"
+KNOWN_FORMS = "file.py:callable, package.module:callable, archive.pt2 or model.onnx"
 
 
 class Shell:

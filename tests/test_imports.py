@@ -16,7 +16,17 @@ PACKAGE = ROOT / "src" / "intaglio"
 LAYERS = ("hw", "compiler", "templates", "sim", "search", "report")
 """Each may import itself, those before it, and `errors`."""
 
-TORCH_ALONE_IN = ("capture", "check", "graph", "lower", "model", "passes", "pipeline", "tables")
+TORCH_ALONE_IN = (
+    "capture",
+    "check",
+    "graph",
+    "lower",
+    "model",
+    "onnx_import",
+    "passes",
+    "pipeline",
+    "tables",
+)
 """The parts of `compiler` that work on torch graphs."""
 
 

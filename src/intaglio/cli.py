@@ -35,7 +35,7 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="file.py:callable or package.module:callable, returning (module, example_inputs), "
-        "or a .pt2 archive",
+        "a .pt2 archive, or an .onnx file",
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="an artifact that compile wrote")]

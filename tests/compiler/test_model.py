@@ -109,13 +109,13 @@ def test_one_tensor_or_a_list_will_do(folder: Path, name: str) -> None:
     [
         (
             "zoo.py",
-            "MODEL 'zoo.py' has no known form; give file.py:callable, package.module:callable or "
-            "archive.pt2",
+            "MODEL 'zoo.py' has no known form; give file.py:callable, package.module:callable, "
+            "archive.pt2 or model.onnx",
         ),
         (
             "zoo.py:",
-            "MODEL 'zoo.py:' has no known form; give file.py:callable, package.module:callable or "
-            "archive.pt2",
+            "MODEL 'zoo.py:' has no known form; give file.py:callable, package.module:callable, "
+            "archive.pt2 or model.onnx",
         ),
         ("no.py:net", "no.py: there is no such file; give the path of a Python file"),
         ("no.pt2", "no.pt2: there is no such file; give the path of a .pt2 archive"),

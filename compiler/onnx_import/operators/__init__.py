@@ -1,0 +1,25 @@
+"""The table of ONNX operators: each one in terms of functions of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from intaglio.compiler.onnx_import.node import Builder
+from intaglio.compiler.onnx_import.operators.arithmetic import ARITHMETIC
+from intaglio.compiler.onnx_import.operators.layers import LAYERS
+from intaglio.compiler.onnx_import.operators.moves import MOVES, SHAPES
+from intaglio.compiler.onnx_import.operators.recurrent import RECURRENT
+from intaglio.compiler.onnx_import.operators.resize import RESIZES
+from intaglio.compiler.onnx_import.operators.windows import POOLS
+
+OPERATORS: Mapping[str, Builder] = {
+    **ARITHMETIC,
+    **LAYERS,
+    **MOVES,
+    **POOLS,
+    **RECURRENT,
+    **RESIZES,
+}
+"""What each operator of ONNX's own domain computes, by its name."""
+
+__all__ = ["OPERATORS", "SHAPES"]
