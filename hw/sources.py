@@ -26,7 +26,11 @@ def manual(family: str) -> Path:
     return _RTL / family / f"{family}.md"
 
 
-def host_sources(family: str) -> tuple[Path, ...]:
-    """The C of the processor beside an accelerator of `family`, and how to build it."""
-    folder = Path(__file__).parent / "driver" / "host"
-    return tuple(sorted((*folder.glob(f"{family}_*"), folder / "README.md")))
+def host_sources(part: str) -> tuple[Path, ...]:
+    """The C that runs beside an accelerator: the driver of a family, or `host` for operators."""
+    return tuple(sorted((Path(__file__).parent / "driver" / "host").glob(f"{part}_*.[ch]")))
+
+
+def host_manual() -> Path:
+    """How to build and place the C that runs beside an accelerator."""
+    return Path(__file__).parent / "driver" / "host" / "README.md"

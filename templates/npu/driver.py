@@ -9,9 +9,10 @@ from intaglio.compiler.partition import HostSegment
 from intaglio.compiler.tensor import Tensor
 from intaglio.compiler.workload import Op, inputs
 from intaglio.hw.npu_registers import render_header, version_word
-from intaglio.hw.sources import host_sources
+from intaglio.hw.sources import host_manual, host_sources
+from intaglio.templates.c_text import Names, comment, element_type
 from intaglio.templates.deployment import Deployment, Scheduled
-from intaglio.templates.npu.c_names import Names, comment, element_type
+from intaglio.templates.host_operators import declare, render_operators
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, ISA_VERSION
 from intaglio.templates.npu.layout import TensorLayout
@@ -27,15 +28,19 @@ def emit_driver(deployment: Deployment, directory: Path) -> tuple[Path, ...]:
     """
     folder = directory / "host"
     folder.mkdir()
-    for source in host_sources("npu"):
-        (folder / source.name).write_bytes(source.read_bytes())
     network = _Network(deployment)
+    sources = (host_manual(), *host_sources("npu"))
     texts = {
         "npu.h": render_header(),
         "network.h": network.header(),
         "network.c": network.source(),
         "images.S": network.images(),
     }
+    if deployment.cut:
+        sources += host_sources("host")
+        texts["host_operators.c"] = network.operators_source()
+    for source in sources:
+        (folder / source.name).write_bytes(source.read_bytes())
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="ascii")
     return tuple(sorted(path.relative_to(directory) for path in folder.iterdir()))
@@ -130,6 +135,10 @@ class _Network:
                 f'  .incbin "../segments/{segment.index}/images/memory.bin"',
             ]
         return "\n".join([*lines, '  .section .note.GNU-stack, ""', ""])
+
+    def operators_source(self) -> str:
+        """`host_operators.c`: the operators on the host."""
+        return render_operators(self.workload, self.deployment.partition.hosted, self._function)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -229,27 +238,12 @@ class _Network:
         return f"host_op_{self.operators[op.name]}"
 
     def _host_declarations(self) -> Iterator[str]:
-        """The functions of the operators on the host, which somebody has to write."""
+        """The functions of the operators on the host, which `host_operators.c` holds."""
         hosted = self.deployment.partition.hosted
-        if not hosted:
-            return
-        names = ", ".join(comment(op.name) for op in hosted)
-        yield from (
-            "",
-            "/* Operators on the host, in the exact integers of the workload. */",
-            "#ifndef NETWORK_HOST_OPERATORS",
-            f'#error "{names}: on the host, and this folder has no C of operators on the host; '
-            'write the functions host_op_* below and define NETWORK_HOST_OPERATORS"',
-            "#endif",
-        )
+        if hosted:
+            yield from ("", "/* Operators on the host, in the exact integers of the workload. */")
         for op in hosted:
-            tensors = [self.workload.tensor(name) for name in (*inputs(op), op.output)]
-            shapes = ["x".join(map(str, tensor.shape)) for tensor in tensors]
-            types = [element_type(tensor.element) for tensor in tensors]
-            operands = [f"const {kind} *x{index}" for index, kind in enumerate(types[:-1])]
-            size = f"{', '.join(shapes[:-1])} to {shapes[-1]}"
-            yield f"/* {comment(op.name)}: {type(op).__name__}, {size}. */"
-            yield f"void {self._function(op)}({', '.join([*operands, f'{types[-1]} *y'])});"
+            yield f"{declare(self.workload, op, self._function(op))};"
 
 
 _EXECUTE = """\

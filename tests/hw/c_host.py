@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from intaglio.compiler.tensor import Tensor
 from intaglio.compiler.workload import Workload
 from intaglio.hw.npu_model import NpuModel
-from intaglio.templates.npu.c_names import element_type
+from intaglio.templates.c_text import element_type
 
 FLAGS = (
     "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow",

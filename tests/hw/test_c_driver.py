@@ -29,6 +29,8 @@ from intaglio.templates.npu.layout import TensorLayout, packed_channels
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import draw_inputs, every_operator
 from tests.hw.c_host import FLAGS, Host, Npu, Segment, TensorInMemory, compile_host, gcc, must
+from tests.nets import shuffled
+from tests.templates.npu.networks import cut
 from tests.test_tiny import DESIGN
 
 pytestmark = pytest.mark.rtl
@@ -125,6 +127,31 @@ def test_every_operator(model: Path, tmp_path: Path) -> None:
         assert host.load(npu) == FINE
         for seed in range(3):
             agree(host, npu, draw_inputs(workload, seed))
+
+
+def test_operators_on_the_host_between_segments(model: Path, tmp_path: Path) -> None:
+    made = intaglio.compile(
+        *shuffled(), design=DESIGN, output=tmp_path / "out", name="shuffled", allow_host=True
+    )
+    assert [op.name for op in made.deployment.partition.hosted] == ["permute", "reshape_2", "mul"]
+    assert len(made.deployment.programs) == 3
+    host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), made.workload)
+    with NpuModel(model, memory(host)) as instance:
+        npu = host.attach(instance, BASE)
+        assert host.load(npu) == FINE
+        for seed in range(3):
+            agree(host, npu, draw_inputs(made.workload, seed))
+
+
+@pytest.mark.parametrize("hosted", [("add", "max"), ("grouped", "concat", "average", "head")])
+def test_any_operator_on_the_host(model: Path, tmp_path: Path, hosted: tuple[str, ...]) -> None:
+    workload = every_operator()
+    made = artifact.write(tmp_path / "out", cut(workload, DESIGN, *hosted), info={})
+    host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), workload)
+    with NpuModel(model, memory(host)) as instance:
+        npu = host.attach(instance, BASE)
+        assert host.load(npu) == FINE
+        agree(host, npu, draw_inputs(workload, 5))
 
 
 # What goes wrong, as a status.
