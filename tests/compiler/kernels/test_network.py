@@ -32,7 +32,7 @@ def test_every_operator_equals_the_reference(images: int, kernel_cache: Path) ->
 
 
 @pytest.mark.slow
-@settings(REPEATABLE, max_examples=12)
+@settings(REPEATABLE, max_examples=8)
 @given(workload=networks(), seed=st.integers(0, 1 << 16))
 def test_drawn_networks_equal_the_reference(
     workload: Workload, seed: int, kernel_cache: Path

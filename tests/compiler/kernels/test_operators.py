@@ -150,7 +150,8 @@ def rows(draw: st.DrawFn) -> Workload:
     shape = (1, draw(st.sampled_from((2, 4, 6))), *(draw(st.integers(1, 9)) for _ in range(2)))
     element = ElementType(draw(st.sampled_from((8, 16))))
     x = b.tensor("x", shape, element)
-    mask = b.tensor("mask", shape[draw(st.integers(0, 3)) :], ElementType(1, "unsigned"))
+    stretched = (1, *shape[draw(st.integers(1, 3)) :])
+    mask = b.tensor("mask", stretched, ElementType(1, "unsigned"))
     out, scale = ElementType(draw(st.sampled_from((8, 16))), "unsigned"), 0.002
     chosen = numerics.choose_softmax("softmax", scale, shape[-1], out.bits)
     factors = {"multiplier": chosen.multiplier, "shift": chosen.shift}
