@@ -35,7 +35,9 @@ def _binary(function: Callable[[Tensor, Tensor | float], Tensor], commutes: bool
 
 def _divide(first: Tensor, second: Tensor | float) -> Tensor:
     """Real division; integers divide towards zero."""
-    return torch.div(first, second, rounding_mode=None if first.is_floating_point() else "trunc")
+    if first.is_floating_point():
+        return first / second
+    return torch.div(first, second, rounding_mode="trunc")
 
 
 def _power(node: OnnxNode) -> Function:

@@ -97,8 +97,9 @@ def _batch_norm(node: OnnxNode) -> Function:
 
 
 def _instance_norm(node: OnnxNode) -> Function:
-    epsilon = node.real_number("epsilon", 1e-5)
-    return lambda x, scale, bias: F.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
+    """Every channel is a group of its own."""
+    channels, epsilon = node.shape()[1], node.real_number("epsilon", 1e-5)
+    return lambda x, scale, bias: F.group_norm(x, channels, scale, bias, epsilon)
 
 
 def _layer_norm(node: OnnxNode) -> Function:

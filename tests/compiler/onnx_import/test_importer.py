@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import ModelProto, TensorProto
+from torch import nn
 
 import intaglio
 from intaglio.compiler.check import check
@@ -18,7 +20,22 @@ from intaglio.compiler.onnx_import import load_onnx
 from intaglio.compiler.onnx_import.network import identifiers
 from intaglio.compiler.pipeline import to_workload
 from intaglio.errors import CaptureError, IntaglioError, ToolError, UnsupportedError
+from intaglio.examples.networks import resnet8
 from tests.compiler.onnx_import.graphs import Array, evaluated, model, node, saved
+
+
+class Recurrent(nn.Module):
+    """Layers whose gates ONNX orders differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(8, 3, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.gru(self.lstm(x)[0])[0]
+        return result
+
 
 RANDOM = np.random.default_rng(5)
 
@@ -64,6 +81,14 @@ def lenet() -> ModelProto:
     return model(nodes, {"images": ("batch", 1, 28, 28)}, constants, ["logits"])
 
 
+def exported(module: nn.Module, x: torch.Tensor, path: Path, opset: int) -> Path:
+    """What PyTorch's own exporter, the one that needs no other package, writes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), path, opset_version=opset, dynamo=False, input_names=["x"])
+    return path
+
+
 def refusal(proto: ModelProto, folder: Path, kind: type[IntaglioError] = UnsupportedError) -> str:
     with pytest.raises(kind) as caught:
         load_onnx(saved(proto, folder / "net.onnx"))
@@ -96,6 +121,37 @@ def test_lenet_is_proven_in_rtl(tmp_path: Path) -> None:
     assert workload.ops[0].source.line == ("lenet.onnx:1: Conv(images, conv1.weight, conv1.bias)")
     proof = intaglio.verify(artifact, images=1)
     assert proof.passed, proof.first
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 20])
+def test_an_exported_network_maps_as_the_module_does(opset: int, tmp_path: Path) -> None:
+    module, (x,) = resnet8()
+    program, examples = load_onnx(exported(module, x, tmp_path / "net.onnx", opset))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x)[0], module(x), rtol=1e-5, atol=1e-5)
+    made, direct = (to_workload(m, e) for m, e in ((program, (x,)), (module, (x,))))
+    assert examples[0].shape == x.shape
+    assert [type(op) for op in made.ops] == [type(op) for op in direct.ops]
+
+
+@pytest.mark.parametrize("opset", [14, 17, 20])
+def test_an_exported_transformer_computes_the_same(opset: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="gelu")
+    module = nn.Sequential(layer).eval()
+    x = torch.randn(1, 5, 16)
+    program, _ = load_onnx(exported(module, x, tmp_path / "net.onnx", opset))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x)[0], module(x), rtol=1e-5, atol=1e-5)
+
+
+def test_an_exported_recurrent_network_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Recurrent().eval()
+    x = torch.randn(1, 5, 6)
+    program, _ = load_onnx(exported(module, x, tmp_path / "net.onnx", 17))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x)[0], module(x), rtol=1e-5, atol=1e-5)
 
 
 def test_example_inputs_are_seeded(tmp_path: Path) -> None:
