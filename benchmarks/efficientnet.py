@@ -55,12 +55,17 @@ FINDINGS = """\
 - The average pool and the classifier's input, which share the scale of the features, cost little.
 - Pixels normalised by 128 lie on a grid of 1/128; the range of the data asks for steps of 1/127.
   The observer of least squared error tries powers of two too, and loses nothing there.
-- What is left is the rounding of activations to 8 bits: of the stem, which the first depthwise
-  convolution amplifies, and of the linear bottlenecks.  Where the float network hesitates between
-  classes (even photographs of texture), this is enough to change the first one.
+- What is left is mostly the rounding of activations to 8 bits: of the stem, which the first
+  depthwise convolution amplifies, of the linear bottlenecks, and of the logits.  Where the float
+  network hesitates between classes (microscopy, grass, gravel), this changes the first one: 95 % of
+  all crops is not reached with 8 bits.  With the outputs of the stem and of the bottlenecks exact,
+  the share rises from 0.893 to 0.950, and to 0.964 with exact logits too.
 - Equalising channels across layers does not pay here, where weights have a scale for each channel:
-  equalised bottlenecks gain 0.2 dB, and a ReLU6 bound to each channel's range loses 9 dB and more
-  (measured once, with real-valued weights, on 56 to 70 crops; not part of this command)."""
+  equalised bottlenecks gain 0.2 dB, and a ReLU6 bound to each channel's range loses 9 dB and more.
+
+The shares with exact outputs (140 other crops of the same photographs) and the figures of
+equalisation (56 to 70 crops) come from rounding the float network, once; they are not part of this
+command."""
 
 
 @dataclass(frozen=True, slots=True)
