@@ -21,13 +21,18 @@ from intaglio.errors import CaptureError
 
 KEPT_WHOLE = frozenset(
     {
+        "_upsample_nearest_exact1d",
+        "_upsample_nearest_exact2d",
+        "_upsample_nearest_exact3d",
         "adaptive_avg_pool2d",
         "avg_pool2d",
         "celu",
         "conv1d",
         "conv2d",
         "conv3d",
+        "conv_transpose1d",
         "conv_transpose2d",
+        "conv_transpose3d",
         "elu",
         "gelu",
         "group_norm",
@@ -46,12 +51,18 @@ KEPT_WHOLE = frozenset(
         "pad",
         "prelu",
         "rms_norm",
+        "roll",
         "scaled_dot_product_attention",
         "selu",
         "silu",
         "softmax",
         "softplus",
         "threshold",
+        "upsample_bicubic2d",
+        "upsample_linear1d",
+        "upsample_nearest1d",
+        "upsample_nearest3d",
+        "upsample_trilinear3d",
     }
 )
 """Operators that torch.export would decompose further than an accelerator wants them."""

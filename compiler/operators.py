@@ -234,6 +234,23 @@ class Expand:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Linear interpolation over the last axes, one after another, rounded once at the end.
+
+    `factors` holds, for each of them, the scale factor given to PyTorch, or None where it was given
+    the size; with `aligned` the outermost elements of input and output coincide.  The taps follow
+    from these and the shapes (`numerics.linear_taps`).  Type and scale are the input's.
+    """
+
+    name: str
+    input: str
+    output: str
+    factors: tuple[float | None, ...]
+    aligned: bool
+    source: Source = field(default_factory=Source)
+
+
+@dataclass(frozen=True, slots=True)
 class Gather:
     """Slices of the input along `axis`, at the indices that `index` holds, clamped to its extent.
 
@@ -304,6 +321,7 @@ Op = (
     | Slice
     | Pad
     | Expand
+    | Resize
     | Gather
 )
 OPERANDS = ("input", "other", "index", "mask")

@@ -27,6 +27,7 @@ from intaglio.compiler.reference_tensors import (
     elementwise_products,
     move,
     reduction,
+    resize,
 )
 from intaglio.compiler.workload import (
     BatchMatMul,
@@ -47,6 +48,7 @@ from intaglio.compiler.workload import (
     Requantise,
     Rescale,
     Reshape,
+    Resize,
     Slice,
     Softmax,
     Tensor,
@@ -103,6 +105,8 @@ def compute(workload: Workload, op: Op, values: Mapping[str, Ints]) -> Ints:
             return normalised(workload, op, values)
         case Constant():
             return _repeated(workload, op, values)
+        case Resize():
+            return resize(workload, op, values)
         case Reshape() | Transpose() | Slice() | Pad() | Expand() | Gather():
             return move(workload, op, values)
         case _:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from intaglio.compiler.numerics import Ints
+from intaglio.compiler.numerics import Ints, linear_taps, resize_linear
 from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
@@ -20,6 +20,7 @@ from intaglio.compiler.workload import (
     Pad,
     Reduce,
     Reshape,
+    Resize,
     Shape,
     Slice,
     Transpose,
@@ -80,6 +81,18 @@ def reduction(workload: Workload, op: Reduce, values: Values) -> Ints:
     axes = tuple(axis + 1 for axis in op.axes)
     reduced: Ints = np.sum(x, axis=axes) if op.kind == "sum" else np.max(x, axis=axes)
     return merged(reduced, workload.tensor(op.output).shape)
+
+
+def resize(workload: Workload, op: Resize, values: Values) -> Ints:
+    """The input interpolated over its last axes."""
+    axes = len(op.factors)
+    before, after = (workload.tensor(name).shape[-axes:] for name in (op.input, op.output))
+    taps = [
+        linear_taps(size_in, size_out, factor, op.aligned)
+        for size_in, size_out, factor in zip(before, after, op.factors, strict=True)
+    ]
+    resized = resize_linear(per_image(workload, op.input, values), taps)
+    return merged(resized, workload.tensor(op.output).shape)
 
 
 def per_image(workload: Workload, name: str, values: Values) -> Ints:

@@ -29,6 +29,7 @@ from intaglio.compiler.workload import (
     Requantise,
     Rescale,
     Reshape,
+    Resize,
     Slice,
     Softmax,
     Source,
@@ -180,6 +181,8 @@ def _attributes(workload: Workload, op: Op) -> list[str]:
         case Norm():
             groups = [f"groups {op.groups}"] if op.kind == "group" else []
             return [*groups, f"epsilon {op.epsilon} fraction {op.fraction}"]
+        case Resize():
+            return ["linear"] + (["corners aligned"] if op.aligned else [])
         case Transpose():
             return [f"axes {_pair(op.permutation)}"]
         case Slice():

@@ -62,6 +62,7 @@ RULES: Mapping[Kind, Rule] = {
     "pad": tensors.pad,
     "expand": tensors.expand,
     "gather": tensors.gather,
+    "resize": tensors.resize,
     "softmax": rows.softmax,
     "norm": rows.norm,
 }

@@ -13,6 +13,7 @@ from intaglio.compiler.graph import argument
 from intaglio.compiler.lower.builder import Builder, clamped, largest
 from intaglio.compiler.numerics import Ints
 from intaglio.compiler.passes.fuse import Group
+from intaglio.compiler.passes.resampling import factors
 from intaglio.compiler.workload import (
     BatchMatMul,
     Constant,
@@ -23,6 +24,7 @@ from intaglio.compiler.workload import (
     Reduce,
     Requantise,
     Reshape,
+    Resize,
     Slice,
     Tensor,
     Transpose,
@@ -127,6 +129,14 @@ def expand(builder: Builder, group: Group, output: Tensor) -> None:
     """Axes of extent 1 repeated."""
     source = builder.input(group)
     builder.ops.append(Expand(group.name, source.name, output.name, group.source))
+
+
+def resize(builder: Builder, group: Group, output: Tensor) -> None:
+    """Linear interpolation over the axes behind the channels."""
+    anchor = builder.nodes[group.anchor]
+    names = group.name, builder.input(group).name, output.name
+    aligned = bool(argument(anchor, 2, "align_corners", False))
+    builder.ops.append(Resize(*names, tuple(factors(anchor, 3)), aligned, group.source))
 
 
 def gather(builder: Builder, group: Group, output: Tensor) -> None:

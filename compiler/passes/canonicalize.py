@@ -17,7 +17,14 @@ from intaglio.compiler.graph import (
     shape,
     single_user,
 )
-from intaglio.compiler.passes import attention, indexing, norms, spellings
+from intaglio.compiler.passes import (
+    attention,
+    convolutions,
+    indexing,
+    norms,
+    resampling,
+    spellings,
+)
 from intaglio.compiler.passes.fuse import CLAMPS
 from intaglio.compiler.tables import UNARY
 
@@ -55,8 +62,6 @@ class Canonicalize:
     dropout(x), clone(x), a view to the same shape   ->  x
     flatten, reshape, squeeze, unsqueeze, view(view) ->  reshape(x, fixed shape)
     adaptive_avg_pool2d(x, k), mean(x, (2, 3))       ->  avg_pool2d(x, window) [-> reshape]
-    conv2d(x, padding="same")                        ->  [constant_pad_nd ->] conv2d(x, numbers)
-    pad(x, mode="constant")                          ->  constant_pad_nd(x)
     relu(max_pool2d(x))                              ->  max_pool2d(relu(x))
     f(reshape(x)), f of single elements              ->  reshape(f(x))
     """
@@ -131,33 +136,6 @@ def _mean(node: Node) -> None:
     replace(node, pool)
 
 
-def _named_padding(node: Node) -> None:
-    """Write 'same' (an odd pixel goes to the bottom and right) and 'valid' as numbers."""
-    source, weight = _source(node), cast(Node, node.args[1])
-    stride = argument(node, 3, "stride", [1, 1])
-    dilation = cast("list[int]", argument(node, 5, "dilation", [1, 1]))
-    total = [0, 0]
-    if argument(node, 4, "padding", "valid") == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, shape(weight)[2:], strict=True)]
-    padding = [pixels // 2 for pixels in total]
-    odd = [pixels % 2 for pixels in total]
-    if any(odd):
-        n, c, y, x = shape(source)
-        size = (n, c, y + odd[0], x + odd[1])
-        borders = [0, odd[1], 0, odd[0]]
-        source = insert_call(node, aten.constant_pad_nd.default, (source, borders, 0.0), node, size)
-    groups = argument(node, 6, "groups", 1)
-    args = (source, weight, argument(node, 2, "bias"), stride, padding, dilation, groups)
-    replace(node, insert_call(node, aten.conv2d.default, args, node, shape(node)))
-
-
-def _constant_padding(node: Node) -> None:
-    if argument(node, 2, "mode", "constant") == "constant":
-        value = argument(node, 3, "value") or 0.0
-        args = (_source(node), node.args[1], value)
-        replace(node, insert_call(node, aten.constant_pad_nd.default, args, node, shape(node)))
-
-
 def _pointwise(node: Node) -> None:
     """Move a function of single elements ahead of a reshape, to the layer that it can join."""
     view = _source(node)
@@ -202,10 +180,10 @@ RULES: dict[object, Callable[[Node], None]] = {
     **attention.RULES,
     **indexing.RULES,
     **norms.RULES,
+    **convolutions.RULES,
+    **resampling.RULES,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
-    aten.conv2d.padding: _named_padding,
     aten.hardtanh.default: _rectifier,
     aten.mean.dim: _mean,
-    aten.pad.default: _constant_padding,
     aten.relu.default: _rectifier,
 }

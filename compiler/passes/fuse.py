@@ -18,6 +18,7 @@ from intaglio.compiler.graph import argument, module_path, origins, single_user,
 from intaglio.compiler.passes.attention import masked_softmax
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
+from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY
 from intaglio.compiler.workload import Padding, Source
 
@@ -44,6 +45,7 @@ Kind = Literal[
     "pad",
     "expand",
     "gather",
+    "resize",
     "softmax",
     "norm",
 ]
@@ -350,6 +352,7 @@ KINDS: dict[object, Kind] = {
     aten.layer_norm.default: "norm",
     aten.rms_norm.default: "norm",
     aten.group_norm.default: "norm",
+    **dict.fromkeys(LINEAR_RESIZES, "resize"),
     **ADDITIONS,
     **dict.fromkeys(CLAMPS, "clamp"),
     **dict.fromkeys(UNARY, "unary"),
@@ -366,6 +369,7 @@ FOLLOWERS: dict[Kind, Callable[[_Grouping, Node, Kind], None]] = {
     "unary": _Grouping.alone,
     "reduce": _Grouping.alone,
     "norm": _Grouping.alone,
+    "resize": _Grouping.alone,
     "softmax": _Grouping.softmax,
     "matmul": _Grouping.product,
     "mul": _Grouping.product,

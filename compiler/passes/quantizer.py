@@ -35,7 +35,7 @@ with quiet():
 ANNOTATION = "quantization_annotation"
 """The key of a node's metadata under which torchao looks for its annotation."""
 aten = torch.ops.aten
-KEEPS_SCALE = MOVES | {"max_pool", "average_pool"}
+KEEPS_SCALE = MOVES | {"max_pool", "average_pool", "resize"}
 """Kinds of groups whose output has the scale and the type of their input."""
 
 
@@ -155,7 +155,7 @@ def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:
         return True
     if group.kind == "unary":
         return is_non_negative(anchor)
-    if group.kind in MOVES | {"max_pool", "average_pool", "reduce", "scale"}:
+    if group.kind in KEEPS_SCALE | {"reduce", "scale"}:
         return group.inputs[0] in known
     if group.kind == "mul" and len(set(group.inputs)) == 1:
         return True

@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
+from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY
 
 aten = torch.ops.aten
@@ -97,9 +98,19 @@ INDICES: Mapping[object, tuple[int, ...]] = {
 DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
 WAYS_OUT = {
     "_native_batch_norm_legit": "give the batch normalisation running statistics",
-    "conv1d": "write it as a Conv2d with a kernel of height 1",
-    "conv_transpose2d": "upsample outside the model, or use a convolution",
+    "_upsample_bilinear2d_aa": "resize without antialias",
+    "adaptive_avg_pool2d": "choose an output size that divides the input",
+    "adaptive_max_pool2d": "choose an output size that divides the input",
+    "argmax": "return the scores and take the argmax of the outputs",
+    "argmin": "return the scores and take the argmin of the outputs",
+    "conv1d": "give it a batch of 1 in front and a weight of the model",
+    "conv3d": "use Conv2d layers, with the depth as channels",
+    "conv_transpose1d": "give it a batch of 1 in front and a weight of the model",
+    "conv_transpose2d": "give it a batch of 1 in front and a weight of the model",
+    "conv_transpose3d": "use ConvTranspose2d layers, with the depth as channels",
+    "prelu": "make its slopes a parameter",
     "scaled_dot_product_attention": "set dropout_p=0",
+    "upsample_bicubic2d": 'resize with mode "bilinear" or "nearest"',
 }
 
 
@@ -258,4 +269,5 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.sum.dim_IntList: _any,
     masked_softmax: _any,
     **dict.fromkeys(UNARY, _any),
+    **dict.fromkeys(LINEAR_RESIZES, _any),
 }

@@ -48,7 +48,9 @@ def _call(node: Node, target: object, *args: Argument, size: tuple[int, ...]) ->
 
 
 def reshaped(before: Node, value: Node, size: tuple[int, ...]) -> Node:
-    """`value` under another shape, ahead of `before`."""
+    """`value` under another shape, ahead of `before`; of a reshape, its source."""
+    if value.target is aten.reshape.default:
+        value = source(value)
     if shape(value) == size:
         return value
     return insert_call(before, aten.reshape.default, (value, list(size)), before, size)

@@ -22,7 +22,7 @@ class ComputedWeight(nn.Module):
 
 
 def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Refusal, ...]:
-    layers = {"conv": nn.Conv2d(4, 4, 1), "one": nn.Conv1d(4, 4, 1), "fc": nn.Linear(6, 4)}
+    layers = {"conv": nn.Conv2d(4, 4, 1), "one": nn.Conv3d(1, 1, 1), "fc": nn.Linear(6, 4)}
     return plan_of(Calls(forward, **layers), images(*size)).refusals
 
 
@@ -31,10 +31,10 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
     [
         (lambda m, x: torch.cumsum(x, 1), "cumsum", "cumsum has no integer form", ELSEWHERE),
         (
-            lambda m, x: m.one(x[:, :, 0]),
+            lambda m, x: m.one(x[None]),
             "one",
-            "conv1d has no integer form",
-            "write it as a Conv2d with a kernel of height 1",
+            "conv3d has no integer form",
+            "use Conv2d layers, with the depth as channels",
         ),
         (
             lambda m, x: functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
