@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.compiler.workload import Workload
+from intaglio.compiler.workload import Workload, channel_axis
 from intaglio.errors import VerificationError
 from intaglio.sim.verify_report import Difference
 from intaglio.templates.npu.layout import TensorLayout
@@ -124,9 +124,10 @@ def _locate(
     wanted, found = layout.unpack(expected), layout.unpack(got)
     if (wanted != found).any():
         index = tuple(int(i) for i in np.argwhere(wanted != found)[0])
-        return Difference(
-            image, layer, layout.name, index[1], index[2:], int(wanted[index]), int(found[index])
-        )
+        axis = channel_axis(len(index))
+        position = (*index[1:axis], *index[axis + 1 :])
+        values = int(wanted[index]), int(found[index])
+        return Difference(image, layer, layout.name, index[axis], position, *values)
     offset = int(np.argmax(expected != got))
     word, lane = divmod(offset, layout.lanes)
     block, pixel = divmod(word, layout.plane_words)

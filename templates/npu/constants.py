@@ -16,7 +16,7 @@ from intaglio.compiler.workload import Concat, Conv2d, MatMul, Op, Requantise, W
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.work import ArrayWork, Touch, WindowWork, blocks_of
+from intaglio.templates.npu.work import ArrayWork, Touch, WindowWork, blocks_of, is_rows
 
 Bytes = NDArray[np.uint8]
 Weights = NDArray[np.int8]
@@ -154,9 +154,9 @@ def _dense(
     """Weights of outputs `first` ... over the channels of `touch`: (outputs, channels, fy, fx)."""
     stored = workload.constants[op.weight][first : first + outputs].astype(np.int8)
     groups = op.groups if isinstance(op, Conv2d) else 1
-    weight = stored.reshape(
-        outputs, -1, *(layout.map[1:] if isinstance(op, MatMul) else stored.shape[2:])
-    )
+    weight = stored
+    if isinstance(op, MatMul):
+        weight = _as_kernel(stored, layout, rows=is_rows(workload.tensor(op.output).shape))
     low, high = touch.first * design.rows, touch.end * design.rows
     dense = np.zeros((outputs, high - low, *weight.shape[2:]), np.int8)
     per_output = workload.tensor(op.weight).shape[0] // groups
@@ -166,6 +166,16 @@ def _dense(
         start = group * per_input - low
         dense[rows, start : start + per_input] = weight[rows]
     return dense
+
+
+def _as_kernel(weight: Weights, layout: TensorLayout, *, rows: bool) -> Weights:
+    """Weights (outputs, inputs) as a window: over the whole map, or over one pixel for `rows`."""
+    outputs, (channels, height, width) = len(weight), layout.map
+    if rows:
+        return weight.reshape(outputs, channels, 1, 1)
+    if layout.last:
+        return weight.reshape(outputs, height, width, channels).transpose(0, 3, 1, 2)
+    return weight.reshape(outputs, channels, height, width)
 
 
 def _selection(

@@ -281,6 +281,8 @@ def fields(layout: TensorLayout) -> dict[str, int]:
         "pixel_bytes": layout.pixel_bytes if packed else layout.lanes,
         "row_bytes": (layout.row_words if packed else width) * layout.lanes,
         "left": layout.left,
+        "channel_step": 1 if layout.last else height * width,
+        "pixel_step": channels if layout.last else 1,
         "filler": 0 if packed else layout.filler & 0xFF,
     }
 

@@ -35,6 +35,7 @@ class TensorLayout:
     left        packed: pixels of padding at the start of a row
     row_words   packed: words of a row, padding included
     filler      blocked: what the lanes beyond the last channel hold
+    last        whether channels are the last axis of its elements' order, as in rows of features
     """
 
     name: str
@@ -47,6 +48,7 @@ class TensorLayout:
     left: int = 0
     row_words: int = 0
     filler: int = 0
+    last: bool = False
 
     @property
     def blocks(self) -> int:
@@ -86,9 +88,16 @@ class TensorLayout:
                 f"tensor '{self.name}' takes integers of shape {self.shape}, not {values.shape}; "
                 "give one image"
             )
-        folded = values.reshape(self.map).astype(np.int64).astype(np.uint8)
+        folded = self._folded(values).astype(np.int64).astype(np.uint8)
         filled = self._packed(folded) if self.kind == "packed" else self._blocked(folded)
         return filled.reshape(-1)
+
+    def _folded(self, values: NDArray[np.integer]) -> NDArray[np.integer]:
+        """The elements in their order as the map (channels, y, x)."""
+        channels, height, width = self.map
+        if self.last:
+            return values.reshape(height, width, channels).transpose(2, 0, 1)
+        return values.reshape(self.map)
 
     def _packed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         channels, height, width = self.map
@@ -114,6 +123,8 @@ class TensorLayout:
         else:
             words = typed.reshape(self.blocks, height, width, self.lanes)
             folded = words.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]
+        if self.last:
+            folded = folded.transpose(1, 2, 0)
         return folded.reshape(self.shape).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.constants import filler
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.layout import Map, TensorLayout, packed_channels
-from intaglio.templates.npu.work import axes, blocks_of, folded_columns, natural_map
+from intaglio.templates.npu.work import axes, blocks_of, folded_columns, is_rows, natural_map
 
 REGION_ALIGNMENT = 64
 """Every region starts at a multiple of this many bytes."""
@@ -64,21 +64,26 @@ def input_layouts(op: Op, workload: Workload, design: NpuDesign) -> dict[str, Te
 
 def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]) -> str | None:
     """Why `op` cannot read its inputs as they are stored, or None."""
-    if isinstance(op, Reshape | MatMul):
+    if isinstance(op, Reshape):
         return None
-    for name in inputs(op):
-        stored, wanted = layouts[name].map, natural_map(workload.tensor(name).shape)
-        if stored != wanted:
+    whole = isinstance(op, MatMul) and not is_rows(workload.tensor(op.output).shape)
+    for name in inputs(op)[1 if whole else 0 :]:
+        shape = workload.tensor(name).shape
+        stored, wanted = layouts[name].map, natural_map(shape)
+        if (stored, layouts[name].last) != (wanted, is_rows(shape)):
             return (
-                f"{op.name}: reads '{name}', which a reshape turned from {_size(stored)} into "
-                f"{_size(wanted)} without moving data; only a linear layer, another reshape or the "
-                "network's output can follow such a reshape"
+                f"{op.name}: reads '{name}', which a reshape turned from "
+                f"{_size(stored, last=layouts[name].last)} into "
+                f"{_size(wanted, last=is_rows(shape))} without moving data; only a linear layer on "
+                "all of it, another reshape or the network's output can follow such a reshape"
             )
     return None
 
 
-def _size(extents: Map) -> str:
-    return "x".join(map(str, extents))
+def _size(extents: Map, *, last: bool) -> str:
+    """A map in the order of its elements."""
+    channels, *pixels = extents
+    return "x".join(map(str, (*pixels, channels) if last else extents))
 
 
 def _entering(name: str, workload: Workload, address: int, design: NpuDesign) -> TensorLayout:
@@ -100,14 +105,17 @@ def _fresh(tensor: Tensor, address: int, value: int, design: NpuDesign) -> Tenso
         lanes=design.lanes,
         signed=tensor.element.lo < 0,
         filler=value,
+        last=is_rows(tensor.shape),
     )
 
 
 def _alias(source: TensorLayout, tensor: Tensor) -> TensorLayout:
     """The same region under another shape; the map changes where no element moves."""
-    wanted = natural_map(tensor.shape)
-    same = source.kind == "blocked" and wanted[0] == source.map[0]
-    return replace(source, name=tensor.name, shape=tensor.shape, map=wanted if same else source.map)
+    wanted, last = natural_map(tensor.shape), is_rows(tensor.shape)
+    same = source.last == last or source.plane_words == 1
+    if source.kind == "blocked" and wanted[0] == source.map[0] and same:
+        return replace(source, name=tensor.name, shape=tensor.shape, map=wanted, last=last)
+    return replace(source, name=tensor.name, shape=tensor.shape)
 
 
 def _readers(workload: Workload, name: str) -> Iterator[tuple[Op, str]]:

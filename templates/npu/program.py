@@ -194,7 +194,9 @@ def _check_tensor(program: Program, layout: TensorLayout) -> None:
     _expect(layout.kind in ("blocked", "packed"), f"tensor '{name}' is of kind {layout.kind!r}")
     sizes = (*layout.shape, *layout.map, layout.address, layout.left, layout.row_words)
     _expect(
-        _is_count(*sizes) and type(layout.filler) is int and type(layout.signed) is bool,
+        _is_count(*sizes)
+        and type(layout.filler) is int
+        and {type(layout.signed), type(layout.last)} == {bool},
         f"tensor '{name}' has a field of a wrong type",
     )
     _expect(

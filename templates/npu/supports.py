@@ -86,17 +86,22 @@ def _extents(op: Op, workload: Workload) -> str | None:
 
 
 def _channels(op: Op, workload: Workload) -> str | None:
-    """Whether the channels of `op` are where the npu keeps them, which is axis 1."""
+    """Whether the channels of `op` are where the npu has them: see `natural_map`."""
     shape = workload.tensor(op.output).shape
     shared = all(workload.tensor(e.multiplier).elements == 1 for e in epilogues(op))
     if isinstance(op, Reshape) or (isinstance(op, Eltwise | Rescale) and shared):
         return None
-    if len(shape) == 2 or (channel_axis(len(shape)) == 1 and not isinstance(op, MatMul)):
-        return None
-    return (
-        f"{op.name}: tensor '{op.output}' of shape {shape} has its channels last, the npu has them "
-        "in axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions"
-    )
+    if isinstance(op, MatMul) and len(shape) not in (2, 3):
+        return (
+            f"{op.name}: makes '{op.output}' of shape {shape}, the npu's products are vectors "
+            "(1, features) and rows (1, rows, features); reshape its input to rows"
+        )
+    if len(shape) > 4:
+        return (
+            f"{op.name}: makes '{op.output}' of shape {shape}, the npu's feature maps are "
+            "(1, channels, y, x); reshape it to one"
+        )
+    return None
 
 
 def _own(op: Op, workload: Workload) -> str | None:

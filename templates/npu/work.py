@@ -115,7 +115,12 @@ def blocks_of(channels: int, size: int) -> int:
 
 
 def natural_map(shape: tuple[int, ...]) -> Map:
-    """The feature map of a tensor's own shape; a matrix is a map of one pixel."""
+    """The feature map of a tensor's own shape; a vector is a map of one pixel.
+
+    Of rows of features (1, rows, features) the features are the channels, and the rows the pixels.
+    """
+    if is_rows(shape):
+        return shape[2], 1, shape[1]
     channels, *rest = shape[1:] if len(shape) > 1 else (1,)
     match rest:
         case []:
@@ -125,6 +130,11 @@ def natural_map(shape: tuple[int, ...]) -> Map:
         case [height, width]:
             return channels, height, width
     return channels, 1, _product(rest)
+
+
+def is_rows(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape is rows of features, which have their channels last."""
+    return len(shape) == 3
 
 
 def _product(extents: list[int]) -> int:
@@ -159,9 +169,9 @@ def axes(op: Op, workload: Workload, stored: Map) -> tuple[Axis, Axis]:
                 Axis(height, out_y, op.kernel[0], op.stride[0], 1, op.padding[0], True),
                 Axis(width, out_x, op.kernel[1], op.stride[1], 1, op.padding[2]),
             )
-        case MatMul():
+        case MatMul() if not is_rows(workload.tensor(op.output).shape):
             return Axis(height, 1, height), Axis(width, 1, width)
-        case Eltwise() | Rescale() | Concat() | Reshape():
+        case MatMul() | Eltwise() | Rescale() | Concat() | Reshape():
             return Axis(height, height), Axis(width, width)
         case _:
             raise AssertionError(f"{op.name}: the npu has no instruction for it")

@@ -30,6 +30,7 @@ from intaglio.compiler.workload import (
     Shape,
     Tensor,
     Workload,
+    channel_axis,
 )
 
 I8 = ElementType(8)
@@ -122,14 +123,14 @@ class Builder:
         return f"{name}.out"
 
     def matmul(self, name: str, source: str, outputs: int, element: ElementType = I8) -> str:
-        n, k = self.tensors[source].shape
+        *rows, k = self.tensors[source].shape
         weight = self.random.integers(-128, 128, (outputs, k), np.int8)
         self.ops.append(
             MatMul(
                 name,
                 source,
                 self.constant(f"{name}.weight", weight, I8),
-                self.tensor(f"{name}.out", (n, outputs), element),
+                self.tensor(f"{name}.out", (*rows, outputs), element),
                 self.epilogue(name, outputs, element, 0.7 / np.sqrt(k) / 64),
             )
         )
@@ -165,24 +166,28 @@ class Builder:
     def eltwise(self, name: str, kind: Literal["add", "sub"], first: str, second: str) -> str:
         shape = self.tensors[first].shape
         sign = 1 if kind == "add" else -1
-        epilogue = self.epilogue(name, shape[1], I8, 0.5, second, sign=sign)
+        channels = shape[channel_axis(len(shape))]
+        epilogue = self.epilogue(name, channels, I8, 0.5, second, sign=sign)
         self.ops.append(Eltwise(name, kind, first, self.tensor(f"{name}.out", shape), epilogue))
         return f"{name}.out"
 
     def rescale(self, name: str, source: str, element: ElementType = U8, table: bool = True) -> str:
         shape = self.tensors[source].shape
-        epilogue = self.epilogue(name, shape[1], element, 1.0, table=table)
+        channels = shape[channel_axis(len(shape))]
+        epilogue = self.epilogue(name, channels, element, 1.0, table=table)
         self.ops.append(Rescale(name, source, self.tensor(f"{name}.out", shape, element), epilogue))
         return f"{name}.out"
 
     def concat(self, name: str, *sources: str) -> str:
         shapes = [self.tensors[source].shape for source in sources]
+        axis = channel_axis(len(shapes[0]))
         epilogues = tuple(
-            self.epilogue(f"{name}.{i}", shape[1], I8, 0.8) for i, shape in enumerate(shapes)
+            self.epilogue(f"{name}.{i}", shape[axis], I8, 0.8) for i, shape in enumerate(shapes)
         )
-        n, _, *rest = shapes[0]
-        output = self.tensor(f"{name}.out", (n, sum(shape[1] for shape in shapes), *rest))
-        self.ops.append(Concat(name, sources, output, epilogues))
+        joined = list(shapes[0])
+        joined[axis] = sum(shape[axis] for shape in shapes)
+        output = self.tensor(f"{name}.out", tuple(joined))
+        self.ops.append(Concat(name, sources, output, epilogues, axis))
         return output
 
     def reshape(self, name: str, source: str, shape: Shape) -> str:

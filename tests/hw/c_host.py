@@ -155,5 +155,6 @@ class TensorInMemory(ctypes.Structure):
         ("offset", ctypes.c_size_t),
         *((name, ctypes.c_uint32) for name in ("channels", "height", "width")),
         *((name, ctypes.c_uint32) for name in ("pixel_bytes", "row_bytes", "left")),
+        *((name, ctypes.c_uint32) for name in ("channel_step", "pixel_step")),
         ("filler", ctypes.c_uint8),
     )

@@ -6,6 +6,7 @@ Register accesses clock a Verilated npu, whose memory the C program shares.
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,17 @@ from intaglio.templates.npu.driver import fields
 from intaglio.templates.npu.layout import TensorLayout, packed_channels
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import draw_inputs, every_operator
-from tests.hw.c_host import FLAGS, Host, Npu, Segment, TensorInMemory, compile_host, gcc, must
+from tests.hw.c_host import (
+    BENCH,
+    FLAGS,
+    Host,
+    Npu,
+    Segment,
+    TensorInMemory,
+    compile_host,
+    gcc,
+    must,
+)
 from tests.nets import shuffled
 from tests.templates.npu.networks import cut
 from tests.test_tiny import DESIGN
@@ -116,6 +127,31 @@ def test_its_cycles_are_those_that_verify_measures(
         other.memory[: image.size] = image
         job = other.run(program.program_address, program.count, max_cycles=10**6, watchdog=10**4)
     assert cycles == job.cycles
+
+
+def test_a_whole_c_program(
+    host: Host,
+    lenet: intaglio.Artifact,
+    model: Path,
+    images: NDArray[np.float32],
+    tmp_path: Path,
+) -> None:
+    folder, program = lenet.directory / "host", tmp_path / "lenet5"
+    sources = ("network.c", "npu_driver.c", "images.S", BENCH, BENCH.with_name("c_main.c"))
+    sizes = ("-DINPUT=NETWORK_IN_IMAGES_ELEMENTS", "-DOUTPUT=NETWORK_OUT_FC3_ELEMENTS")
+    hosted = [flag for flag in FLAGS if flag != "-ffreestanding"]
+    flags = (*hosted, "-O2", "-I.", "-DNPU_CUSTOM_ACCESS", *sizes)
+    must(gcc(folder, *flags, *sources, model, "-o", program))
+    inputs = reference.quantise_inputs(host.workload, {"images": images[:3]})
+    given = inputs["images"].astype(np.int8).tobytes()
+    done = subprocess.run(
+        [program, str(LATENCY)], input=given, capture_output=True, timeout=60, check=True
+    )
+    *rows, last = done.stdout.decode().splitlines()
+    logits = [[int(word) for word in row.split(" in ")[0].split()] for row in rows]
+    np.testing.assert_array_equal(logits, reference.run(host.workload, inputs)["fc3"])
+    assert len({row.split(" in ")[1] for row in rows}) == 1
+    assert last == FINE
 
 
 def test_every_operator(model: Path, tmp_path: Path) -> None:
@@ -271,11 +307,11 @@ def layouts(draw: st.DrawFn) -> TensorLayout:
     channels = draw(st.integers(1, lanes // 2 if packed else 3 * lanes))
     height, width, left = (draw(st.integers(low, 9)) for low in (1, 1, 0))
     pixels = (left + width) * packed_channels(channels)
-    shape = (1, channels, height, width)
+    extents, last = (channels, height, width), draw(st.booleans())
     return TensorLayout(
         name="x",
-        shape=shape,
-        map=shape[1:],
+        shape=(1, height * width, channels) if last else (1, *extents),
+        map=extents,
         kind="packed" if packed else "blocked",
         address=64 * draw(st.integers(0, 3)),
         lanes=lanes,
@@ -283,6 +319,7 @@ def layouts(draw: st.DrawFn) -> TensorLayout:
         left=left if packed else 0,
         row_words=-(-pixels // lanes) + draw(st.integers(0, 2)) if packed else 0,
         filler=draw(st.integers(-128, 127)),
+        last=last,
     )
 
 

@@ -59,6 +59,8 @@ def networks(draw: st.DrawFn, most_operators: int = 5) -> Workload:
     Each reads something made before it, so chains, branches and joins all come up.
     """
     b = Builder(draw(st.integers(0, 1 << 16)))
+    if draw(st.integers(0, 4)) == 0:
+        return _on_rows(draw, b, most_operators)
     made = [_input(draw, b, "x")]
     if draw(st.integers(0, 3)) == 0:
         made.append(_input(draw, b, "z", b.tensors["x"].shape[2:]))
@@ -68,6 +70,21 @@ def networks(draw: st.DrawFn, most_operators: int = 5) -> Workload:
     last = made[-1]
     outputs = (last, _head(draw, b, made)) if draw(st.booleans()) else (last,)
     return b.build(inputs, outputs)
+
+
+def _on_rows(draw: st.DrawFn, b: Builder, most_operators: int) -> Workload:
+    """Operators on rows of features, then perhaps a product over all of them."""
+    features = draw(st.one_of(st.integers(1, 9), st.integers(1, MOST_CHANNELS)))
+    x = b.tensor("x", (1, draw(st.integers(1, 20)), features), draw(elements()))
+    made = [x]
+    for index in range(draw(st.integers(1, most_operators))):
+        _grow(draw, b, f"op{index}", made, _ON_ROWS)
+    outputs = [made[-1]]
+    if draw(st.booleans()):
+        size = int(np.prod(b.tensors[made[-1]].shape))
+        flat = b.reshape("flat", made[-1], (1, size))
+        outputs.append(b.matmul("fc", flat, draw(st.integers(1, 20)), draw(elements())))
+    return b.build((x,), tuple(outputs))
 
 
 def _input(draw: st.DrawFn, b: Builder, name: str, size: tuple[int, ...] = ()) -> str:
@@ -224,4 +241,15 @@ _ON_MAPS: tuple[Grower, ...] = (
     _rescale,
     _concat,
 )
+
+
+def _concat_rows(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
+    """Rows joined feature by feature."""
+    room = MOST_CHANNELS - b.tensors[source].shape[2]
+    fitting = [other for other in made if b.tensors[other].shape[2] <= room // 2]
+    others = draw(st.lists(st.sampled_from(fitting), max_size=2)) if fitting else []
+    return b.concat(name, source, *others)
+
+
 _ON_VECTORS: tuple[Grower, ...] = (_matmul, _eltwise, _rescale, _concat)
+_ON_ROWS: tuple[Grower, ...] = (_matmul, _matmul, _eltwise, _rescale, _concat_rows)

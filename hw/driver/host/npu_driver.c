@@ -84,10 +84,16 @@ static uint32_t plane_channels(const npu_tensor_t *tensor, uint32_t first) {
   return left < tensor->pixel_bytes ? left : tensor->pixel_bytes;
 }
 
+/* Where an element stands among those of the tensor. */
+static size_t element_index(const npu_tensor_t *tensor, uint32_t channel, uint32_t y, uint32_t x) {
+  const size_t pixel = (size_t)y * tensor->width + x;
+  return channel * (size_t)tensor->channel_step + pixel * tensor->pixel_step;
+}
+
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                       const void *elements) {
   const uint8_t *from = elements;
-  const size_t map = (size_t)tensor->height * tensor->width;
+  const size_t step = tensor->channel_step;
   volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
   for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
     const uint32_t channels = plane_channels(tensor, first);
@@ -95,8 +101,8 @@ void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_
       for (uint32_t i = 0; i < tensor->row_bytes; ++i) row[i] = tensor->filler;
       volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
       for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
-        const uint8_t *element = from + first * map + (size_t)y * tensor->width + x;
-        for (uint32_t lane = 0; lane < channels; ++lane) pixel[lane] = element[lane * map];
+        const uint8_t *element = from + element_index(tensor, first, y, x);
+        for (uint32_t lane = 0; lane < channels; ++lane) pixel[lane] = element[lane * step];
       }
     }
   }
@@ -105,15 +111,15 @@ void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                      void *elements) {
   uint8_t *to = elements;
-  const size_t map = (size_t)tensor->height * tensor->width;
+  const size_t step = tensor->channel_step;
   const volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
   for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
     const uint32_t channels = plane_channels(tensor, first);
     for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
       const volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
       for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
-        uint8_t *element = to + first * map + (size_t)y * tensor->width + x;
-        for (uint32_t lane = 0; lane < channels; ++lane) element[lane * map] = pixel[lane];
+        uint8_t *element = to + element_index(tensor, first, y, x);
+        for (uint32_t lane = 0; lane < channels; ++lane) element[lane * step] = pixel[lane];
       }
     }
   }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from intaglio.compiler.workload import Concat, ElementType, MatMul, Rescale, Transpose, Workload
+from intaglio.compiler.workload import Concat, ElementType, Rescale, Transpose, Workload
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
@@ -88,23 +87,16 @@ def transposed() -> Workload:
     return b.build((x,), ("op.out",))
 
 
-def rows() -> tuple[Builder, str]:
-    """Six rows of four features."""
+def product_of_maps() -> Workload:
     b = Builder()
-    return b, b.tensor("x", (1, 6, 4))
+    x = b.tensor("x", (1, 2, 6, 4))
+    return b.build((x,), (b.matmul("op", x, 4),))
 
 
-def rows_of_features() -> Workload:
-    b, x = rows()
-    weight = b.constant("op.weight", np.ones((4, 4), np.int8), I8)
-    out = b.tensor("op.out", (1, 6, 4))
-    b.ops.append(MatMul("op", x, weight, out, b.epilogue("op", 4, I8, 0.1)))
-    return b.build((x,), (out,))
-
-
-def scaled_rows(channels: int = 4) -> Workload:
-    b, x = rows()
-    out = b.tensor("op.out", (1, 6, 4))
+def scaled_volume(channels: int = 4) -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 2, 3, 2, 4))
+    out = b.tensor("op.out", (1, 2, 3, 2, 4))
     b.ops.append(Rescale("op", x, out, b.epilogue("op", channels, I8, 1.0)))
     return b.build((x,), (out,))
 
@@ -174,14 +166,14 @@ def moved() -> Workload:
             "Rescale, Concat or Reshape instead",
         ),
         (
-            rows_of_features,
-            "op: tensor 'op.out' of shape (1, 6, 4) has its channels last, the npu has them in "
-            "axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions",
+            product_of_maps,
+            "op: makes 'op.out' of shape (1, 2, 6, 4), the npu's products are vectors (1, "
+            "features) and rows (1, rows, features); reshape its input to rows",
         ),
         (
-            scaled_rows,
-            "op: tensor 'op.out' of shape (1, 6, 4) has its channels last, the npu has them in "
-            "axis 1 of vectors and feature maps; use feature maps and 1x1 convolutions",
+            scaled_volume,
+            "op: makes 'op.out' of shape (1, 2, 3, 2, 4), the npu's feature maps are (1, channels, "
+            "y, x); reshape it to one",
         ),
         (
             joined_rows,
@@ -190,8 +182,8 @@ def moved() -> Workload:
         (
             moved,
             "op: reads 'fold.out', which a reshape turned from 8x4x4 into 32x2x2 without moving "
-            "data; only a linear layer, another reshape or the network's output can follow such a "
-            "reshape",
+            "data; only a linear layer on all of it, another reshape or the network's "
+            "output can follow such a reshape",
         ),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
@@ -205,10 +197,9 @@ def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
     assert str(caught.value) == sentence
 
 
-def test_rows_that_share_their_constants_are_supported() -> None:
-    workload = scaled_rows(channels=1)
-    program = schedule(workload, SMALL)
-    check(workload, program)
+def test_axes_that_share_their_constants_are_supported() -> None:
+    workload = scaled_volume(channels=1)
+    check(workload, schedule(workload, SMALL))
 
 
 def test_every_operator_is_supported() -> None:
