@@ -53,6 +53,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to do, and the refused nodes that it settles.
+
+    `line` is the user's line to rewrite; it is empty when an option or the design is to change.
+    """
+
+    nodes: tuple[str, ...]
+    line: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{f'{self.line}: ' if self.line else ''}{self.what} ({', '.join(self.nodes)})"
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """A verdict for every input and call of a model, in graph order."""
 
@@ -69,6 +84,19 @@ class CheckReport:
         """The nodes that stay on the host."""
         return self._with("host")
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The fewest changes after which no node is refused, in graph order.
+
+        Nodes that one line, or --allow-host, settles together are one change.
+        """
+        settled: dict[tuple[str, str], list[str]] = {}
+        for verdict in self.refused:
+            hostable = verdict.way_out.endswith(ALLOW_HOST)
+            change = ("", "add --allow-host") if hostable else (verdict.line, verdict.way_out)
+            settled.setdefault(change, []).append(verdict.node)
+        return tuple(Change(tuple(nodes), *change) for change, nodes in settled.items())
+
     def _with(self, status: Status) -> tuple[Verdict, ...]:
         return tuple(verdict for verdict in self.verdicts if verdict.status == status)
 
@@ -83,6 +111,7 @@ class CheckReport:
             "model": self.model,
             "ok": self.ok,
             **{status: len(self._with(status)) for status in get_args(Status)},
+            "changes": [asdict(change) for change in self.changes],
             "nodes": [asdict(verdict) for verdict in self.verdicts],
         }
 
@@ -95,8 +124,17 @@ class CheckReport:
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = ["  ".join((*map(str.ljust, row, widths), row[3])).rstrip() for row in rows]
         lines += map(str, (*self.hosted, *self.refused))
+        lines += self._way_out()
         lines.append(f"{self.model}: {self._count()}")
         return "\n".join(lines) + "\n"
+
+    def _way_out(self) -> list[str]:
+        """What makes the whole model fit, one numbered line for each change."""
+        if not self.refused:
+            return []
+        several = "change" if len(self.changes) == 1 else "changes"
+        numbered = (f"  {number}. {change}" for number, change in enumerate(self.changes, start=1))
+        return [f"the whole model fits after {len(self.changes)} {several}:", *numbered]
 
     def _count(self) -> str:
         total = len(self.verdicts)

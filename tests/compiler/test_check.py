@@ -131,6 +131,18 @@ def test_the_json_of_a_report() -> None:
     made = report.to_dict()
     assert (made["model"], made["ok"]) == ("Mixed", False)
     assert [made[status] for status in ("mapped", "folded", "host", "refused")] == [5, 2, 0, 2]
+    assert made["changes"] == [
+        {
+            "nodes": ("cumsum",),
+            "line": line_of(Mixed.forward, "torch.cumsum"),
+            "what": "replace it by supported layers, or run this part outside the model",
+        },
+        {
+            "nodes": ("avg_pool2d",),
+            "line": line_of(Mixed.forward, "avg_pool2d"),
+            "what": "pool in two steps of smaller windows",
+        },
+    ]
     nodes = made["nodes"]
     assert isinstance(nodes, list)
     assert nodes[1] == {
@@ -195,3 +207,26 @@ def test_what_nothing_reads_is_folded_away() -> None:
 def test_a_model_of_refusals_only() -> None:
     report = check(Calls(lambda m, x: torch.cumsum(x, 1)).eval(), (images(1, 4),))
     assert [verdict.status for verdict in report.verdicts] == ["mapped", "refused"]
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(torch.softmax(self.norm(x), 1), 1)
+
+
+def test_what_one_option_settles_is_one_change() -> None:
+    def nothing(op: Op, workload: Workload) -> str | None:
+        return f"{op.name}: the design runs no {type(op).__name__}; use another"
+
+    report = check(seeded(Normed), (images(1, 4, 8),), supports=nothing)
+    assert report.to_text().splitlines()[-4:] == [
+        "the whole model fits after 2 changes:",
+        "  1. add --allow-host (layer_norm, softmax)",
+        f"  2. {line_of(Normed.forward, 'cumsum')}: replace it by supported layers, or run this "
+        "part outside the model (cumsum)",
+        "Normed: 3 of 4 nodes refused",
+    ]
