@@ -4,7 +4,7 @@
 |---|---|
 | `network` | `compile_network` and what it returns: `run` from inputs to outputs |
 | `operators` | the table of operators: one TE definition each, and its schedule |
-| `moves`, `products`, `rows` | definitions: elements moved, products, softmax and norms |
+| `moves`, `products`, `rows`, `resizing` | definitions of operators, by kind |
 | `contractions` | convolutions and products on packed operands, and their schedule |
 | `dots` | the dot products that processors do in one instruction |
 | `definition` | what definitions share: arguments, the epilogue, types in memory |

@@ -31,6 +31,7 @@ from intaglio.compiler.kernels.moves import (
     with_border,
 )
 from intaglio.compiler.kernels.products import batch_matmul, conv2d, matmul
+from intaglio.compiler.kernels.resizing import resize
 from intaglio.compiler.kernels.rows import normalise, softmax
 from intaglio.compiler.kernels.schedules import plain
 from intaglio.compiler.workload import (
@@ -49,6 +50,7 @@ from intaglio.compiler.workload import (
     Reduce,
     Rescale,
     Reshape,
+    Resize,
     Shape,
     Slice,
     Softmax,
@@ -133,6 +135,7 @@ OPERATORS: Mapping[type, Callable[[Definition, Any], Defined]] = {
     Reduce: reduction,
     Rescale: eltwise,
     Reshape: reshape,
+    Resize: resize,
     Slice: slice_,
     Softmax: softmax,
     Transpose: transpose,

@@ -31,6 +31,7 @@ from intaglio.compiler.workload import (
     Requantise,
     Rescale,
     Reshape,
+    Resize,
     Shape,
     Slice,
     Softmax,
@@ -185,6 +186,15 @@ def test_softmax_and_norms_equal_the_reference(workload: Workload, kernel_cache:
     check(workload, kernel_cache, 3)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+def test_resizing_equals_the_reference(aligned: bool, kernel_cache: Path) -> None:
+    b = Tensors()
+    x = b.tensor("x", (1, 3, 5, 7), ElementType(16))
+    larger = b.moved(Resize, "up", x, (1, 3, 10, 15), factors=(2.0, None), aligned=aligned)
+    y = b.moved(Resize, "down", larger, (1, 3, 10, 4), factors=(None,), aligned=aligned)
+    check(b.build((x,), (y,)), kernel_cache, 2)
+
+
 def extreme(weight: int, inputs: int, element: ElementType, bias: int = 0) -> Workload:
     """One product whose accumulators are as large as `weight` on every input makes them."""
     b = Builder()
@@ -265,5 +275,5 @@ def test_an_operator_without_a_definition_is_refused() -> None:
     assert str(caught.value) == (
         "wish (model.py:7): Wish has no compiled kernel, only BatchMatMul, Concat, Constant, "
         "Conv2d, Eltwise, Expand, Gather, MatMul, Multiply, Norm, Pad, Pool, Reduce, Rescale, "
-        "Reshape, Slice, Softmax, Transpose have; use the reference"
+        "Reshape, Resize, Slice, Softmax, Transpose have; use the reference"
     )
