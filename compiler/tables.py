@@ -32,11 +32,23 @@ def unary_function(node: Node) -> Function:
     return function
 
 
+def raised(
+    values: Tensor,
+    function: Callable[..., Tensor],
+    lowest: float,
+    start: float,
+    *numbers: object,
+    **options: object,
+) -> Tensor:
+    """How far a function of `values` above `start` lies above `lowest`; a table operator itself."""
+    return function(values + start, *numbers, **options) - lowest
+
+
 def is_non_negative(node: Node) -> bool:
     """Whether no value of a call of a table operator is negative."""
     if node.target is aten.pow.Tensor_Scalar:
         return cast(float, node.args[1]) % 2 == 0
-    return node.target in _NON_NEGATIVE
+    return node.target is raised or node.target in _NON_NEGATIVE
 
 
 _NON_NEGATIVE = frozenset(

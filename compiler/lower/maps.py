@@ -118,7 +118,7 @@ def unary(builder: Builder, group: Group, output: Tensor) -> None:
         epilogue = replace(identity, table=table)
         builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
         return
-    nodes = (*producer.source.nodes, *group.source.nodes)
+    nodes = tuple(dict.fromkeys((*producer.source.nodes, *group.source.nodes)))
     builder.ops[builder.ops.index(producer)] = replace(
         producer,
         output=output.name,

@@ -11,6 +11,7 @@ from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
 from intaglio.compiler.passes.norms import ComposeNorms, SplitNorms
+from intaglio.compiler.passes.raise_functions import RaiseFunctions
 
 Pass = Callable[[GraphModule], GraphModule]
 
@@ -19,6 +20,7 @@ PASSES: tuple[Pass, ...] = (
     ComposeNorms(),
     Canonicalize(),
     FoldBatchNorm(),
+    RaiseFunctions(),
     FoldConstants(),
     SplitNorms(),
     LiftConstants(),
