@@ -12,7 +12,7 @@ from intaglio.hw.npu_registers import render_header, version_word
 from intaglio.hw.sources import host_manual, host_sources
 from intaglio.templates.c_text import Names, comment, element_type
 from intaglio.templates.deployment import Deployment, Scheduled
-from intaglio.templates.host_operators import declare, render_operators
+from intaglio.templates.host_operators import declare_operators, render_operators
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, ISA_VERSION
 from intaglio.templates.npu.layout import TensorLayout
@@ -242,8 +242,7 @@ class _Network:
         hosted = self.deployment.partition.hosted
         if hosted:
             yield from ("", "/* Operators on the host, in the exact integers of the workload. */")
-        for op in hosted:
-            yield f"{declare(self.workload, op, self._function(op))};"
+        yield from declare_operators(self.workload, hosted, self._function)
 
 
 _EXECUTE = """\

@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from intaglio.compiler import reference
-from intaglio.compiler.workload import Op, Workload, inputs
+from intaglio.compiler.workload import Op, Resize, Workload, inputs
 from intaglio.hw.sources import host_sources
 from intaglio.templates.c_text import Names
-from intaglio.templates.host_operators import declare, render_operators
-from tests.compiler.builders import every_operator
+from intaglio.templates.host_operators import declare_operators, render_operators
+from tests.compiler.builders import Builder, every_operator
 from tests.compiler.kernels.test_operators import moves, rows, sums
 from tests.hw.c_host import FLAGS, dtype, gcc, must
 
+BUILDS = {
+    "fast.so": ("-O3",),
+    "checked.so": ("-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+}
+"""As fast as it gets, needing nothing but itself; and so that undefined behaviour is a crash."""
 Function = Callable[[Op], str]
 
 
@@ -34,14 +39,14 @@ def check(workload: Workload, seed: int = 0) -> None:
 
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        declared = "".join(f"{declare(workload, op, function(op))};\n" for op in workload.ops)
-        (folder / "network.h").write_text(f"#include <stdint.h>\n{declared}")
+        declared = declare_operators(workload, workload.ops, function)
+        (folder / "network.h").write_text("\n".join(["#include <stdint.h>", *declared, ""]))
         (folder / "host.c").write_text(render_operators(workload, workload.ops, function))
         sources = [path for path in host_sources("host") if path.suffix == ".c"]
-        flags = (*FLAGS, "-O1", "-fPIC", "-shared", "-nostdlib", f"-I{sources[0].parent}", "-I.")
-        must(gcc(folder, *flags, "-fsanitize-undefined-trap-on-error", "-fsanitize=undefined",
-                 "host.c", *sources, "-o", "host.so"))  # fmt: skip
-        run(workload, ctypes.CDLL(str(folder / "host.so")), function, seed)
+        for name, flags in BUILDS.items():
+            link = ("-fPIC", "-shared", "-nostdlib", "-Wl,-z,defs", f"-I{sources[0].parent}", "-I.")
+            must(gcc(folder, *FLAGS, *flags, *link, "host.c", *sources, "-o", name))
+            run(workload, ctypes.CDLL(str(folder / name)), function, seed)
 
 
 def run(workload: Workload, library: ctypes.CDLL, function: Function, seed: int) -> None:
@@ -65,8 +70,20 @@ def test_the_operators_of_the_npu() -> None:
         check(every_operator(seed), seed)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize(
+    ("before", "after"), [((5,), (9,)), ((4, 6), (7, 3)), ((2, 3, 4), (4, 3, 5))]
+)
+def test_resizing(before: tuple[int, ...], after: tuple[int, ...], aligned: bool) -> None:
+    b = Builder()
+    x = b.tensor("x", (1, 3, *before))
+    y = b.tensor("y", (1, 3, *after))
+    b.ops.append(Resize("resize", x, y, (None,) * len(before), aligned))
+    check(b.build((x,), (y,)))
+
+
 @pytest.mark.parametrize("strategy", [moves, sums, rows], ids=["moves", "sums", "rows"])
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=st.integers(0, 1 << 16))
 def test_all_others(
     strategy: Callable[[], st.SearchStrategy[Workload]], data: st.DataObject, seed: int
