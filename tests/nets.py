@@ -74,3 +74,31 @@ def shuffled() -> Model:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         return Shuffled().eval(), (torch.randn(1, 3, 8, 8),)
+
+
+class Transformer(nn.Module):
+    """One block of a vision transformer: attention, softmax, layer norms, products over tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, 4)
+        self.norm1, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patch(images).flatten(2).transpose(1, 2)
+        parts = self.qkv(self.norm1(x)).chunk(3, -1)
+        q, k, v = (part.reshape(1, 16, 2, 8).transpose(1, 2) for part in parts)
+        weights = torch.softmax(q @ k.transpose(-1, -2) * 8**-0.5, -1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(1, 16, 16))
+        x = x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
+        logits: Tensor = self.head(x.mean(1))
+        return logits
+
+
+def transformer() -> Model:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Transformer().eval(), (torch.randn(1, 3, 16, 16),)

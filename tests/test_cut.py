@@ -10,7 +10,7 @@ import pytest
 
 import intaglio
 from intaglio import cli
-from tests.nets import shuffled
+from tests.nets import shuffled, transformer
 from tests.test_tiny import DESIGN
 
 MODEL = f"{Path(__file__).with_name('nets.py')}:shuffled"
@@ -115,3 +115,18 @@ def test_every_segment_is_proven(
         assert f"{row.microseconds:10.1f} us for {row.elements} elements of {row.name}: " in (
             str(summary)
         )
+
+
+@pytest.mark.rtl
+def test_a_transformer_is_proven_segment_by_segment(tmp_path: Path) -> None:
+    module, inputs = transformer()
+    made = intaglio.compile(
+        module, inputs, design=DESIGN, output=tmp_path / "out", name="transformer", allow_host=True
+    )
+    hosted = {type(op).__name__ for op in made.deployment.partition.hosted}
+    assert {"Softmax", "Norm", "BatchMatMul", "Transpose"} <= hosted
+    layers = {layer.name for program in made.deployment.programs for layer in program.layers}
+    assert {"patch", "qkv", "up", "head"} <= layers
+    report = intaglio.verify(made, images=2, seed=5, host=True)
+    assert report.passed, str(report)
+    assert len(report.kernels) == len(made.deployment.partition.hosted)
