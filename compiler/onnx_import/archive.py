@@ -34,6 +34,7 @@ def read_model(path: Path) -> ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
         _check_locations(path, model)
+        _check_names(path, model.graph)
         onnx.checker.check_model(path)
         load_external_data_for_model(model, str(path.parent))
         model = inline_local_functions(model)
@@ -63,18 +64,33 @@ def operator_set(model: ModelProto) -> int:
 def tensor_of(value: TensorProto) -> Tensor:
     """A stored tensor; integers of types that PyTorch does not compute with become int64.
 
-    Raises CaptureError for text and for types of real numbers that PyTorch does not have.
+    Raises CaptureError for text, for types of real numbers that PyTorch does not have, and when
+    the data do not fill the shape.
     """
-    array = numpy_helper.to_array(value)
-    if "int" in array.dtype.name and array.dtype.name not in INTEGERS:
-        array = array.astype(np.int64)
     try:
+        array = numpy_helper.to_array(value)
+        if "int" in array.dtype.name and array.dtype.name not in INTEGERS:
+            array = array.astype(np.int64)
         return torch.from_numpy(np.array(array))
-    except TypeError as error:
+    except (LookupError, TypeError, ValueError) as error:
+        kinds = TensorProto.DataType
+        known = value.data_type in kinds.values()
+        kind = kinds.Name(value.data_type).lower() if known else f"type {value.data_type}"
         raise CaptureError(
-            f"'{value.name}' holds {array.dtype.name}, which PyTorch cannot take from a file; "
-            "store it in float32 or int64"
+            f"tensor '{value.name}' of {kind} and shape {tuple(value.dims)} cannot be taken from "
+            "the file; store it in float32 or int64"
         ) from error
+
+
+def _check_names(path: Path, graph: GraphProto) -> None:
+    """Refuse names that are no text: protobuf gives them as bytes."""
+    named = (*graph.input, *graph.output, *graph.initializer, *graph.node)
+    names = [value.name for value in named]
+    for node in graph.node:
+        names += [node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    if not all(isinstance(name, str) for name in names):
+        raise CaptureError(f"{path}: holds a name that is not UTF-8 text; export it again")
 
 
 def _check_locations(path: Path, model: ModelProto) -> None:

@@ -39,7 +39,9 @@ QUANTISERS = frozenset(
 def load_onnx(path: Path, seed: int = 0) -> tuple[ExportedProgram, tuple[Tensor, ...]]:
     """The program of an ONNX file, and example inputs drawn from `seed`: reals normal, integers 0.
 
-    An extent without a number in front of a shape is the batch and becomes 1.  Raises UsageError
+    An extent without a number in front of a shape is the batch and becomes 1.  Inputs keep their
+    names, but `_` stands for what no Python name holds, and `input` and other names of Python's own
+    functions end in `_1`.  Raises UsageError
     without such a file, CaptureError when it is corrupt or has dynamic shapes, and
     UnsupportedError naming the first node that cannot be imported.
     """

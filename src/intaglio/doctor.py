@@ -56,6 +56,7 @@ _PACKAGES = (
     ("cocotb", "rtl", "block tests", "python -m pip install 'intaglio[rtl]'"),
     ("mlxtend", "data", "demo", "python -m pip install 'intaglio[data]'"),
     ("apache-tvm", "tvm", "compiled kernels", "python -m pip install 'intaglio[tvm]'"),
+    ("onnx", "onnx", "ONNX files as MODEL", "python -m pip install 'intaglio[onnx]'"),
     ("optuna", "search", "search", "python -m pip install 'intaglio[search]'"),
 )
 _PROGRAMS = (

@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from intaglio.compiler.onnx_import import load_onnx
 from intaglio.compiler.onnx_import.archive import read_model
+from intaglio.compiler.onnx_import.importer import import_network
 from intaglio.errors import CaptureError, IntaglioError, UsageError
 from tests.compiler.onnx_import.graphs import evaluated, model, node, saved
 
@@ -110,6 +111,30 @@ def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
         assert "\n" not in sentence
 
 
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path) -> None:
+    """Files with a few bytes changed: nothing but a refusal is ever raised."""
+    whole = np.frombuffer(saved(product(), tmp_path / "net.onnx").read_bytes(), np.uint8)
+    random = np.random.default_rng(0)
+    refused = []
+    for _ in range(300):
+        damaged = whole.copy()
+        places = random.integers(len(whole), size=random.integers(1, 4))
+        damaged[places] = random.integers(256, size=len(places))
+        (tmp_path / "net.onnx").write_bytes(damaged.tobytes())
+        try:
+            import_network(tmp_path / "net.onnx")
+        except IntaglioError as error:
+            refused.append(str(error))
+    assert 0 < len(refused) < 300
+    assert not any("\n" in sentence for sentence in refused)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = saved(product(), tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes().replace(b"MatMul", b"Mat\xff\xfel"))
+    assert refusal(path) == f"{path}: holds a name that is not UTF-8 text; export it again"
+
+
 def test_a_model_that_onnx_finds_wrong_is_refused(tmp_path: Path) -> None:
     proto = product()
     proto.graph.node[0].input[1] = "nowhere"
@@ -134,7 +159,8 @@ def test_a_tensor_of_text_is_refused(tmp_path: Path) -> None:
     proto.graph.initializer.append(numpy_helper.from_array(np.array(["a"], dtype=object), "t"))
     path = saved(proto, tmp_path / "net.onnx")
     assert refusal(path) == (
-        "'t' holds object, which PyTorch cannot take from a file; store it in float32 or int64"
+        "tensor 't' of string and shape (1,) cannot be taken from the file; store it in float32 or "
+        "int64"
     )
 
 

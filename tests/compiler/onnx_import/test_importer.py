@@ -19,7 +19,13 @@ from intaglio.compiler.model import load_model
 from intaglio.compiler.onnx_import import load_onnx
 from intaglio.compiler.onnx_import.network import identifiers
 from intaglio.compiler.pipeline import to_workload
-from intaglio.errors import CaptureError, IntaglioError, ToolError, UnsupportedError
+from intaglio.errors import (
+    CalibrationError,
+    CaptureError,
+    IntaglioError,
+    ToolError,
+    UnsupportedError,
+)
 from intaglio.examples.networks import resnet8
 from tests.compiler.onnx_import.graphs import Array, evaluated, model, node, saved
 
@@ -173,6 +179,16 @@ def test_inputs_keep_their_names_and_order(tmp_path: Path) -> None:
     program, examples = load_onnx(saved(proto, tmp_path / "net.onnx"))
     assert [example.dtype for example in examples] == [torch.int64, torch.float32]
     assert to_workload(program, examples).inputs == ("tokens", "x_1")
+
+
+def test_an_input_with_a_name_of_pythons_own_is_numbered(tmp_path: Path) -> None:
+    proto = model([node("Relu", "input")], {"input": (1, 4)})
+    program, examples = load_onnx(saved(proto, tmp_path / "net.onnx"))
+    with pytest.raises(CalibrationError) as caught:
+        to_workload(program, examples, calibration={"input": np.ones((1, 4), np.float32)})
+    assert str(caught.value) == (
+        "calibration key 'input' is no input of the model; did you mean 'input_1'?"
+    )
 
 
 def test_names_of_inputs_never_become_code(tmp_path: Path) -> None:
