@@ -6,6 +6,7 @@ constants alone is computed here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,9 +275,9 @@ def _extents(path: Path, value: ValueInfoProto) -> tuple[int, ...]:
 
 
 def _name(position: int, proto: NodeProto) -> str:
-    """The name of a node, in the form that the layers of PyTorch have; a number without one."""
-    name = _printable(proto.name).strip("/").replace("/", ".").replace(" ", "_")
-    return name or f"{proto.op_type.lower()}_{position}"
+    """The name of a node, in the letters that names of PyTorch's layers have; a number without."""
+    plain = re.sub(r"[^\w.]+", "_", proto.name.replace("/", "."), flags=re.ASCII).strip(".")
+    return plain[:100] or f"{proto.op_type.lower()}_{position}"
 
 
 def _printable(text: str) -> str:

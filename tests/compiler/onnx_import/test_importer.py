@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import ModelProto, TensorProto
 from torch import nn
 
 import intaglio
+from intaglio import cli
 from intaglio.compiler.check import check
 from intaglio.compiler.model import load_model
 from intaglio.compiler.onnx_import import load_onnx
@@ -129,6 +131,46 @@ def test_lenet_is_proven_in_rtl(tmp_path: Path) -> None:
     assert proof.passed, proof.first
 
 
+@pytest.mark.rtl
+def test_the_command_line_takes_a_file_to_proven_hardware(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = model(
+        [
+            node("Conv", "x w b", "a", "/conv/Conv", pads=[1, 1, 1, 1]),
+            node("Add", "a x", "c", "/Add"),
+            node("Relu", "c", "d", "/relu/Relu"),
+            node("GlobalAveragePool", "d", "y", "/pool/GlobalAveragePool"),
+        ],
+        {"x": (None, 3, 6, 6)},
+        {"w": weights(3, 3, 3, 3), "b": weights(3)},
+    )
+    path, folder = str(saved(proto, tmp_path / "net.onnx")), str(tmp_path / "net")
+
+    def ran(*words: str) -> dict[str, Any]:
+        code = cli.main([*words, "--json"])
+        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert code == 0, answer
+        return answer
+
+    assert ran("check", path)["model"] == "net"
+    assert ran("compile", path, "-o", folder)["layers"] == 2
+    proof = ran("verify", folder)
+    assert proof["words_compared"] > 0
+    assert proof["mismatches"] == 0
+
+
+def test_the_command_line_names_the_refused_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(model([node("Det", "x", name="det")], {"x": (1, 2, 2)}), tmp_path / "net.onnx")
+    assert cli.main(["check", str(path)]) == 1
+    assert capsys.readouterr().err == (
+        "error: det (net.onnx:1: Det(x)): operator Det is not among those that are imported; "
+        "replace it by supported operators, or run this part outside the model\n"
+    )
+
+
 @pytest.mark.parametrize("opset", [11, 13, 17, 20])
 def test_an_exported_network_maps_as_the_module_does(opset: int, tmp_path: Path) -> None:
     module, (x,) = resnet8()
@@ -203,6 +245,25 @@ def test_names_of_inputs_never_become_code(tmp_path: Path) -> None:
     names = identifiers(["1", "class", "a b", "a.b", "", "é"])
     assert len(set(names)) == 6
     assert all(n.isidentifier() and n.isascii() and not keyword.iskeyword(n) for n in names)
+
+
+def test_names_of_nodes_become_names_of_layers(tmp_path: Path) -> None:
+    names = ("/a/b c/Relu", "../../x", "a::b<1>", "a::b<1>", "", "é\n" * 80)
+    chain = ["x", *(f"v{i}" for i in range(len(names) - 1)), "y"]
+    nodes = [
+        node("Sigmoid", before, after, name)
+        for name, before, after in zip(names, chain[:-1], chain[1:], strict=True)
+    ]
+    loaded = load_model(str(saved(model(nodes, {"x": (1, 4)}), tmp_path / "net.onnx")))
+    workload = to_workload(loaded.module, loaded.example_inputs)
+    assert [op.name for op in workload.ops] == [
+        "a.b_c.Relu",
+        "x_2",
+        "a_b_1_",
+        "a_b_1__2",
+        "sigmoid_5",
+        "_",
+    ]
 
 
 def test_values_of_any_name_can_be_constants(tmp_path: Path) -> None:
