@@ -68,14 +68,18 @@ def with_residual(
 
 
 def _weight(builder: Builder, name: str, dequantised: Node) -> Tensor:
-    """The integer weight behind a per-channel dequantisation."""
+    """The integer weight behind a per-channel dequantisation, declared once for all its readers."""
     assert dequantised.target is DEQUANTISE_CHANNELS
+    stored = cast(Node, dequantised.args[0])
+    if stored.name in builder.values:
+        return builder.tensors[builder.values[stored.name]]
     values, scales = (parameter(builder.module, cast(Node, a)) for a in dequantised.args[:2])
     hi = cast(int, dequantised.args[5])
     channel_scales = tuple(float(scale) for scale in scales.double())
     array = values.numpy().copy()
     element = ElementType(hi.bit_length() + 1)
     label = builder.constant(f"{name}.weight", array, element)
+    builder.values[stored.name] = label
     builder.tensors[label] = Tensor(
         label, array.shape, element, max(channel_scales), channel_scales
     )

@@ -17,7 +17,7 @@ from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.layer_inputs import Moments, Watch
 from intaglio.compiler.passes.observers import PerChannelWeightObserver, RangeObserver
-from intaglio.compiler.passes.quantizer import GroupQuantizer, is_real
+from intaglio.compiler.passes.quantizer import LAYERS, GroupQuantizer, is_real
 from intaglio.compiler.passes.round_weights import round_weights
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
@@ -70,7 +70,7 @@ class Quantize:
         with quiet():
             quantizer = GroupQuantizer(self.plan, self.precision, self.method)
             prepared = prepare_pt2e(module, quantizer)
-            moments = self._moments()
+            moments = self._moments(prepared)
             watch = Watch(prepared, moments)
             with torch.no_grad():
                 for done, batch in enumerate(batches, start=1):
@@ -89,7 +89,7 @@ class Quantize:
         refused: Refused | None,
     ) -> None:
         """Choose the scales of every group, and round the layers whose inputs were watched."""
-        nodes, layers = {node.name: node for node in prepared.graph.nodes}, len(moments)
+        nodes, watched = {node.name: node for node in prepared.graph.nodes}, len(moments)
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
@@ -97,21 +97,28 @@ class Quantize:
                 _settle(prepared, group)
                 if group.anchor in moments:
                     # Moments may be large; each is freed when its layer is done.
-                    watched = moments.pop(group.anchor)
-                    round_weights(prepared, nodes[group.anchor], watched, self.method)
-                    rounded(layers - len(moments), layers)
+                    seen = moments.pop(group.anchor)
+                    round_weights(prepared, nodes[group.anchor], seen, self.method)
+                    rounded(watched - len(moments), watched)
             except IntaglioError as error:
                 if refused is None:
                     raise
                 refused(group, error)
 
-    def _moments(self) -> dict[str, Moments]:
+    def _moments(self, prepared: GraphModule) -> dict[str, Moments]:
         """What to gather of the inputs of each layer, by its node; empty when nothing needs it."""
         second = self.method.rounding == "compensated"
         if not (second or self.method.correct_bias):
             return {}
-        layers = [group for group in self.plan.groups if group.kind in ("conv", "linear")]
-        return {group.anchor: Moments(second) for group in layers}
+        shared: dict[Node, Moments] = {}
+        nodes = {node.name: node for node in prepared.graph.nodes}
+        return {
+            group.anchor: shared.setdefault(
+                cast(Node, nodes[group.anchor].args[1]), Moments(second)
+            )
+            for group in self.plan.groups
+            if group.kind in LAYERS
+        }
 
 
 def _settle(prepared: GraphModule, group: Group) -> None:
@@ -126,7 +133,7 @@ def _settle(prepared: GraphModule, group: Group) -> None:
             f"{group.label}: its values are NaN or infinite on the calibration data; check the "
             "model's weights and the range of the data"
         )
-    if group.kind in ("conv", "linear"):
+    if group.kind in LAYERS:
         _snap(prepared, group)
 
 
@@ -134,7 +141,9 @@ def _snap(prepared: GraphModule, group: Group) -> None:
     """Choose scales of one layer that the requantiser holds exactly.
 
     With a residual, first the output's, so that residual scale / output scale is a multiplier over
-    a power of two; then the weight's, raised until the same holds for the accumulator.
+    a power of two; then the weight's, raised until the same holds for the accumulator.  A weight
+    that several layers read suits the last of those with a residual; the multipliers of the others
+    are rounded to 16 bits instead.
     """
     nodes = {node.name: node for node in prepared.graph.nodes}
     output = _observer(prepared, nodes[group.output])
@@ -145,6 +154,8 @@ def _snap(prepared: GraphModule, group: Group) -> None:
         residual = None
         if group.residual is not None:
             residual = _snap_output(output, _observer(prepared, nodes[group.residual]).scale)
+        if len(weight_node.users) > 1 and residual is None:
+            return
         ratio = _observer(prepared, nodes[group.inputs[0]]).scale / output.scale
         snapped = snap_scale(weight.scale.numpy() * ratio, residual)
     except UnsupportedError as error:

@@ -35,6 +35,8 @@ with quiet():
 ANNOTATION = "quantization_annotation"
 """The key of a node's metadata under which torchao looks for its annotation."""
 aten = torch.ops.aten
+LAYERS = frozenset({"conv", "linear"})
+"""Kinds of groups that multiply by weights."""
 KEEPS_SCALE = MOVES | {"max_pool", "average_pool", "resize"}
 """Kinds of groups whose output has the scale and the type of their input."""
 
@@ -73,6 +75,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Write an annotation on every node whose value becomes integers."""
         nodes = {node.name: node for node in model.graph.nodes}
         non_negative: set[str] = set()
+        self._annotate_weights(nodes)
         wide = wide_values(self.plan, nodes)
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
@@ -82,11 +85,6 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
-            if group.kind in ("conv", "linear"):
-                anchor = nodes[group.anchor]
-                weight = cast(Node, anchor.args[1])
-                spec = _spec(PerChannelWeightObserver, self.types.weight)
-                _annotation(anchor).input_qspec_map[weight] = spec
             constant = self.plan.constants.get(group.output)
             if (
                 bool((constant >= 0).all())
@@ -97,6 +95,19 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
             spec = self._output(group, nodes, group.output in non_negative, group.output in wide)
             _annotation(nodes[group.output]).output_qspec = spec
         return model
+
+    def _annotate_weights(self, nodes: dict[str, Node]) -> None:
+        """Layers that read one weight, as the steps of a recurrence do, share its integers."""
+        first: dict[Node, Node] = {}
+        for group in self.plan.groups:
+            if group.kind not in LAYERS:
+                continue
+            anchor = nodes[group.anchor]
+            weight = cast(Node, anchor.args[1])
+            spec: QuantizationSpecBase = _spec(PerChannelWeightObserver, self.types.weight)
+            if first.setdefault(weight, anchor) is not anchor:
+                spec = SharedQuantizationSpec((weight, first[weight]))
+            _annotation(anchor).input_qspec_map[weight] = spec
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the plan was checked when it was made."""

@@ -32,7 +32,9 @@ def round_weights(prepared: GraphModule, layer: Node, moments: Moments, method: 
     observed = cast(Node, layer.args[1])
     observer = prepared.get_submodule(str(observed.target))
     assert isinstance(observer, PerChannelWeightObserver)
-    weight = parameter(prepared, cast(Node, observed.args[0])).double()
+    # Layers that share a weight share its moments too: each finds the same integers.
+    given = cast(Node, observed.meta.setdefault("unrounded", observed.args[0]))
+    weight = parameter(prepared, given).double()
     rows = weight.flatten(1).reshape(len(moments.mean), -1, moments.mean.shape[1])
     scales = observer.calculate_qparams()[0].double().reshape(*rows.shape[:2], 1)
     steps = rows / scales
