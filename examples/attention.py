@@ -7,6 +7,7 @@ the other networks are seeded.  Token ids and masks are integers; every shape is
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -161,9 +162,7 @@ def _seeded(
 def _library() -> ModuleType:
     """The package `transformers`."""
     _need("transformers")
-    import transformers
-
-    return transformers
+    return importlib.import_module("transformers")
 
 
 def _minilm_folder() -> Path:
