@@ -28,12 +28,20 @@ REGISTERS = 0x4000_0000
 NO_CYCLES = (1 << 64) - 1
 
 
-def gcc(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the C compiler in `folder`, within a minute; the test is skipped where there is none."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("the C compiler gcc is not on PATH; run: apt-get install gcc")
-    command = [compiler, *map(str, arguments)]
+PACKAGES = {"gcc": "gcc", "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf"}
+"""The Debian package of each compiler."""
+
+
+def gcc(
+    folder: Path, *arguments: str | Path, compiler: str = "gcc"
+) -> subprocess.CompletedProcess[str]:
+    """Run a C compiler in `folder`, within a minute; the test is skipped where there is none."""
+    program = shutil.which(compiler)
+    if program is None:
+        pytest.skip(
+            f"the C compiler {compiler} is not on PATH; run: apt-get install {PACKAGES[compiler]}"
+        )
+    command = [program, *map(str, arguments)]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
