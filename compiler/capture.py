@@ -73,12 +73,14 @@ TYPE_ASSERTION = torch.ops.aten._assert_tensor_metadata.default
 class Captured:
     """A static graph of ATen calls, and the shape of each input by name, in call order.
 
-    `integers` holds the example of each input of integers, such as token ids.
+    `integers` holds the example of each input of integers, such as token ids.  With `shapes_only`
+    a tensor of the model is on PyTorch's meta device, so no value is known and none is computed.
     """
 
     module: GraphModule
     shapes: Mapping[str, tuple[int, ...]]
     integers: Mapping[str, Tensor] = field(default_factory=dict)
+    shapes_only: bool = False
 
 
 def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ...]) -> Captured:
@@ -96,9 +98,18 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     _check_static(module)
     mark_origins(module)
     placeholders = list(module.graph.find_nodes(op="placeholder"))
-    return Captured(
-        module, {node.name: shape(node) for node in placeholders}, _integers(program, placeholders)
+    shapes = {node.name: shape(node) for node in placeholders}
+    return Captured(module, shapes, _integers(program, placeholders), is_shapes_only(module))
+
+
+def is_shapes_only(model: nn.Module | ExportedProgram) -> bool:
+    """Whether a tensor of `model` is on PyTorch's meta device: a shape and a type, no values."""
+    tensors = (
+        (*model.state_dict.values(), *model.constants.values())
+        if isinstance(model, ExportedProgram)
+        else (*model.parameters(), *model.buffers())
     )
+    return any(isinstance(tensor, Tensor) and tensor.is_meta for tensor in tensors)
 
 
 def _drop_assertions(module: GraphModule) -> None:

@@ -15,11 +15,12 @@ from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.lower import lower
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.passes.fuse import Fuse, Plan
+from intaglio.compiler.passes.lift_constants import forget_values
 from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.passes.refusals import Refusal
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
-from intaglio.errors import UnsupportedError
+from intaglio.errors import CalibrationError, UnsupportedError
 
 Progress = Callable[[str, int, int], None]
 """Called with (step in words, done, total); a new step begins when the words change."""
@@ -40,14 +41,21 @@ def to_workload(
 
     `example_inputs` have batch 1.  `calibration` maps each input's name to real data with any
     number of images along axis 0; without it one normal image drawn from `seed` is used.  `method`
-    says what follows from these data; the default is the range of every value.  Raises
+    says what follows from these data; the default is the range of every value.  Of a model on
+    PyTorch's meta device nothing but shapes is known: scales are nominal, accumulators are bounded
+    by their types alone, and the workload holds no constants and cannot be emitted.  Raises
     CaptureError, CalibrationError or UnsupportedError, each naming what is wrong and the way out.
     """
     tell = progress or (lambda step, done, total: None)
     tell("capture", 0, 1)
     captured = capture(model, tuple(example_inputs))
+    if captured.shapes_only and (calibration is not None or method is not None):
+        raise CalibrationError(
+            f"{type(model).__name__} is on the meta device, so there is nothing to calibrate; "
+            "load its weights, or leave out calibration data and method"
+        )
     data = calibration_data(captured, calibration, seed)
-    images = len(next(iter(data.values())))
+    images = len(next(iter(data.values()), (None,)))
     tell("capture", 1, 1)
     plan = fuse(captured)
     refuse(plan.refusals)
@@ -69,6 +77,8 @@ def fuse(captured: Captured) -> Plan:
     module = captured.module
     for graph_pass in PASSES:
         module = graph_pass(module)
+    if captured.shapes_only:
+        forget_values(module)
     return Fuse()(module)
 
 
@@ -84,7 +94,12 @@ def refuse(refusals: Sequence[Refusal]) -> None:
 def calibration_data(
     captured: Captured, calibration: Mapping[str, NDArray[np.generic]] | None, seed: int
 ) -> Mapping[str, NDArray[np.generic]]:
-    """The user's data, checked against the inputs; a seeded normal image when there is none."""
+    """The user's data, checked against the inputs; a seeded normal image when there is none.
+
+    Nothing at all when shapes are all that is known.
+    """
+    if captured.shapes_only:
+        return {}
     if calibration is None:
         integers = {name: value.numpy() for name, value in captured.integers.items()}
         return seeded_batch(captured.shapes, seed, integers)
@@ -94,7 +109,14 @@ def calibration_data(
 def batches(
     captured: Captured, data: Mapping[str, NDArray[np.generic]]
 ) -> Iterator[tuple[Tensor, ...]]:
-    """The data one image at a time, as the captured graph takes them."""
+    """The data one image at a time, as the captured graph takes them.
+
+    Where shapes are all that is known, one image of which nothing else is known either.
+    """
+    if captured.shapes_only:
+        inputs = captured.module.graph.find_nodes(op="placeholder")[: len(captured.shapes)]
+        yield tuple(torch.empty_like(node.meta["val"], device="meta") for node in inputs)
+        return
     columns: Iterable[NDArray[np.generic]] = [data[name] for name in captured.shapes]
     for images in zip(*columns, strict=True):
         yield tuple(torch.from_numpy(np.ascontiguousarray(image[None])) for image in images)

@@ -126,7 +126,7 @@ def _record(kind: Callable[..., T], entry: dict[str, Any], **readers: Callable[[
 
 def describe(workload: Workload) -> str:
     """`workload` as text: one line for each operator, with shapes, types and constants' ranges."""
-    lines = [f"workload {workload.name}"]
+    lines = [f"workload {workload.name}{'' if workload.emittable else ' (shapes only)'}"]
     lines += [f"  input  {_typed(workload.tensor(name))}" for name in workload.inputs]
     lines += [f"  {_describe_op(workload, op)}" for op in workload.ops]
     lines += [f"  output {_typed(workload.tensor(name))}" for name in workload.outputs]

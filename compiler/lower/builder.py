@@ -27,7 +27,8 @@ class Builder:
     """The tensors, constants and operators of a workload in the making.
 
     `lifted` holds the model's tensors that placeholders stand for, `nodes` those of the quantised
-    `module` by name, `values` the tensor of each node's value.
+    `module` by name, `values` the tensor of each node's value.  `unknown` names the constants of
+    which shapes are all that is known; with any, the workload holds no constants.
     """
 
     module: GraphModule
@@ -37,6 +38,7 @@ class Builder:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     constants: dict[str, NDArray[np.integer]] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.nodes = {node.name: node for node in self.module.graph.nodes}
@@ -61,7 +63,7 @@ class Builder:
         placeholders = self.module.graph.find_nodes(op="placeholder")
         entries = [self.values[node.name] for node in placeholders if node.name not in self.lifted]
         entries += [tensor for tensor in read if tensor not in made]
-        known = made | set(entries) | set(self.constants)
+        known = made | set(entries) | set(self.constants) | self.unknown
         returned = cast("tuple[Node, ...]", self.module.graph.output_node().args[0])
         outputs = [self._returned(value) for value in returned if isinstance(value, Node)]
         return Workload(
@@ -70,7 +72,7 @@ class Builder:
             tuple(output for output in outputs if output in made),
             tuple(self.ops),
             {key: tensor for key, tensor in self.tensors.items() if key in known},
-            self.constants,
+            {} if self.unknown else self.constants,
         )
 
     def _returned(self, value: Node) -> str | None:
@@ -88,6 +90,12 @@ class Builder:
         """Declare a constant, and return its name."""
         self.constants[name] = array
         self.tensors[name] = Tensor(name, array.shape, element)
+        return name
+
+    def unknown_constant(self, name: str, shape: tuple[int, ...], element: ElementType) -> str:
+        """Declare a constant of unknown values, and return its name."""
+        self.unknown.add(name)
+        self.tensors[name] = Tensor(name, shape, element)
         return name
 
     def epilogue(

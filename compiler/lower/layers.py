@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from intaglio.compiler.graph import argument, parameter
 from intaglio.compiler.lower.builder import Builder, clamped, largest
 from intaglio.compiler.numerics import Floats, Ints, Requantiser
 from intaglio.compiler.passes.fuse import Group
-from intaglio.compiler.passes.quantize import DEQUANTISE_CHANNELS
+from intaglio.compiler.passes.quantize import DEQUANTISE_CHANNELS, QUANTISE_CHANNELS
 from intaglio.compiler.workload import Conv2d, ElementType, MatMul, Padding, Pair, Tensor
 
 aten = torch.ops.aten
@@ -24,8 +25,7 @@ def layer(builder: Builder, group: Group, output: Tensor) -> None:
     anchor = builder.nodes[group.anchor]
     source = builder.input(group)
     weight = _weight(builder, group.name, cast(Node, anchor.args[1]))
-    integers = builder.constants[weight.name]
-    bound = numerics.accumulator_bound(integers, source.element.lo, source.element.hi)
+    bound = _bound(builder, weight, source)
     numerics.prove_accumulator(group.label, bound)
     channel_scales = np.array(weight.channel_scales)
     scale = channel_scales * (source.scale / output.scale)
@@ -68,29 +68,49 @@ def with_residual(
 
 
 def _weight(builder: Builder, name: str, dequantised: Node) -> Tensor:
-    """The integer weight behind a per-channel dequantisation, declared once for all its readers."""
+    """The integer weight behind a per-channel dequantisation, declared once for all its readers.
+
+    PT2E has computed it; only of an unknown weight the quantisation is still in the graph.
+    """
     assert dequantised.target is DEQUANTISE_CHANNELS
-    stored = cast(Node, dequantised.args[0])
+    stored, scale = (cast(Node, a) for a in dequantised.args[:2])
+    if stored.target is QUANTISE_CHANNELS:
+        stored = cast(Node, stored.args[0])
     if stored.name in builder.values:
         return builder.tensors[builder.values[stored.name]]
-    values, scales = (parameter(builder.module, cast(Node, a)) for a in dequantised.args[:2])
+    values, scales = (parameter(builder.module, node) for node in (stored, scale))
     hi = cast(int, dequantised.args[5])
     channel_scales = tuple(float(scale) for scale in scales.double())
-    array = values.numpy().copy()
-    element = ElementType(hi.bit_length() + 1)
-    label = builder.constant(f"{name}.weight", array, element)
+    element, label = ElementType(hi.bit_length() + 1), f"{name}.weight"
     builder.values[stored.name] = label
+    if values.is_meta:
+        builder.unknown_constant(label, tuple(values.shape), element)
+    else:
+        builder.constant(label, values.numpy().copy(), element)
     builder.tensors[label] = Tensor(
-        label, array.shape, element, max(channel_scales), channel_scales
+        label, tuple(values.shape), element, max(channel_scales), channel_scales
     )
     return builder.tensors[label]
 
 
+def _bound(builder: Builder, weight: Tensor, source: Tensor) -> Ints:
+    """The largest |accumulator| of every channel; for unknown weights what their type allows.
+
+    That is K * max|x| * max|w|, symmetric weights leaving out the lowest value of their type.
+    """
+    if weight.name in builder.unknown:
+        inputs = math.prod(weight.shape[1:])
+        return np.full(weight.shape[0], inputs * largest(source.element) * weight.element.hi)
+    integers = builder.constants[weight.name]
+    return numerics.accumulator_bound(integers, source.element.lo, source.element.hi)
+
+
 def _bias(builder: Builder, anchor: Node, channels: int) -> Floats:
     node = argument(anchor, 2, "bias")
-    if not isinstance(node, Node):
+    value = parameter(builder.module, node) if isinstance(node, Node) else None
+    if value is None or value.is_meta:
         return np.zeros(channels)
-    return np.asarray(parameter(builder.module, node).double().numpy(), np.float64)
+    return np.asarray(value.double().numpy(), np.float64)
 
 
 def _subtracts(nodes: dict[str, Node], group: Group) -> bool:

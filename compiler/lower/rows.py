@@ -74,7 +74,8 @@ def _epsilon(anchor: Node) -> float:
 
 
 def _entries(builder: Builder, node: object, width: int, default: float) -> Floats:
-    """A norm's weight or bias as (width,)."""
-    if not isinstance(node, Node):
+    """A norm's weight or bias as (width,); the default where it has none or an unknown one."""
+    value = parameter(builder.module, node) if isinstance(node, Node) else None
+    if value is None or value.is_meta:
         return np.full(width, default)
-    return np.asarray(parameter(builder.module, node).double().numpy(), np.float64)
+    return np.asarray(value.double().numpy(), np.float64)

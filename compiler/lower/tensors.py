@@ -79,9 +79,12 @@ def _whole(builder: Builder, group: Group, output: Tensor, scale: float, bound: 
 
 def constant(builder: Builder, group: Group, output: Tensor) -> None:
     """A tensor of the model, in the integers of its scale."""
-    values = builder.lifted[group.anchor].double().numpy()
-    integers = numerics.quantise(values, output.scale, output.element)
-    value = builder.constant(f"{group.name}.value", integers, output.element)
+    known, name = builder.lifted[group.anchor], f"{group.name}.value"
+    if known.is_meta:
+        value = builder.unknown_constant(name, output.shape, output.element)
+    else:
+        integers = numerics.quantise(known.double().numpy(), output.scale, output.element)
+        value = builder.constant(name, integers, output.element)
     builder.ops.append(Constant(group.name, value, output.name, group.source))
 
 

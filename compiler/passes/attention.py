@@ -165,10 +165,14 @@ def _split_bias(before: Node, scores: Node, bias: Node) -> tuple[Node, Node | No
 
 
 def _known(node: Node) -> Tensor | None:
-    """The tensor of the model behind a node, ahead of any stretching; None when computed."""
+    """The tensor of the model behind a node, ahead of any stretching; None when it has no value.
+
+    That is when it is computed, or on the meta device.
+    """
     while node.op == "call_function" and node.target is aten.expand.default:
         node = source(node)
-    return parameter(_module(node), node) if node.op == "get_attr" else None
+    value = parameter(_module(node), node) if node.op == "get_attr" else None
+    return None if value is None or value.is_meta else value
 
 
 def _all_kept(mask: Node) -> bool:

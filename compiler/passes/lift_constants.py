@@ -62,6 +62,14 @@ def lifted(module: GraphModule) -> dict[str, Tensor]:
     return {node.name: node.meta[LIFTED] for node in placeholders if LIFTED in node.meta}
 
 
+def forget_values(module: GraphModule) -> None:
+    """Keep of every tensor of the model, lifted ones too, the shape and the type alone."""
+    module.to("meta")
+    for node in module.graph.find_nodes(op="placeholder"):
+        if LIFTED in node.meta:
+            node.meta[LIFTED] = node.meta[LIFTED].to("meta")
+
+
 def _as_operand(user: Node, node: Node) -> bool:
     positions = OPERANDS.get(user.target, ())
     return any(index < len(user.args) and user.args[index] is node for index in positions)

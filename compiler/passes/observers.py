@@ -44,8 +44,11 @@ class RangeObserver(ObserverBase):  # type: ignore[misc]
     def forward(self, values: Tensor) -> Tensor:
         """Widen the range to `values`, which pass unchanged; zeros pass for what is not finite.
 
-        So the layers that read them are judged by themselves.
+        So the layers that read them are judged by themselves.  A tensor on the meta device has no
+        values to see.
         """
+        if values.is_meta:
+            return values
         lowest, highest = (float(extreme) for extreme in torch.aminmax(values.detach()))
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             self.finite = False
@@ -158,8 +161,10 @@ class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
         self.scale = torch.ones(0)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Take the scales of `weight`, which passes unchanged."""
-        if not self.scale.numel():
+        """Take the scales of `weight`, which passes unchanged; nominal ones on the meta device."""
+        if weight.is_meta:
+            self.scale = torch.full((len(weight),), 1.0 / self.quant_max, dtype=torch.float64)
+        elif not self.scale.numel():
             largest = weight.detach().double().abs().flatten(1).amax(1)
             fallback = float(largest.max()) or 1.0
             self.scale = torch.where(largest > 0, largest, fallback) / self.quant_max

@@ -27,6 +27,7 @@ with quiet():
 
 QUANTISE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTISE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+QUANTISE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 

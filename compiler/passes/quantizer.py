@@ -87,7 +87,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             constant = self.plan.constants.get(group.output)
             if (
-                bool((constant >= 0).all())
+                not constant.is_meta and bool((constant >= 0).all())
                 if constant is not None
                 else _is_non_negative(group, nodes[group.anchor], non_negative)
             ):

@@ -16,7 +16,15 @@ from intaglio.compiler.workload import Concat, Conv2d, MatMul, Op, Requantise, W
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.work import ArrayWork, Touch, WindowWork, blocks_of, is_rows
+from intaglio.templates.npu.work import (
+    ArrayShape,
+    ArrayWork,
+    Touch,
+    WindowShape,
+    WindowWork,
+    blocks_of,
+    is_rows,
+)
 
 Bytes = NDArray[np.uint8]
 Weights = NDArray[np.int8]
@@ -117,6 +125,20 @@ def array_constants(
         block[: len(part)] = part
         result.append(np.concatenate([*tiles, block.reshape(-1)]).reshape(-1, design.lanes))
     return tuple(result)
+
+
+def array_constant_bytes(shape: ArrayShape, design: NpuDesign) -> tuple[int, ...]:
+    """Bytes of every piece that `array_constants` makes."""
+    tile, records = design.rows * design.cols, RECORD_WORDS * design.cols
+    return tuple(
+        sum(shape.tiles(touch) for touch in touched) * tile + records for touched in shape.touched
+    )
+
+
+def window_constant_bytes(shape: WindowShape, design: NpuDesign) -> int:
+    """Bytes of what `window_constants` makes."""
+    taps = shape.window if shape.taps else 0
+    return shape.blocks * (taps + RECORD_WORDS) * design.lanes
 
 
 def _tiles(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler.bundle import Bundle, Numbers
-from intaglio.errors import IntaglioError
+from intaglio.errors import IntaglioError, UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Unit, decode
 from intaglio.templates.npu.layout import TensorLayout
@@ -61,7 +61,8 @@ class Program:
     design           the npu it is for
     workload_name    the workload it came from
     instructions     uint32 of shape (count, 16): the encoded program
-    image            uint8 from byte 0: the constants, before anything runs
+    image            uint8 from byte 0: the constants, before anything runs; empty when the workload
+                     has none, shapes being all that is known of it
     program_address  first byte of the instructions in memory, after the constants
     regions          name -> where it is: `program`, `constants <layer>`, `tensor <name>`
     tensors          activation tensor -> its layout; a reshape shares its input's region
@@ -91,8 +92,21 @@ class Program:
         """How many instructions there are."""
         return len(self.instructions)
 
+    @property
+    def emittable(self) -> bool:
+        """Whether the constants are there, so that hardware can run the program."""
+        return self.image.size > 0 or self.program_address == 0
+
     def memory_image(self) -> NDArray[np.uint8]:
-        """What memory holds from byte 0 before a run: constants, then instructions."""
+        """What memory holds from byte 0 before a run: constants, then instructions.
+
+        Raises UnsupportedError when the constants are not there.
+        """
+        if not self.emittable:
+            raise UnsupportedError(
+                f"the program of '{self.workload_name}' was made from shapes only, so there are no "
+                "weights to put into memory; compile the model with its weights"
+            )
         end = self.program_address + self.count * INSTRUCTION_BYTES
         image = np.zeros(end, np.uint8)
         image[: self.image.size] = self.image

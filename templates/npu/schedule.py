@@ -9,12 +9,18 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.compiler.workload import Op, Workload
+from intaglio.compiler.workload import Op, Requantise, Workload
 from intaglio.errors import DesignError, UnsupportedError
 from intaglio.templates.npu.allocator import Allocator
 from intaglio.templates.npu.array_steps import array_regions, array_steps
 from intaglio.templates.npu.builder import Builder
-from intaglio.templates.npu.constants import array_constants, table_bytes, window_constants
+from intaglio.templates.npu.constants import (
+    array_constant_bytes,
+    array_constants,
+    table_bytes,
+    window_constant_bytes,
+    window_constants,
+)
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Draft, Space
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Instruction, Opcode, encode
@@ -92,18 +98,25 @@ def mapped_steps(mapped: Mapped, workload: Workload, place: Place) -> list[Step]
 
 @dataclass(slots=True)
 class _Image:
-    """The constants of a program, piece after piece, each at a legal start."""
+    """The constants of a program, piece after piece, each at a legal start.
+
+    Of constants that are not known there is room and no piece.
+    """
 
     pieces: list[NDArray[np.uint8]] = field(default_factory=list)
     bytes: int = 0
 
     def add(self, piece: NDArray[np.uint8]) -> int:
         """Append `piece` and return the address of its first byte."""
+        before = self.bytes
+        start = self.reserve(piece.size)
+        self.pieces += [np.zeros(start - before, np.uint8), piece.reshape(-1)]
+        return start
+
+    def reserve(self, size: int) -> int:
+        """Room for `size` bytes; returns the address of the first of them."""
         start = align(self.bytes)
-        if start > self.bytes:
-            self.pieces.append(np.zeros(start - self.bytes, np.uint8))
-        self.pieces.append(piece.reshape(-1))
-        self.bytes = start + piece.size
+        self.bytes = start + size
         return start
 
     def array(self) -> NDArray[np.uint8]:
@@ -148,14 +161,11 @@ def _refuse(workload: Workload, design: NpuDesign) -> None:
 def schedule(workload: Workload, design: NpuDesign, progress: Progress | None = None) -> Program:
     """Map every operator of `workload` and write the program for `design`.
 
-    Raises UnsupportedError for an operator the npu cannot execute or a workload without weights,
-    DesignError when the design cannot hold one tile.
+    A workload without weights gets the same instructions and no memory image.  Raises
+    UnsupportedError for an operator the npu cannot execute, DesignError when the design cannot
+    hold one tile.
     """
     _refuse(workload, design)
-    if not workload.emittable:
-        raise UnsupportedError(
-            f"workload '{workload.name}' has no weights; lower it from a model to schedule it"
-        )
     layouts = plan_layouts(workload, design)
     layering = _Layering(workload, design, layouts)
     for done, op in enumerate(workload.ops):
@@ -183,6 +193,7 @@ class _Layering:
         self.owners: list[int] = []
         self.regions: dict[str, Region] = {}
         self.half = 0
+        self.known = workload.emittable
 
     def add(self, op: Op) -> None:
         """The layer of `op`, unless it costs nothing."""
@@ -204,11 +215,11 @@ class _Layering:
     def _place(self, op: Op, mapped: Mapped) -> Place:
         """Regions of the buffers, and the layer's constants in memory."""
         first = align(self.image.bytes)
-        pieces = tuple(self.image.add(piece) for piece in self._constants(op, mapped))
-        table = 0
-        epilogue = mapped.work.epilogue
-        if epilogue is not None and epilogue.table is not None:
-            table = self.image.add(table_bytes(epilogue, self.workload, self.design))
+        if self.known:
+            pieces = tuple(self.image.add(piece) for piece in self._constants(op, mapped))
+        else:
+            pieces = tuple(self.image.reserve(size) for size in self._sizes(mapped))
+        table = self._table(mapped.work.epilogue)
         self.regions[f"constants {op.name}"] = Region(first, self.image.bytes - first)
         regions = self.allocator.place(mapped_regions(mapped, self.design))
         return Place(self.design, len(self.layers), self.layouts, regions, pieces, table, self.half)
@@ -223,6 +234,24 @@ class _Layering:
                 return (window_constants(mapped.work, self.workload, self.design, channels),)
             case _:
                 assert_never(mapped)
+
+    def _sizes(self, mapped: Mapped) -> tuple[int, ...]:
+        """Bytes of what `_constants` gives."""
+        match mapped:
+            case MappedArray():
+                return array_constant_bytes(mapped.work.shape, self.design)
+            case MappedWindow():
+                return (window_constant_bytes(mapped.work.shape, self.design),)
+            case _:
+                assert_never(mapped)
+
+    def _table(self, epilogue: Requantise | None) -> int:
+        """Where the table of one layer is in memory; 0 without one."""
+        if epilogue is None or epilogue.table is None:
+            return 0
+        if self.known:
+            return self.image.add(table_bytes(epilogue, self.workload, self.design))
+        return self.image.reserve(self.workload.tensor(epilogue.table).elements)
 
     def program(self) -> Program:
         """The program of everything that was added."""
