@@ -3,11 +3,12 @@
 An entry is a folder of files under a name that says everything it was made from.  It is filled
 aside and then renamed; a manifest beside the files holds their hashes, and an entry whose files do
 not match is built again.  The folder stays below a size: what was used longest ago goes first, and
-nothing that a process uses, or is building, goes at all.
+nothing that a process uses, or is building, goes at all.  An entry in use takes one open file.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -17,7 +18,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from intaglio.errors import ToolError
 
@@ -31,10 +31,13 @@ MANIFEST = "files.json"
 LIMIT_BYTES = 256 << 20
 """Size above which old entries are removed: more than a hundred models of an npu."""
 _BUILDING = ".build-"
-_in_use: dict[Path, TextIO] = {}
-"""Open files whose shared locks say, until this process ends, that it uses an entry."""
+_kept = contextlib.ExitStack()
+"""Entries that are in use until this process ends."""
+_kept_places: set[Path] = set()
+atexit.register(_kept.close)
 
 
+@contextlib.contextmanager
 def entry(
     home: Path,
     name: str,
@@ -42,38 +45,52 @@ def entry(
     progress: Progress | None = None,
     *,
     limit_bytes: int = LIMIT_BYTES,
-) -> Path:
+) -> Iterator[Path]:
     """The folder `home/name`, filled by `fill` unless it is there and intact.
 
-    It stays until this process ends.  Of several processes that want one entry, one fills it and
-    the others wait.  Filling removes entries that were used longest ago while all of `home` is
-    larger than `limit_bytes`.  Raises ToolError when `home` cannot be written, and whatever `fill`
-    raises.
+    It stays while the block runs; what was loaded from it works on afterwards.  Of several
+    processes that want one entry, one fills it and the others wait.  Filling removes entries that
+    were used longest ago while all of `home` is larger than `limit_bytes`.  Raises ToolError when
+    `home` cannot be written, and whatever `fill` raises.
     """
     place = home / name
-    _use(place)
-    if not intact(place):
-        with _lock(home, name, progress):
-            if not intact(place):
-                try:
-                    _fill_aside(place, fill)
-                    _prune(home, limit_bytes)
-                except OSError as error:
-                    raise _unwritable(home, error) from error
-    with contextlib.suppress(OSError):
-        os.utime(place / MANIFEST)
-    return place
+    with _use(place):
+        if not intact(place):
+            with _lock(home, name, progress):
+                if not intact(place):
+                    _fill(place, fill, limit_bytes)
+        with contextlib.suppress(OSError):
+            os.utime(place / MANIFEST)
+        yield place
 
 
-def _use(place: Path) -> None:
+def kept(home: Path, name: str, fill: Fill, progress: Progress | None = None) -> Path:
+    """The folder of `entry`, which stays until this process ends: for few and large ones."""
+    with entry(home, name, fill, progress) as place:
+        if place not in _kept_places:
+            _kept.enter_context(_use(place))
+            _kept_places.add(place)
+        return place
+
+
+@contextlib.contextmanager
+def _use(place: Path) -> Iterator[None]:
     """Keep an entry from being removed; where nothing can be written, nothing is removed."""
-    if place in _in_use:
-        return
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle = place.with_name(f"{place.name}.use").open("w")
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        _in_use[place] = handle
+    with contextlib.ExitStack() as files:
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            handle = files.enter_context(place.with_name(f"{place.name}.use").open("w"))
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+def _fill(place: Path, fill: Fill, limit_bytes: int) -> None:
+    """Fill an entry and make room for it."""
+    try:
+        _fill_aside(place, fill)
+        _prune(place.parent, limit_bytes)
+    except OSError as error:
+        raise _unwritable(place.parent, error) from error
 
 
 def _prune(home: Path, limit_bytes: int) -> None:

@@ -17,7 +17,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -159,6 +159,7 @@ def build(
 
     `cache` is the folder of built models (default: the user's), `jobs` the compilers at work at one
     time (default: the processors of this process).  Two builders of one model do the work once.
+    The library stays until this process ends, for whoever loads it again.
     Raises ToolError when a tool is missing, a source cannot be read, or translation fails.
     """
     tools, files = find_tools(), model.read()
@@ -169,11 +170,11 @@ def build(
         _report(progress, "translate the hardware", 0, 1)
         files.write(work)
         sources = _translate(model, tools, work)
-        runtime = _runtime(model, sources["global"], tools, home, workers)
-        objects = _compile_model(model, sources, tools, work, workers, progress)
-        _link((*objects, *sorted(runtime.glob("*.o"))), result / LIBRARY, tools)
+        with _runtime(model, sources["global"], tools, home, workers) as runtime:
+            objects = _compile_model(model, sources, tools, work, workers, progress)
+            _link((*objects, *sorted(runtime.glob("*.o"))), result / LIBRARY, tools)
 
-    return store.entry(home, _key(files.content_hash, tools), fill, progress) / LIBRARY
+    return store.kept(home, _key(files.content_hash, tools), fill, progress) / LIBRARY
 
 
 def _key(content: str, tools: Tools) -> str:
@@ -213,7 +214,9 @@ def _check_room(folder: Path) -> None:
     probe.unlink()
 
 
-def _runtime(model: Model, names: list[str], tools: Tools, home: Path, jobs: int) -> Path:
+def _runtime(
+    model: Model, names: list[str], tools: Tools, home: Path, jobs: int
+) -> AbstractContextManager[Path]:
     """The folder with the compiled runtime of Verilator, which models of one kind share."""
 
     def fill(work: Path, result: Path) -> None:

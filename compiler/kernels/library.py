@@ -43,8 +43,8 @@ class Kernel:
 
         Raises ToolError when the C++ compiler that links it is missing or `home` is unwritable.
         """
-        place = store.entry(home, self.name, self._fill)
-        return tvm.runtime.load_module(str(place / LIBRARY))[FUNCTION]
+        with store.entry(home, self.name, self._fill) as place:
+            return tvm.runtime.load_module(str(place / LIBRARY))[FUNCTION]
 
     def _fill(self, work: Path, result: Path) -> None:
         if shutil.which("g++") is None:

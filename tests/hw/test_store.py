@@ -30,10 +30,16 @@ class Maker:
         (result / "whole").write_text("whole")
 
 
+def filled(home: Path, name: str, fill: store.Fill) -> Path:
+    """The folder of an entry that is not in use any more."""
+    with store.entry(home, name, fill) as place:
+        return place
+
+
 def test_an_entry_is_filled_once(tmp_path: Path) -> None:
     maker = Maker()
-    place = store.entry(tmp_path, "a", maker)
-    assert store.entry(tmp_path, "a", maker) == place
+    place = filled(tmp_path, "a", maker)
+    assert filled(tmp_path, "a", maker) == place
     assert maker.calls == 1
     assert sorted(path.name for path in place.iterdir()) == ["files.json", "half", "whole"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.lock", "a.use"]
@@ -41,17 +47,17 @@ def test_an_entry_is_filled_once(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_no_entry(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no more"):
-        store.entry(tmp_path, "a", Maker(fails=True))
+        filled(tmp_path, "a", Maker(fails=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock", "a.use"]
     maker = Maker()
-    store.entry(tmp_path, "a", maker)
+    filled(tmp_path, "a", maker)
     assert maker.calls == 1
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "manifest", "wrong kind"])
 def test_a_damaged_entry_is_filled_again(tmp_path: Path, damage: str) -> None:
     maker = Maker()
-    place = store.entry(tmp_path, "a", maker)
+    place = filled(tmp_path, "a", maker)
     match damage:
         case "changed":
             (place / "whole").write_text("other")
@@ -62,7 +68,7 @@ def test_a_damaged_entry_is_filled_again(tmp_path: Path, damage: str) -> None:
         case _:
             (place / store.MANIFEST).write_text("3")
     assert not store.intact(place)
-    store.entry(tmp_path, "a", maker)
+    filled(tmp_path, "a", maker)
     assert maker.calls == 2
     assert store.intact(place)
     assert (place / "whole").read_text() == "whole"
@@ -73,7 +79,7 @@ def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
     left.mkdir()
     other = tmp_path / "b.build-xyz"
     other.mkdir()
-    store.entry(tmp_path, "a", Maker())
+    filled(tmp_path, "a", Maker())
     assert not left.exists()
     assert other.exists()
 
@@ -84,9 +90,9 @@ from intaglio.hw import store
 home, name, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 def fill(work, result):
     (result / "data").write_bytes(bytes(10_000))
-store.entry(home, name, fill, limit_bytes=limit)
-print("ready", flush=True)
-sys.stdin.read()
+with store.entry(home, name, fill, limit_bytes=limit):
+    print("ready", flush=True)
+    sys.stdin.read()
 """
 ROOM = 25_000
 """For two entries of the maker, with their manifests, and no third."""
@@ -143,11 +149,42 @@ def test_what_another_process_uses_stays(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["c", "d"]
 
 
-def test_what_this_process_got_stays(tmp_path: Path) -> None:
-    place = store.entry(tmp_path, "mine", Maker())
+def test_what_this_process_uses_stays_as_long(tmp_path: Path) -> None:
+    with store.entry(tmp_path, "mine", Maker()) as place:
+        os.utime(place / store.MANIFEST, (0, 0))
+        used(tmp_path, "a", "b", limit_bytes=1)
+        assert entries(tmp_path) == ["b", "mine"]
+    used(tmp_path, "c", limit_bytes=1)
+    assert entries(tmp_path) == ["c"]
+
+
+def test_what_is_kept_stays(tmp_path: Path) -> None:
+    place = store.kept(tmp_path, "mine", Maker())
+    assert store.kept(tmp_path, "mine", Maker()) == place
     os.utime(place / store.MANIFEST, (0, 0))
     used(tmp_path, "a", "b", limit_bytes=1)
     assert entries(tmp_path) == ["b", "mine"]
+
+
+MANY_SCRIPT = """import resource, sys
+from pathlib import Path
+from intaglio.hw import store
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, limit))
+home, fill = Path(sys.argv[1]), lambda work, result: (result / "data").write_bytes(b"x")
+for number in range(60):
+    with store.entry(home, f"entry{number % 40}", fill) as place:
+        assert (place / "data").read_bytes() == b"x"
+for _ in range(60):
+    store.kept(home, "kept", fill)
+"""
+
+
+def test_many_entries_need_few_open_files_and_leave_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-X", "dev", "-c", MANY_SCRIPT, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(entries(tmp_path)) == 41
 
 
 def test_what_another_process_builds_stays(tmp_path: Path) -> None:
@@ -156,7 +193,7 @@ def test_what_another_process_builds_stays(tmp_path: Path) -> None:
         used(tmp_path, "a", limit_bytes=1)
         (result / "whole").write_text("whole")
 
-    assert (store.entry(tmp_path, "mine", fill) / "whole").read_text() == "whole"
+    assert (filled(tmp_path, "mine", fill) / "whole").read_text() == "whole"
 
 
 def test_what_killed_builds_left_makes_room(tmp_path: Path) -> None:
@@ -178,5 +215,5 @@ def test_an_intact_entry_serves_where_nothing_can_be_written(
 
     monkeypatch.setattr(Path, "mkdir", refused)
     maker = Maker()
-    assert (store.entry(tmp_path, "a", maker) / "data").stat().st_size == 10_000
+    assert (filled(tmp_path, "a", maker) / "data").stat().st_size == 10_000
     assert maker.calls == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,18 @@ def test_what_is_built_is_not_built_again(
     monkeypatch.setattr("intaglio.compiler.kernels.library.Kernel._fill", None)
     again = compile_network(every_operator(2), cache=kernel_cache)
     assert len(again.steps) == len(first.steps)
+
+
+def test_a_compiled_network_needs_no_files(tmp_path: Path) -> None:
+    workload, cache = every_operator(), tmp_path / "kernels"
+    network = compile_network(workload, cache=cache)
+    held = {path.resolve() for path in Path("/proc/self/fd").iterdir()}
+    assert not [path for path in held if path.is_relative_to(cache)]
+    shutil.rmtree(cache)
+    inputs = draw_inputs(workload)
+    expected = reference.run(workload, inputs)
+    for name, array in network.run(inputs).items():
+        assert (array == expected[name]).all()
 
 
 def test_inputs_are_checked_as_by_the_reference(kernel_cache: Path) -> None:
