@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from intaglio.compiler.execution import COMPUTED_BY
 from intaglio.search.exploration import Exploration
 from intaglio.search.study import Trial
 from intaglio.sim.verify_report import VerifyReport
@@ -37,6 +38,7 @@ class Searched:
             "hypervolume": None if found.comparison is None else asdict(found.comparison),
             "chosen": _trial_dict(found.chosen),
             "held_back_accuracy": found.held_back_accuracy,
+            "computed_by": COMPUTED_BY[found.engine],
             "artifact": str(self.artifact),
             "verification": None if self.proof is None else self.proof.to_dict(),
         }
@@ -84,7 +86,8 @@ class Searched:
         lines += [
             f"chosen: {found.chosen.point}",
             f"accuracy of the chosen one, measured: {found.chosen.metrics['accuracy']:.1%} on the "
-            f"images of the search, {found.held_back_accuracy:.1%} on images kept back",
+            f"images of the search, {found.held_back_accuracy:.1%} on images kept back "
+            f"(computed by: {COMPUTED_BY[found.engine]})",
         ]
         if self.proof is not None:
             verdict = "all equal" if self.proof.passed else f"{self.proof.mismatches} differ"

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.compiler import reference
+from intaglio.compiler import execution, reference
+from intaglio.compiler.execution import Engine
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Conv2d, MatMul, Workload
 from intaglio.errors import DesignError, UnsupportedError
@@ -46,7 +47,7 @@ packed_kib   weights and activations at their own bits, without padding (`packed
 """
 
 BATCH = 250
-"""Images that the reference computes at once."""
+"""Images that are computed at once."""
 WORKLOADS = 32
 """Workloads that are kept in memory."""
 
@@ -137,10 +138,15 @@ class CoDesign:
         weights = self._store.remember(key, lambda: self._task.train(choices))
         return self._task.workload(choices, weights, precision)
 
+    def engine(self, workload: Workload) -> Engine:
+        """What computes the accuracy of a network of the task."""
+        return execution.chosen(workload, len(self._task.searched().labels))
+
     def _build(self, network: str) -> tuple[Workload, float]:
         """The workload and its accuracy for the part of a candidate that is the network's."""
         workload = self.workload(Point.of(json.loads(network)))
-        return workload, integer_accuracy(workload, self._task.searched())
+        accuracy = integer_accuracy(workload, self._task.searched(), self.engine(workload))
+        return workload, accuracy
 
 
 def _network_values(point: Point) -> dict[str, Scalar]:
@@ -161,16 +167,17 @@ class Repair:
         return Point.of({**point.to_dict(), **moved})
 
 
-def integer_accuracy(workload: Workload, images: Labelled) -> float:
+def integer_accuracy(workload: Workload, images: Labelled, engine: Engine) -> float:
     """The share of images that the exact integer network classifies as labelled.
 
-    The network has one output, of shape (N, classes).
+    The network has one output, of shape (N, classes).  Raises what `execution.runner` raises.
     """
+    run = execution.runner(workload, engine)
     right = 0
     for start in range(0, len(images.labels), BATCH):
         part = slice(start, start + BATCH)
         floats = {name: array[part] for name, array in images.inputs.items()}
-        values = reference.run(workload, reference.quantise_inputs(workload, floats))
+        values = run(reference.quantise_inputs(workload, floats))
         named = values[workload.outputs[0]].argmax(1)
         right += int((named == images.labels[part]).sum())
     return right / len(images.labels)

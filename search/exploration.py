@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from intaglio.compiler.execution import Engine
 from intaglio.search import study
 from intaglio.search.codesign import CoDesign, integer_accuracy
 from intaglio.search.objectives import Problem
@@ -22,6 +23,7 @@ class Exploration:
     comparison           with as many random candidates; None when random was the strategy
     chosen               the candidate to build
     held_back_accuracy   the accuracy of the chosen one on images that the search never saw
+    engine               what computed the accuracy of the chosen one
     """
 
     problem: Problem
@@ -32,6 +34,7 @@ class Exploration:
     comparison: Comparison | None
     chosen: Trial
     held_back_accuracy: float
+    engine: Engine
 
 
 def explore(
@@ -52,6 +55,7 @@ def explore(
     front = study.front(trials)
     chosen = study.choose(front, specification.tolerance)
     workload = evaluate.workload(chosen.point)
+    engine = evaluate.engine(workload)
     return Exploration(
         problem,
         budget.strategy,
@@ -60,5 +64,6 @@ def explore(
         front,
         comparison,
         chosen,
-        integer_accuracy(workload, specification.task.held_back()),
+        integer_accuracy(workload, specification.task.held_back(), engine),
+        engine,
     )

@@ -5,24 +5,19 @@ The integers are those of the reference, which TVM's kernels and the RTL equal w
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler import reference
+from intaglio.compiler.execution import COMPUTED_BY, Engine, Progress, Run, chosen, runner
 from intaglio.compiler.numerics import Floats, Ints
 from intaglio.compiler.workload import Workload
 from intaglio.errors import UsageError
 from intaglio.sim.stimulus import stimulus
-
-Engine = Literal["reference", "tvm"]
-Progress = Callable[[str, int, int], None]
-Run = Callable[[Mapping[str, Ints]], Mapping[str, Ints]]
 
 CONFIDENT_MARGIN = 0.1
 """Float outputs count as confident when the likelier of two classes leads by more than this."""
@@ -120,7 +115,7 @@ class AccuracyReport:
         return {
             "name": self.name,
             "images": self.images,
-            "engine": self.engine,
+            "computed_by": COMPUTED_BY[self.engine],
             "top1": self.top1.to_dict() if self.top1 else None,
             "top1_float": self.top1_float.to_dict() if self.top1_float else None,
             **(self.closeness.to_dict() if self.closeness else {}),
@@ -135,7 +130,8 @@ class AccuracyReport:
         if self.closeness is not None:
             rows += self.closeness.rows()
         lines = [f"  {what:34s} {value}" for what, value in rows]
-        title = f"{self.name}: the integer network on {self.images} images ({self.engine})"
+        by = COMPUTED_BY[self.engine]
+        title = f"{self.name}: the integer network on {self.images} images, computed by: {by}"
         return "\n".join((title, *lines))
 
 
@@ -151,9 +147,9 @@ def measure(
     """Run `workload` on every image of `data` and compare its outputs, (images, classes).
 
     `data` maps input names to real arrays with images along axis 0, `labels` are (images,) class
-    numbers, `reference_outputs` what the float network makes of the same images.  `engine` is TVM
-    where it is installed, unless it is named; both compute the same integers.  Raises UsageError
-    when something does not fit, and ToolError when the engine is not installed.
+    numbers, `reference_outputs` what the float network makes of the same images.  `engine` is
+    what `execution.chosen` takes for this work, unless it is named; both compute the same integers.
+    Raises UsageError when something does not fit, and ToolError when the engine is not installed.
     """
     classes = _classes(workload)
     if labels is None and reference_outputs is None:
@@ -166,8 +162,8 @@ def measure(
     floats = (
         None if reference_outputs is None else _checked_floats(reference_outputs, images, classes)
     )
-    used = _engine(engine)
-    outputs = _outputs(workload, integers, images, _runner(workload, used), progress)
+    used = chosen(workload, images, engine)
+    outputs = _outputs(workload, integers, images, runner(workload, used, progress), progress)
     return AccuracyReport(
         workload.name,
         images,
@@ -243,22 +239,6 @@ def _checked_floats(outputs: NDArray[np.generic], images: int, classes: int) -> 
     if not np.isfinite(numbers).all():
         raise UsageError("float outputs hold a value that is not a finite number; make them again")
     return numbers
-
-
-def _engine(engine: Engine | None) -> Engine:
-    if engine is None:
-        return "tvm" if importlib.util.find_spec("tvm") is not None else "reference"
-    if engine not in get_args(Engine):
-        raise UsageError(f"'{engine}' is no engine; choose one of {', '.join(get_args(Engine))}")
-    return engine
-
-
-def _runner(workload: Workload, engine: Engine) -> Run:
-    if engine == "reference":
-        return lambda integers: reference.run(workload, integers)
-    from intaglio.compiler.kernels import compile_network
-
-    return compile_network(workload).run
 
 
 def _outputs(

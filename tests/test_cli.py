@@ -478,12 +478,13 @@ def test_accuracy_with_labels_and_float_outputs(shell: Shell, tmp_path: Path) ->
     asked = ("accuracy", tmp_path / "out", "--data", data, "--engine", "reference")
     code, answer = shell.json(*asked, "--labels", "truth", "--reference", "logits")
     assert code == 0
-    assert (answer["images"], answer["engine"]) == (6, "reference")
+    assert (answer["images"], answer["computed_by"]) == (6, "the reference")
     assert answer["top1"] == answer["agreement"]
     assert answer["top1_float"]["share"] == 1
     assert answer["cosine"] > 0.99
     code, out, _ = shell(*asked, "--reference", "logits", "--labels", "truth")
-    assert out.startswith("tiny: the integer network on 6 images (reference)\n  top-1, integer ")
+    title = "tiny: the integer network on 6 images, computed by: the reference"
+    assert out.startswith(f"{title}\n  top-1, integer ")
     assert shell.refusal(*asked, "--labels", "thruth") == (
         2,
         f"{data}: has no array 'thruth'; did you mean 'truth'?",

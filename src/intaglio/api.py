@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.check import CheckReport
+    from intaglio.compiler.execution import Engine
     from intaglio.compiler.precision import Precision
     from intaglio.report.exploration import Searched
     from intaglio.report.summary import Summary
-    from intaglio.sim.accuracy import AccuracyReport, Engine
+    from intaglio.sim.accuracy import AccuracyReport
     from intaglio.sim.trace import Trace
     from intaglio.sim.verify_report import VerifyReport
     from intaglio.templates.artifact import Artifact
@@ -193,9 +194,10 @@ def accuracy(
     """How the integer network does on `data`: real inputs by name, images along axis 0.
 
     `labels` holds a class number for each image, `reference` the outputs of the float network,
-    (images, classes); at least one of them is needed.  `engine` is `tvm`, the default where TVM is
-    installed, or `reference`; both compute the same integers.  Raises UsageError when something
-    does not fit, and ToolError when the engine is not installed.
+    (images, classes); at least one of them is needed.  `engine` is `tvm` or `reference`; both
+    compute the same integers, and without a name TVM does where it is installed and there is enough
+    to compute.  Raises UsageError when something does not fit, and ToolError when the engine is not
+    installed.
     """
     from intaglio.sim import accuracy
 

@@ -158,7 +158,7 @@ def accuracy(
         str | None, typer.Option(metavar="KEY", help="array of X.npz with float outputs")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(metavar="NAME", help="tvm (default if installed) or reference")
+        str | None, typer.Option(metavar="NAME", help="tvm or reference (default: what ends first)")
     ] = None,
     as_json: Json = False,
 ) -> int:

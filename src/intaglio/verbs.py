@@ -27,8 +27,8 @@ from intaglio.templates.template import find_template
 
 if TYPE_CHECKING:
     from intaglio.compiler.calibration import Observer, Rounding
+    from intaglio.compiler.execution import Engine
     from intaglio.compiler.model import Model
-    from intaglio.sim.accuracy import Engine
     from intaglio.templates.deployment import Deployment
 
 

@@ -29,7 +29,7 @@ FRONT = (trial(5, 8, 8, 0.975, 1341.2), trial(2, 4, 6, 0.96, 712.4))
 
 
 def searched(comparison: Comparison | None) -> Searched:
-    found = Exploration(PROBLEM, "nsga2", 16, 9, FRONT, comparison, FRONT[1], 0.955)
+    found = Exploration(PROBLEM, "nsga2", 16, 9, FRONT, comparison, FRONT[1], 0.955, "reference")
     return Searched(found, Path("out/chosen"), None)
 
 
@@ -47,7 +47,7 @@ def test_the_text_names_the_kind_of_every_number() -> None:
         "hypervolume: nsga2 0.812, 16 random candidates 0.750 (shares of one box)\n"
         "chosen: bits.weights 6, design.rows 4\n"
         "accuracy of the chosen one, measured: 96.0% on the images of the search, 95.5% on images "
-        "kept back"
+        "kept back (computed by: the reference)"
     )
 
 
@@ -63,5 +63,6 @@ def test_the_json_holds_the_same() -> None:
         "metrics": {"accuracy": 0.96, "area_kge": 712.4},
     }
     assert answer["limits"] == ["area_kge <= 2000"]
+    assert (answer["held_back_accuracy"], answer["computed_by"]) == (0.955, "the reference")
     assert (answer["hypervolume"], answer["verification"]) == (None, None)
     assert searched(None).passed
