@@ -41,6 +41,10 @@ LLAMA_7B = Sizes(layers=32, width=4096, heads=32, hidden=11008, vocabulary=32000
 """Llama 7B (Touvron et al., 2023, table 2)."""
 
 
+SMALL = Sizes(layers=4, width=256, heads=8, hidden=688, vocabulary=1000, cached=64)
+"""The same network, small enough to have its weights at hand."""
+
+
 class Attention(nn.Module):
     """Attention of one token to those before it, positions as rotations (Su et al., 2021)."""
 
@@ -118,6 +122,11 @@ def llama(sizes: Sizes, seed: int = 0) -> Model:
         token = torch.randint(sizes.vocabulary, (1, 1))
         caches = (torch.randn(sizes.cache) for _ in range(2 * sizes.layers))
         return Llama(sizes).eval(), (token, *caches)
+
+
+def llama_small(seed: int = 0) -> Model:
+    """A decoding step of a small decoder with 64 tokens before it, with seeded weights."""
+    return llama(SMALL, seed)
 
 
 def llama_decode() -> Model:

@@ -5,8 +5,9 @@ The cycles are the accelerator's alone; how long the host takes is not simulated
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import astuple, replace
+from hashlib import sha256
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from intaglio.compiler.workload import Op, Workload
 from intaglio.sim import npu
 from intaglio.sim.trace import HostTrace, LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.templates.deployment import Deployment
+from intaglio.templates.npu.program import Program
 
 
 def simulate(deployment: Deployment) -> Trace:
@@ -22,7 +24,23 @@ def simulate(deployment: Deployment) -> Trace:
 
     Raises VerificationError when the units wait for each other for ever.
     """
-    return join(deployment, [npu.simulate(program) for program in deployment.programs])
+    return join(deployment, list(_each(deployment.programs)))
+
+
+def _each(programs: Iterable[Program]) -> Iterator[Trace]:
+    """The trace of every program; those that differ in names alone are simulated once."""
+    known: dict[Hashable, Trace] = {}
+    for program in programs:
+        layers = tuple((layer.op, layer.macs) for layer in program.layers)
+        key = program.design, layers, sha256(program.instructions.tobytes()).digest()
+        if key not in known:
+            known[key] = npu.simulate(program)
+        rows = zip(known[key].layers, program.layers, strict=True)
+        yield replace(
+            known[key],
+            name=program.workload_name,
+            rows=tuple(replace(row, name=layer.name) for row, layer in rows),
+        )
 
 
 def join(deployment: Deployment, traces: Sequence[Trace]) -> Trace:

@@ -18,6 +18,7 @@ from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError, IntaglioError, UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.program import Program
+from intaglio.templates.npu.repeats import Repeats
 from intaglio.templates.npu.schedule import Progress
 from intaglio.templates.template import Template
 
@@ -119,10 +120,14 @@ def _divided(
     if not made.accelerated:
         reason = made.reason(made.hosted[0])
         raise UnsupportedError(f"nothing of '{workload.name}' runs on the accelerator: {reason}")
-    programs, done = [], 0
+    programs, done, repeats = [], 0, Repeats()
     total = sum(len(part.ops) for part in made.accelerated)
     for part in made.accelerated:
-        programs.append(family.schedule(part.workload, design, _after(progress, done, total)))
+        program = repeats.find(part.workload)
+        if program is None:
+            program = family.schedule(part.workload, design, _after(progress, done, total))
+            repeats.add(part.workload, program)
+        programs.append(program)
         done += len(part.ops)
     return Deployment(made, tuple(programs))
 

@@ -1,10 +1,11 @@
 """Engrave a PyTorch network into an accelerator.
 
 `check` says what of a model an accelerator can run, `compile` writes an artifact (exact integer
-workload, program, RTL), `simulate` counts its cycles, `verify` proves the RTL equal to the integer
-reference word for word, `accuracy` runs the integer network on data, `summarise` shows what came
-out, and `explore` chooses network and hardware together.  Names load on first use, so importing
-`intaglio` is fast and brings neither torch nor numpy.
+workload, program, RTL), `simulate` counts its cycles (`estimate` those of a model, its weights
+known or not), `verify` proves the RTL equal to the integer reference word for word, `accuracy` runs
+the integer network on data, `summarise` shows what came out, and `explore` chooses network and
+hardware together.  Names load on first use, so importing `intaglio` is fast and brings neither
+torch nor numpy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from intaglio.api import accuracy, check, compile, explore, simulate, summarise, verify
+    from intaglio.api import (
+        accuracy,
+        check,
+        compile,
+        estimate,
+        explore,
+        simulate,
+        summarise,
+        verify,
+    )
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.workload import Workload
     from intaglio.errors import (
@@ -37,6 +47,7 @@ _HOMES = {
         "accuracy",
         "check",
         "compile",
+        "estimate",
         "explore",
         "simulate",
         "summarise",
@@ -76,6 +87,7 @@ __all__ = [
     "accuracy",
     "check",
     "compile",
+    "estimate",
     "explore",
     "summarise",
     "simulate",

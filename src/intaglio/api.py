@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intaglio.errors import UsageError, write_whole, writing
+from intaglio.errors import UnsupportedError, UsageError, write_whole, writing
 from intaglio.progress import Callback, silent
 
 if TYPE_CHECKING:
@@ -101,14 +101,21 @@ def compile(
     normal image drawn from `seed` is used.  `method` says how scales, weights and biases follow
     from them.  `output` is the folder to write, or a new temporary one
     that is the caller's to delete.  Raises UsageError when `output` exists and `force` is not set,
-    and the errors of each stage; nothing half-written is left behind.
+    UnsupportedError when the model has no weights, and the errors of each stage; nothing
+    half-written is left behind.
     """
     from intaglio.compiler.calibration import Method
+    from intaglio.compiler.capture import is_shapes_only
     from intaglio.compiler.pipeline import to_workload
     from intaglio.templates import artifact
     from intaglio.templates.deployment import deploy
     from intaglio.templates.template import find_template
 
+    if is_shapes_only(model):
+        raise UnsupportedError(
+            f"{name or type(model).__name__} is on the meta device, so there are no weights to "
+            "compile; load its weights, or count its cycles with `intaglio estimate`"
+        )
     if output is not None:
         artifact.check_target(Path(output), force=force)
     family = find_template(template)
@@ -127,6 +134,39 @@ def compile(
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
     info = {**_provenance(template, seed, calibration), "method": asdict(method or Method())}
     return artifact.write(folder, deployment, info=info, force=force)
+
+
+def estimate(
+    model: nn.Module | ExportedProgram,
+    example_inputs: Sequence[Tensor],
+    *,
+    template: str = "npu",
+    design: NpuDesign | None = None,
+    name: str | None = None,
+    precision: Precision | None = None,
+    seed: int = 0,
+    allow_host: bool = False,
+    progress: Callback = silent,
+) -> Trace:
+    """What `simulate` tells of the artifact that `compile` would write, without writing one.
+
+    No weights are needed: of a `model` on PyTorch's meta device, such as a language model of
+    billions of parameters, layers that are alike are mapped and simulated once.  Raises the errors
+    of each stage.
+    """
+    from intaglio.compiler.pipeline import to_workload
+    from intaglio.sim import deployment
+    from intaglio.templates.deployment import deploy
+    from intaglio.templates.template import find_template
+
+    family = find_template(template)
+    workload = to_workload(
+        model, example_inputs, precision=precision, name=name, seed=seed, progress=progress
+    )
+    chosen = design or family.design(None)
+    made = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
+    progress("simulate", 0, 1)
+    return deployment.simulate(made)
 
 
 def simulate(artifact: Artifact | Path | str) -> Trace:

@@ -114,6 +114,23 @@ def compile(
 
 
 @app.command()
+def estimate(
+    model: Model,
+    template: Template = "npu",
+    design: Design = None,
+    bits: Bits = "8,8",
+    trust: Trust = False,
+    allow_host: AllowHost = False,
+    as_json: Json = False,
+) -> int:
+    """Simulate one inference of a model, its weights known or not, without an artifact."""
+    from intaglio import verbs
+
+    request = verbs.Request(model, template, design, bits, trust, allow_host)
+    return verbs.show(verbs.estimate(request, quiet=as_json), as_json)
+
+
+@app.command()
 def simulate(
     folder: Folder,
     trace: Annotated[

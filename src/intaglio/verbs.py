@@ -171,6 +171,24 @@ def _compiled(deployment: Deployment, output: Path, source: str) -> Outcome:
     return Outcome(answer, text)
 
 
+def estimate(request: Request, *, quiet: bool) -> Outcome:
+    """Cycles, stalls and bytes of one inference of a model, simulated without an artifact."""
+    design, precision = request.read_design(), request.precision()
+    loaded = request.load()
+    with bars(wanted=not quiet) as progress:
+        seen = api.estimate(
+            loaded.module,
+            loaded.example_inputs,
+            template=request.template,
+            design=design,
+            name=loaded.name,
+            precision=precision,
+            allow_host=request.allow_host,
+            progress=progress,
+        )
+    return Outcome(seen.to_dict(), str(seen))
+
+
 def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
     """Cycles, stalls and bytes of one inference; writes the timeline when `trace` is given."""
     with bars(wanted=not quiet) as progress:
