@@ -121,19 +121,19 @@ def resnet8(seed: int = 0) -> Model:
     """ResNet-8 with seeded weights and one image of 1 x 28 x 28."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return _settled(ResNet8(), torch.randn(8, 1, 28, 28)), (torch.randn(1, 1, 28, 28),)
+        return settled(ResNet8(), torch.randn(8, 1, 28, 28)), (torch.randn(1, 1, 28, 28),)
 
 
 def resnet18(seed: int = 0) -> Model:
     """ResNet-18 with seeded weights and one image of 3 x 224 x 224."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return _settled(ResNet18(), torch.randn(2, 3, 224, 224)), (torch.randn(1, 3, 224, 224),)
+        return settled(ResNet18(), torch.randn(2, 3, 224, 224)), (torch.randn(1, 3, 224, 224),)
 
 
-def _settled(module: nn.Module, images: Tensor) -> nn.Module:
+def settled(module: nn.Module, images: Tensor) -> nn.Module:
     """`module` in eval mode: seeded affine terms, statistics cumulated over `images`."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.25, 0.25)
