@@ -116,6 +116,18 @@ def test_lenet_on_real_digits(
         assert len(set(cycles)) == 1
 
 
+def test_the_interrupt_ends_its_sleep(
+    npu: NpuModel, host: Host, model: Path, images: NDArray[np.float32]
+) -> None:
+    now = ctypes.CDLL(str(model)).npu_now
+    now.restype = ctypes.c_uint64
+    attached = host.attach(npu, BASE, idle_cycles=100_000)
+    host.load(attached)
+    before = now(npu.handle)
+    cycles = agree(host, attached, digit(host, images, 0))
+    assert cycles < now(npu.handle) - before < cycles + 1000
+
+
 def test_its_cycles_are_those_that_verify_measures(
     npu: NpuModel, host: Host, lenet: intaglio.Artifact, images: NDArray[np.float32], model: Path
 ) -> None:

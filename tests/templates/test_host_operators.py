@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from intaglio.compiler import reference
+from intaglio.compiler import numerics, reference
+from intaglio.compiler.numerics.norm import SEED
 from intaglio.compiler.workload import Op, Resize, Workload, inputs
 from intaglio.hw.sources import host_sources
 from intaglio.templates.c_text import Names
@@ -89,3 +90,30 @@ def test_all_others(
     strategy: Callable[[], st.SearchStrategy[Workload]], data: st.DataObject, seed: int
 ) -> None:
     check(data.draw(strategy()), seed)
+
+
+class Norm(ctypes.Structure):
+    """`host_norm_t`."""
+
+    _fields_ = (("root", ctypes.c_int64), ("shift", ctypes.c_uint))
+
+
+def test_powers_and_roots_to_the_last_bit(tmp_path: Path) -> None:
+    (source,) = (path for path in host_sources("host") if path.suffix == ".c")
+    must(gcc(tmp_path, *FLAGS, "-O2", "-fPIC", "-shared", source, "-o", "math.so"))
+    library = ctypes.CDLL(str(tmp_path / "math.so"))
+    library.host_power.restype, library.host_norm.restype = ctypes.c_int64, Norm
+    random = np.random.default_rng(1)
+    table = (ctypes.c_int32 * 257)(*numerics.EXPONENTIAL.tolist())
+    multiplier, shift = 9_876_543, 23
+    for distance in random.integers(0, 1 << 16, 2000).tolist():
+        wanted = int(numerics.exponential(np.array([distance]), multiplier, shift)[0])
+        arguments = (ctypes.c_int64(distance), ctypes.c_int64(multiplier), shift, table)
+        assert library.host_power(*arguments) == wanted, distance
+    seed = (ctypes.c_int32 * 192)(*SEED.tolist())
+    for bits in range(1, 63):
+        for value in random.integers(1 << (bits - 1), 1 << bits, 40).tolist():
+            (root,), (half_shift,) = numerics.reciprocal_root(np.array([value]))
+            numbers = [ctypes.c_int64(number) for number in (1, 0, value, 0)]
+            found = library.host_norm(*numbers, 0, seed)
+            assert (found.root, found.shift) == (root, 35 - half_shift), value
