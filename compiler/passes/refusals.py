@@ -105,6 +105,8 @@ WAYS_OUT = {
     "argmin": "return the scores and take the argmin of the outputs",
     "conv1d": "give it a batch of 1 in front and a weight of the model",
     "conv3d": "use Conv2d layers, with the depth as channels",
+    "copy": "join the parts with torch.cat instead of assigning to them",
+    "slice_scatter": "join the parts with torch.cat instead of assigning to them",
     "conv_transpose1d": "give it a batch of 1 in front and a weight of the model",
     "conv_transpose2d": "give it a batch of 1 in front and a weight of the model",
     "conv_transpose3d": "use ConvTranspose2d layers, with the depth as channels",
