@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from intaglio.compiler.execution import Engine, chosen, runner
 from intaglio.compiler.workload import Workload
 from intaglio.errors import UsageError
 from tests.compiler.builders import Builder, draw_inputs
+from tests.test_imports import LAYERS, imported, sources
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,21 @@ def test_both_engines_compute_the_same_outputs(workload: Workload) -> None:
     expected = reference.run(workload, inputs)["tail.out"]
     for engine in get_args(Engine):
         assert (runner(workload, engine)(inputs)["tail.out"] == expected).all()
+
+
+def test_only_accuracy_and_search_choose() -> None:
+    users = {
+        f"{layer}/{path.name}"
+        for layer in LAYERS
+        for path in sources(layer)
+        if "intaglio.compiler.execution" in imported(ast.parse(path.read_text()))
+    }
+    assert users == {
+        "report/exploration.py",
+        "search/codesign.py",
+        "search/exploration.py",
+        "sim/accuracy.py",
+    }
 
 
 def test_the_reference_needs_no_tvm() -> None:
