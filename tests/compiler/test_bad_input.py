@@ -76,7 +76,10 @@ class Assigned(nn.Module):
 
 def test_an_assignment_to_a_part_is_refused() -> None:
     line = line_of(Assigned.forward, "y[:, :2]")
-    assert refusal(Assigned().eval(), images(1, 6)) == (f"SENTENCE ({line})")
+    assert refusal(Assigned().eval(), images(1, 6)) == (
+        f"copy ({line}): copy has no integer form; join the parts with torch.cat instead of "
+        "assigning to them (1 more: run `intaglio check`)"
+    )
 
 
 def test_two_outputs_and_one_of_them_twice() -> None:
