@@ -74,8 +74,9 @@ def test_all_steps_read_one_weight(name: str) -> None:
 
 def test_every_step_is_its_fake_quantised_form() -> None:
     def steps(model: Calls, x: Tensor) -> Tensor:
+        cell = model.get_submodule("cell")
         for _ in range(STEPS):
-            x = torch.tanh(model.cell(x))
+            x = torch.tanh(cell(x))
         return x
 
     made = compare(seeded(lambda: Calls(steps, cell=nn.Linear(9, 9))), images(1, 9))
