@@ -158,7 +158,7 @@ def page(figures: list[Figures], load: float) -> str:
             "It needs the extra `tvm` and a C++ compiler, which links the kernels.",
             "",
             "`intaglio accuracy`, search and the benchmarks run on kernels where the extra and the",
-            "compiler are installed and the work pays for compiling: from 10^9 multiply-",
+            "compiler are installed and the work pays for compiling: from 2 * 10^9 multiply-",
             "accumulates for each operator on, over all images (`compiler/execution.py`); else on",
             "the reference.  They print which.  `verify` always compares with the reference.",
             "",
