@@ -18,6 +18,7 @@ from intaglio.errors import CalibrationError, UsageError
 
 Data = dict[str, NDArray[np.generic]]
 Observer = Literal["minmax", "percentile", "mse"]
+WeightObserver = Literal["minmax", "mse"]
 Rounding = Literal["nearest", "compensated"]
 UNREADABLE = (
     OSError,
@@ -38,6 +39,8 @@ class Method:
     observer      scales of activations: `minmax` clamps no value seen, `percentile` all but a
                   share of them, `mse` has the least squared error of rounding and clamping
     percentile    that share, in percent
+    weights       scales of weights: `minmax` clamps none, `mse` has the least squared error of
+                  rounding and clamping, which pays below 5 bits
     correct_bias  take from each bias what rounding the weights adds to a channel on average
     rounding      of weights: `nearest`, or `compensated`, which lets the weights not yet rounded
                   take up the error of those that are
@@ -49,9 +52,11 @@ class Method:
     percentile: float = 99.99
     correct_bias: bool = False
     rounding: Rounding = "nearest"
+    weights: WeightObserver = "minmax"
 
     def __post_init__(self) -> None:
         _check_name("observer", self.observer, get_args(Observer))
+        _check_name("observer of weights", self.weights, get_args(WeightObserver))
         _check_name("rounding", self.rounding, get_args(Rounding))
         if not 50 <= self.percentile <= 100:
             raise UsageError(

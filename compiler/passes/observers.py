@@ -165,14 +165,34 @@ class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
         if weight.is_meta:
             self.scale = torch.full((len(weight),), 1.0 / self.quant_max, dtype=torch.float64)
         elif not self.scale.numel():
-            largest = weight.detach().double().abs().flatten(1).amax(1)
-            fallback = float(largest.max()) or 1.0
-            self.scale = torch.where(largest > 0, largest, fallback) / self.quant_max
+            self.scale = self._observed(weight.detach().double().flatten(1))
         return weight
+
+    def _observed(self, rows: Tensor) -> Tensor:
+        """The scales (K,) at which no weight of `rows` (K, inputs) is clamped."""
+        largest = rows.abs().amax(1)
+        fallback = float(largest.max()) or 1.0
+        return torch.where(largest > 0, largest, fallback) / self.quant_max
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """(scales, zero points), both of shape (K,)."""
         return self.scale.float(), torch.zeros(len(self.scale), dtype=torch.int64)
+
+
+class MseWeightObserver(PerChannelWeightObserver):
+    """Scales of the least squared error of rounding and clamping together, channel by channel."""
+
+    def _observed(self, rows: Tensor) -> Tensor:
+        """The best of the shares of the whole range; the largest of equally good ones."""
+        whole = super()._observed(rows)
+        best, error = whole, torch.full_like(whole, math.inf)
+        for share in torch.linspace(1.0, SMALLEST_SHARE, CANDIDATES, dtype=torch.float64):
+            scale = (whole * share)[:, None]
+            steps = torch.round(rows / scale).clamp(self.quant_min, self.quant_max)
+            made = (steps * scale - rows).square().sum(1)
+            best = torch.where(made < error, scale[:, 0], best)
+            error = torch.minimum(made, error)
+        return best
 
 
 def activation_observer(method: Method) -> Callable[..., RangeObserver]:
@@ -183,3 +203,8 @@ def activation_observer(method: Method) -> Callable[..., RangeObserver]:
         "mse": MseObserver,
     }
     return made[method.observer]
+
+
+def weight_observer(method: Method) -> type[PerChannelWeightObserver]:
+    """The observer of weights that `method` asks for, to be made by PT2E."""
+    return MseWeightObserver if method.weights == "mse" else PerChannelWeightObserver

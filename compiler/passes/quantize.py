@@ -68,9 +68,20 @@ class Quantize:
         out of the requantiser's range.  With `refused`, such groups are reported to it instead,
         and their part of the result means nothing.
         """
+        return convert(self.prepare(module, batches, observed, rounded, refused))
+
+    def prepare(
+        self,
+        module: GraphModule,
+        batches: Iterable[tuple[Tensor, ...]],
+        observed: Callable[[int], None] = lambda done: None,
+        rounded: Callable[[int, int], None] = lambda done, layers: None,
+        refused: Refused | None = None,
+    ) -> GraphModule:
+        """As a call, but still in real numbers: every value passes an observer with its scale."""
         with quiet():
             quantizer = GroupQuantizer(self.plan, self.precision, self.method)
-            prepared = prepare_pt2e(module, quantizer)
+            prepared: GraphModule = prepare_pt2e(module, quantizer)
             moments = self._moments(prepared)
             watch = Watch(prepared, moments)
             with torch.no_grad():
@@ -78,9 +89,7 @@ class Quantize:
                     watch.run(*batch, *self.plan.constants.values())
                     observed(done)
             self._settle(prepared, moments, rounded, refused)
-            converted: GraphModule = convert_pt2e(prepared)
-        _round_half_up(converted)
-        return converted
+        return prepared
 
     def _settle(
         self,
@@ -120,6 +129,16 @@ class Quantize:
             for group in self.plan.groups
             if group.kind in LAYERS
         }
+
+
+def convert(prepared: GraphModule) -> GraphModule:
+    """A prepared graph, which is changed, with its weights and values in integers."""
+    with quiet():
+        converted: GraphModule = convert_pt2e(prepared)
+    for node in converted.graph.find_nodes(op="call_function", target=QUANTISE):
+        node.target = quantise_half_up
+    converted.recompile()
+    return converted
 
 
 def _settle(prepared: GraphModule, group: Group) -> None:
@@ -192,9 +211,3 @@ def quantise_half_up(
     """PT2E's quantize_per_tensor with ties rounded up, as the hardware does; zero point 0."""
     steps = torch.floor(values.double() / scale + 0.5)
     return (steps + zero_point).clamp(lo, hi).to(dtype)
-
-
-def _round_half_up(module: GraphModule) -> None:
-    for node in module.graph.find_nodes(op="call_function", target=QUANTISE):
-        node.target = quantise_half_up
-    module.recompile()

@@ -17,6 +17,7 @@ from intaglio.compiler.passes.observers import (
     ProbabilityObserver,
     RangeObserver,
     activation_observer,
+    weight_observer,
 )
 from intaglio.compiler.passes.wide_values import wide_values
 from intaglio.compiler.precision import Precision
@@ -70,6 +71,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         self.wide = ElementType(precision.wide_bits)
         self.types = Types.of(precision)
         self.observer = activation_observer(method)
+        self.weight_observer = weight_observer(method)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Write an annotation on every node whose value becomes integers."""
@@ -104,7 +106,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             anchor = nodes[group.anchor]
             weight = cast(Node, anchor.args[1])
-            spec: QuantizationSpecBase = _spec(PerChannelWeightObserver, self.types.weight)
+            spec: QuantizationSpecBase = _spec(self.weight_observer, self.types.weight)
             if first.setdefault(weight, anchor) is not anchor:
                 spec = SharedQuantizationSpec((weight, first[weight]))
             _annotation(anchor).input_qspec_map[weight] = spec
@@ -147,7 +149,7 @@ def _annotation(node: Node) -> QuantizationAnnotation:
 
 def _spec(observer: Callable[..., Any], element: ElementType) -> QuantizationSpec:
     """The PT2E form of an element type; symmetric weights leave out the lowest value."""
-    weight = observer is PerChannelWeightObserver
+    weight = isinstance(observer, type) and issubclass(observer, PerChannelWeightObserver)
     return QuantizationSpec(
         dtype=DTYPES[element.encoding == "unsigned", element.bits > 8],
         observer_or_fake_quant_ctr=observer,

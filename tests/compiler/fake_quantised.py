@@ -50,7 +50,11 @@ def compare(model: nn.Module, *batch: Tensor, precision: Precision | None = None
 
     Each operator of the graph reads the workload's integers, so each is judged alone.
     """
-    module, plan = quantised(model, *batch, precision=precision)
+    return judge(*quantised(model, *batch, precision=precision), *batch)
+
+
+def judge(module: GraphModule, plan: Plan, *batch: Tensor) -> Comparison:
+    """As `compare`, of a graph that is quantised already."""
     workload = lower(module, plan, "net")
     names = {node.name: node.name for node in module.graph.find_nodes(op="placeholder")}
     names |= {group.output: group.name for group in plan.groups}
