@@ -24,28 +24,34 @@ Progress = Callable[[str, int, int], None]
 
 COMPUTED_BY: Mapping[Engine, str] = {"reference": "the reference", "tvm": "compiled kernels"}
 """What a report says of an engine."""
-MACS_PER_KERNEL = 2_000_000_000
-"""Multiply-accumulates for which a kernel is compiled, estimated: compiling takes no longer than
-the reference would.  That does 0.7 to 4.5 billion a second, and a kernel takes 0.3 to 0.9 s
-(LeNet-5, ResNet-8 and ResNet-18 in docs/kernels.md).
-"""
+MACS_PER_SECOND = 5e9
+SECONDS_PER_VALUE = 4e-8
+"""What the reference takes for products, and for each integer that it makes, estimated."""
+SECONDS_PER_KERNEL = 0.5
+"""What compiling an operator takes, estimated; all three from the networks in docs/kernels.md."""
 
 
 def chosen(workload: Workload, images: int, engine: Engine | None = None) -> Engine:
     """`engine`, or else the one that ends first on `images` images, by estimate.
 
-    Kernels are chosen where TVM and a linker are installed and the multiply-accumulates of all
-    images are at least `MACS_PER_KERNEL` for each operator.  Raises UsageError when there is no
-    such engine.
+    Kernels are chosen where TVM and a linker are installed and the reference would compute for as
+    long as all kernels take to compile.  Raises UsageError when there is no such engine.
     """
     if engine is not None:
         if engine not in get_args(Engine):
             known = ", ".join(get_args(Engine))
             raise UsageError(f"'{engine}' is no engine; choose one of {known}")
         return engine
-    work = images * sum(workload.macs(op) for op in workload.ops)
-    worthwhile = work >= MACS_PER_KERNEL * len(workload.ops)
+    compiling = SECONDS_PER_KERNEL * len(workload.ops)
+    worthwhile = images * reference_seconds(workload) >= compiling
     return "tvm" if worthwhile and kernels_can_be_built() else "reference"
+
+
+def reference_seconds(workload: Workload) -> float:
+    """What the reference takes for one image, estimated."""
+    macs = sum(workload.macs(op) for op in workload.ops)
+    values = sum(tensor.elements for tensor in workload.activations())
+    return macs / MACS_PER_SECOND + values * SECONDS_PER_VALUE
 
 
 def kernels_can_be_built() -> bool:
