@@ -10,34 +10,108 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from intaglio import api
 from intaglio.compiler import execution, reference
+from intaglio.compiler.calibration import Method
 from intaglio.compiler.capture import capture
 from intaglio.compiler.execution import COMPUTED_BY, Engine
 from intaglio.compiler.model import load_model
 from intaglio.compiler.workload import Workload
 from intaglio.errors import IntaglioError
+from intaglio.examples.attention import embeddings, tokenised
+from intaglio.examples.efficientnet import crops, split
 from intaglio.progress import bars
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "README.md"
 BEGIN, END = "<!-- networks: made by benchmarks/networks.py -->\n", "<!-- end of networks -->\n"
-CALIBRATION_IMAGES = 8
+CALIBRATION_IMAGES = 16
 IMAGES = 4
-NETWORKS: tuple[tuple[str, str], ...] = (
-    ("LeNet-5", "lenet5"),
-    ("ResNet-8", "resnet8"),
-    ("ResNet-18", "resnet18"),
+METHOD = Method(observer="mse", correct_bias=True)
+Values = NDArray[np.float64]
+Draw = Callable[[int, int], list[Tensor]]
+"""Inputs for a number of images, drawn from a seed."""
+View = Callable[[Values, Sequence[Tensor]], Values]
+"""What of the first output is compared, given the inputs: one row an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a row is called, and the MODEL behind it.
+
+    `draw` makes its data where seeded numbers will not do, and `view` what is compared where it is
+    not the first output as it stands.
+    """
+
+    name: str
+    model: str
+    draw: Draw | None = None
+    view: View | None = None
+
+
+def photographs(images: int, seed: int) -> list[Tensor]:
+    """Crops of photographs; those of an odd seed and those of an even one come from others."""
+    chosen = split()[seed % 2]
+    cut = crops(chosen, -(-images // len(chosen)), seed)
+    return [torch.from_numpy(cut.images[:images])]
+
+
+def sentences(images: int, seed: int) -> list[Tensor]:
+    """Token ids and masks of made-up sentences; no word order occurs under two seeds."""
+    random = np.random.default_rng(seed)
+    made = [" ".join(random.choice(part) for part in PARTS) + "." for _ in range(images)]
+    return [torch.from_numpy(array) for array in tokenised(made).values()]
+
+
+def sentence_vectors(hidden: Values, inputs: Sequence[Tensor]) -> Values:
+    """The embeddings of sentences from the values of their tokens."""
+    return np.asarray(embeddings(hidden, inputs[1].numpy()), np.float64)
+
+
+PARTS = (
+    ("A tired", "The second", "Every honest", "Some northern", "My late"),
+    ("engineer", "baker", "river", "orchestra", "committee", "telescope"),
+    ("measured", "remembered", "sold", "crossed", "described", "repaired"),
+    ("the broken bridge", "three letters", "an old promise", "the price of copper"),
+    ("before dawn", "without a word", "for the first time", "in the rain", "twice"),
 )
-"""What a row is called, and the MODEL callable of `intaglio.examples.networks` behind it."""
+EXAMPLES = "intaglio.examples"
+NETWORKS = (
+    Network("LeNet-5", f"{EXAMPLES}.networks:lenet5"),
+    Network("ResNet-8", f"{EXAMPLES}.networks:resnet8"),
+    Network("ResNet-18", f"{EXAMPLES}.networks:resnet18"),
+    Network("ResNet-50", f"{EXAMPLES}.vision:resnet50"),
+    Network("MobileNetV2", f"{EXAMPLES}.vision:mobilenet_v2"),
+    Network(
+        "EfficientNet-Lite0, real weights",
+        f"{EXAMPLES}.efficientnet:efficientnet_lite0",
+        photographs,
+    ),
+    Network("U-Net, 128x128", f"{EXAMPLES}.vision:unet"),
+    Network("keyword spotting MLP", f"{EXAMPLES}.sequences:keyword_mlp"),
+    Network("keyword spotting DS-CNN", f"{EXAMPLES}.sequences:keyword_dscnn"),
+    Network("LSTM", f"{EXAMPLES}.sequences:lstm"),
+    Network("GRU", f"{EXAMPLES}.sequences:gru"),
+    Network("ViT-Tiny", f"{EXAMPLES}.attention:vit_tiny"),
+    Network(
+        "MiniLM encoder, real weights",
+        f"{EXAMPLES}.attention:minilm",
+        sentences,
+        sentence_vectors,
+    ),
+    Network("GPT-2 style, 32 tokens read", f"{EXAMPLES}.decoders:gpt2_prompt"),
+    Network("GPT-2 style, one step after 32", f"{EXAMPLES}.decoders:gpt2_step"),
+)
 COLUMNS = (
     "network",
     "nodes mapped / host / refused",
@@ -78,29 +152,32 @@ class Row:
         )
 
 
-def measure(name: str, model: str, folder: Path) -> Row:
+def measure(network: Network, folder: Path) -> Row:
     """Check, compile, simulate and run one network; its artifact goes to `folder`."""
-    loaded = load_model(model)
+    name = network.name
+    loaded = load_model(network.model)
     module = loaded.module
     assert isinstance(module, nn.Module)
     report = api.check(module, loaded.example_inputs, allow_host=True)
     if report.refused:
         raise IntaglioError(f"{name}: {report.refused[0]}")
     names = tuple(capture(module, loaded.example_inputs).shapes)
-    calibration = _draw(loaded.example_inputs, CALIBRATION_IMAGES, 1)
+    draw = network.draw or partial(_like, loaded.example_inputs)
+    calibration = draw(CALIBRATION_IMAGES, 1)
     with bars() as progress:
         artifact = api.compile(
             module,
             loaded.example_inputs,
             calibration={key: value.numpy() for key, value in zip(names, calibration, strict=True)},
             output=folder,
-            name=name,
+            name=loaded.name,
+            method=METHOD,
             allow_host=True,
             progress=progress,
         )
     trace = api.simulate(artifact)
     hosted = sum(row.macs for row in trace.hosted)
-    inputs = _draw(loaded.example_inputs, IMAGES, 2)
+    inputs = draw(IMAGES, 2)
     workload = artifact.deployment.workload
     engine = execution.chosen(workload, IMAGES)
     return Row(
@@ -110,13 +187,13 @@ def measure(name: str, model: str, folder: Path) -> Row:
         len(report.refused),
         trace.macs + hosted,
         trace.macs,
-        _cosine(module, workload, inputs, engine),
+        _cosine(network, module, workload, inputs, engine),
         engine,
         trace.cycles,
     )
 
 
-def _draw(examples: Sequence[Tensor], images: int, seed: int) -> list[Tensor]:
+def _like(examples: Sequence[Tensor], images: int, seed: int) -> list[Tensor]:
     """Seeded inputs like the examples: normal numbers, or indices up to the largest example."""
     generator = torch.Generator().manual_seed(seed)
     drawn = []
@@ -130,7 +207,11 @@ def _draw(examples: Sequence[Tensor], images: int, seed: int) -> list[Tensor]:
 
 
 def _cosine(
-    module: nn.Module, workload: Workload, inputs: Sequence[Tensor], engine: Engine
+    network: Network,
+    module: nn.Module,
+    workload: Workload,
+    inputs: Sequence[Tensor],
+    engine: Engine,
 ) -> float:
     """The mean over images of the cosine between integer and float values of the first output."""
     named = dict(zip(workload.inputs, (value.numpy() for value in inputs), strict=True))
@@ -139,13 +220,21 @@ def _cosine(
     made = reference.dequantise_outputs(workload, values)[workload.outputs[0]]
     with torch.no_grad():
         wanted = [
-            module(*(value[image : image + 1] for value in inputs)) for image in range(IMAGES)
+            _first(module(*(v[image : image + 1] for v in inputs))) for image in range(IMAGES)
         ]
-    first = [one[0] if isinstance(one, tuple) else one for one in wanted]
-    pairs = zip(
-        made.reshape(IMAGES, -1), (one.double().numpy().ravel() for one in first), strict=True
-    )
-    return float(np.mean([a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in pairs]))
+    view = network.view or (lambda output, inputs: output)
+    pairs = zip(view(made, inputs), view(np.concatenate(wanted), inputs), strict=True)
+    return float(np.mean([_cosine_of(a.ravel(), b.ravel()) for a, b in pairs]))
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Values:
+    """The first output in float64."""
+    first = output[0] if isinstance(output, tuple) else output
+    return np.asarray(first.double().numpy(), np.float64)
+
+
+def _cosine_of(first: Values, second: Values) -> float:
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -162,7 +251,7 @@ def write(text: str, page: Path = PAGE) -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    names = [name for name, _ in NETWORKS]
+    names = [network.name for network in NETWORKS]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=names, help="print one row, and leave README.md alone")
     return parser.parse_args()
@@ -173,9 +262,9 @@ def main() -> int:
     only = arguments().only
     with tempfile.TemporaryDirectory() as folder:
         rows = [
-            measure(name, f"intaglio.examples.networks:{model}", Path(folder) / model)
-            for name, model in NETWORKS
-            if only in (None, name)
+            measure(network, Path(folder) / str(index))
+            for index, network in enumerate(NETWORKS)
+            if only in (None, network.name)
         ]
     print(table(rows))
     for row in rows:

@@ -11,7 +11,7 @@ from benchmarks import networks
 
 
 def test_a_row_is_measured(tmp_path: Path) -> None:
-    row = networks.measure("LeNet-5", "intaglio.examples.networks:lenet5", tmp_path / "lenet5")
+    row = networks.measure(networks.NETWORKS[0], tmp_path / "lenet5")
     assert (row.mapped, row.hosted, row.refused) == (13, 0, 0)
     assert row.macs == row.npu_macs == 416520
     assert 0.99 < row.cosine <= 1
@@ -23,7 +23,7 @@ def test_one_network_alone_leaves_the_readme(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = networks.Row("ResNet-8", 20, 0, 0, 100, 100, 0.99, "tvm", 7)
-    monkeypatch.setattr(networks, "measure", lambda name, model, folder: replace(row, name=name))
+    monkeypatch.setattr(networks, "measure", lambda network, folder: replace(row, name=network.name))
     monkeypatch.setattr(networks, "write", None)
     monkeypatch.setattr("sys.argv", ["networks.py", "--only", "ResNet-8"])
     assert networks.main() == 0
