@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -75,8 +76,10 @@ def to_workload(
 def fuse(captured: Captured) -> Plan:
     """Run every graph pass on a captured graph, in place, and group what is left."""
     module = captured.module
-    for graph_pass in PASSES:
-        module = graph_pass(module)
+    # What passes add to tensors of unknown values must be on their device.
+    with torch.device("meta") if captured.shapes_only else nullcontext():
+        for graph_pass in PASSES:
+            module = graph_pass(module)
     if captured.shapes_only:
         forget_values(module)
     return Fuse()(module)

@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import intaglio
 from intaglio.cli import main
 from intaglio.errors import UnsupportedError
-from intaglio.examples.decoders import Model, llama_small
+from intaglio.examples.decoders import Model, gpt2_prompt, llama_small
 from intaglio.sim import npu
 from intaglio.sim.trace import Trace
 from intaglio.templates.npu.program import Program
@@ -32,7 +33,10 @@ def test_it_tells_what_simulating_the_artifact_tells(tmp_path: Path) -> None:
     assert seen.to_dict() == intaglio.simulate(artifact).to_dict()
 
 
-def test_cycles_do_not_need_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("made", [llama_small, gpt2_prompt])
+def test_cycles_do_not_need_weights(
+    made: Callable[[], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     simulated: list[str] = []
     simulate = npu.simulate
 
@@ -41,15 +45,16 @@ def test_cycles_do_not_need_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         return simulate(program)
 
     monkeypatch.setattr(npu, "simulate", counted)
-    model = llama_small()
+    model = made()
     known = intaglio.estimate(*model, allow_host=True)
     assert known.macs > 2_000_000
     simulated.clear()
     unknown = intaglio.estimate(*without_values(model), allow_host=True)
     assert unknown.to_dict() == known.to_dict()
     names = [row.name for row in unknown.layers]
-    assert {"blocks.0.up", "blocks.3.up", "head"} <= set(names)
-    assert 0 < len(simulated) < 8 < 3 * len(llama_small()[0].get_submodule("blocks"))  # type: ignore[arg-type]
+    assert {"blocks.0.project", "head"} <= set(names) or {"blocks.0.up", "head"} <= set(names)
+    assert 0 < len(simulated) < 8
+    assert len(names) > 8
 
 
 def test_nothing_is_compiled_without_weights(tmp_path: Path) -> None:
@@ -57,7 +62,7 @@ def test_nothing_is_compiled_without_weights(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError) as caught:
         intaglio.compile(module, inputs, allow_host=True, output=tmp_path / "out")
     assert str(caught.value) == (
-        "Llama is on the meta device, so there are no weights to compile; load its weights, or "
+        "Decoder is on the meta device, so there are no weights to compile; load its weights, or "
         "count its cycles with `intaglio estimate`"
     )
     assert not (tmp_path / "out").exists()
@@ -74,8 +79,8 @@ DECODE = """
 import json, resource
 from intaglio import estimate
 from intaglio.compiler.precision import Precision
-from intaglio.examples.decoders import llama_decode
-trace = estimate(*llama_decode(), allow_host=True, precision=Precision(wide_bits=8))
+from intaglio.examples.decoders import llama_step
+trace = estimate(*llama_step(), allow_host=True, precision=Precision(wide_bits=8))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 hosted = sum(row.macs for row in trace.hosted)
 print(json.dumps([trace.macs, hosted, trace.bytes_read, trace.cycles, peak]))

@@ -16,11 +16,11 @@ from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.serialise import describe
 from intaglio.compiler.workload import Workload
 from intaglio.errors import CalibrationError, UnsupportedError
-from intaglio.examples.decoders import Model, Sizes, llama
+from intaglio.examples.decoders import Model, Sizes, gpt2, llama
 from intaglio.examples.networks import lenet5, resnet8
 from tests.compiler.models import line_of
 
-SMALL = Sizes(layers=2, width=64, heads=4, hidden=160, vocabulary=100, cached=16)
+SMALL = Sizes(layers=2, width=64, heads=4, hidden=160, vocabulary=100)
 
 
 def without_values(model: Model) -> Model:
@@ -32,9 +32,15 @@ def shapes(workload: Workload) -> list[tuple[str, tuple[int, ...], str]]:
     return [(t.name, t.shape, str(t.element)) for t in workload.tensors.values()]
 
 
-@pytest.mark.parametrize(
-    "model", [lenet5(), resnet8(), llama(SMALL)], ids=["lenet", "resnet", "llama"]
-)
+NETWORKS = {
+    "lenet": lenet5(),
+    "resnet": resnet8(),
+    "llama": llama(SMALL, past=16),
+    "gpt2": gpt2(SMALL, past=6),
+}
+
+
+@pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
 def test_operators_shapes_and_types_are_those_of_the_network_with_weights(model: Model) -> None:
     known, unknown = to_workload(*model), to_workload(*without_values(model))
     assert [(type(op), op.name, op.source) for op in unknown.ops] == [
@@ -46,8 +52,8 @@ def test_operators_shapes_and_types_are_those_of_the_network_with_weights(model:
     assert describe(unknown).startswith(f"workload {type(model[0]).__name__} (shapes only)\n")
 
 
-def test_every_node_has_the_verdict_that_it_has_with_weights() -> None:
-    model = llama(SMALL)
+@pytest.mark.parametrize("model", [NETWORKS["llama"], NETWORKS["gpt2"]], ids=["llama", "gpt2"])
+def test_every_node_has_the_verdict_that_it_has_with_weights(model: Model) -> None:
     known, unknown = (api.check(*made, allow_host=True) for made in (model, without_values(model)))
     assert unknown == known
 
