@@ -23,7 +23,9 @@ def test_one_network_alone_leaves_the_readme(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = networks.Row("ResNet-8", 20, 0, 0, 100, 100, 0.99, "tvm", 7)
-    monkeypatch.setattr(networks, "measure", lambda network, folder: replace(row, name=network.name))
+    monkeypatch.setattr(
+        networks, "measure", lambda network, folder: replace(row, name=network.name)
+    )
     monkeypatch.setattr(networks, "write", None)
     monkeypatch.setattr("sys.argv", ["networks.py", "--only", "ResNet-8"])
     assert networks.main() == 0
