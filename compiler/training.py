@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -46,6 +47,15 @@ Averages of integers are ties often, and a tie goes up in hardware.
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How the scales of a network in training came about."""
+
+    method: Method
+    calibration_images: int
+    seed: int
+
+
 class FakeQuantised(nn.Module):
     """An activation on the grid of its scale, rounded half up as the hardware does.
 
@@ -81,7 +91,7 @@ class FakeQuantisedWeight(nn.Module):
         """`weight`, rounded."""
         integers = QUANTISE_CHANNELS(weight.detach().float(), *self.grid)
         scales = self.grid[0].reshape(-1, *[1] * (weight.dim() - 1))
-        rounded = integers * scales.to(weight.dtype)
+        rounded: Tensor = integers * scales.to(weight.dtype)
         return weight + (rounded - weight).detach()
 
 
@@ -93,9 +103,12 @@ class Trainable(nn.Module):
     rounding now and then; after `double()` the outputs are those of the integer network.
     """
 
-    def __init__(self, prepared: GraphModule, plan: Plan, shapes: Shapes, name: str) -> None:
+    def __init__(
+        self, prepared: GraphModule, plan: Plan, shapes: Shapes, name: str, origin: Origin
+    ) -> None:
         super().__init__()
         self.name = name
+        self.origin = origin
         self.plan = plan
         self._shapes = dict(shapes)
         # Held in a tuple, so that the one set of parameters is registered once, under `running`.
@@ -181,7 +194,8 @@ def prepare_training(
         lambda done: progress("calibrate", done, images),
         lambda done, layers: progress("round weights", done, layers),
     )
-    return Trainable(prepared, plan, captured.shapes, label)
+    origin = Origin(method, images if calibration is not None else 0, seed)
+    return Trainable(prepared, plan, captured.shapes, label, origin)
 
 
 def _with_parameters(prepared: GraphModule, plan: Plan) -> GraphModule:

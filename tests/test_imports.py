@@ -26,6 +26,7 @@ TORCH_ALONE_IN = (
     "passes",
     "pipeline",
     "tables",
+    "training",
 )
 """The parts of `compiler` that work on torch graphs."""
 

@@ -3,9 +3,9 @@
 `check` says what of a model an accelerator can run, `compile` writes an artifact (exact integer
 workload, program, RTL), `simulate` counts its cycles (`estimate` those of a model, its weights
 known or not), `verify` proves the RTL equal to the integer reference word for word, `accuracy` runs
-the integer network on data, `summarise` shows what came out, and `explore` chooses network and
-hardware together.  Names load on first use, so importing `intaglio` is fast and brings neither
-torch nor numpy.
+the integer network on data, `summarise` shows what came out, `qat` trains with the rounding of the
+integers, and `explore` chooses network and hardware together.  Names load on first use, so
+importing `intaglio` is fast and brings neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         compile,
         estimate,
         explore,
+        qat,
         simulate,
         summarise,
         verify,
     )
     from intaglio.compiler.calibration import Method
+    from intaglio.compiler.precision import Precision
     from intaglio.compiler.workload import Workload
     from intaglio.errors import (
         ArtifactError,
@@ -49,11 +51,13 @@ _HOMES = {
         "compile",
         "estimate",
         "explore",
+        "qat",
         "simulate",
         "summarise",
         "verify",
     ),
     "intaglio.compiler.calibration": ("Method",),
+    "intaglio.compiler.precision": ("Precision",),
     "intaglio.compiler.workload": ("Workload",),
     "intaglio.errors": (
         "ArtifactError",
@@ -79,6 +83,7 @@ __all__ = [
     "IntaglioError",
     "Method",
     "NpuDesign",
+    "Precision",
     "ToolError",
     "UnsupportedError",
     "UsageError",
@@ -89,6 +94,7 @@ __all__ = [
     "compile",
     "estimate",
     "explore",
+    "qat",
     "summarise",
     "simulate",
     "verify",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from intaglio.compiler.check import CheckReport
     from intaglio.compiler.execution import Engine
     from intaglio.compiler.precision import Precision
+    from intaglio.compiler.training import Trainable
     from intaglio.report.exploration import Searched
     from intaglio.report.summary import Summary
     from intaglio.sim.accuracy import AccuracyReport
@@ -77,9 +78,40 @@ def check(
     )
 
 
-def compile(
+def qat(
     model: nn.Module | ExportedProgram,
     example_inputs: Sequence[Tensor],
+    *,
+    calibration: Arrays | None = None,
+    method: Method | None = None,
+    precision: Precision | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    progress: Callback = silent,
+) -> Trainable:
+    """`model` as a torch module that computes, and trains, with the rounding of its integers.
+
+    Train its `parameters()` as any module's, with any number of images, then give it to `compile`
+    in place of the model.  Scales follow from `calibration` once; `method` chooses those of least
+    squared error unless given.  Raises the errors of `compile`.
+    """
+    from intaglio.compiler.training import LEAST_ERROR, prepare_training
+
+    return prepare_training(
+        model,
+        example_inputs,
+        calibration=calibration,
+        method=method or LEAST_ERROR,
+        precision=precision,
+        name=name,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def compile(
+    model: nn.Module | ExportedProgram | Trainable,
+    example_inputs: Sequence[Tensor] = (),
     *,
     template: str = "npu",
     design: NpuDesign | None = None,
@@ -99,14 +131,15 @@ def compile(
     integers, and the artifact holds a program for each segment between them.
     `calibration` maps input names to arrays with any number of images along axis 0; without it one
     normal image drawn from `seed` is used.  `method` says how scales, weights and biases follow
-    from them.  `output` is the folder to write, or a new temporary one
-    that is the caller's to delete.  Raises UsageError when `output` exists and `force` is not set,
-    UnsupportedError when the model has no weights, and the errors of each stage; nothing
-    half-written is left behind.
+    from them.  A network from `qat` brings all of that, and its example inputs, along.  `output` is
+    the folder to write, or a new temporary one that is the caller's to delete.  Raises UsageError
+    when `output` exists and `force` is not set, UnsupportedError when the model has no weights, and
+    the errors of each stage; nothing half-written is left behind.
     """
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.capture import is_shapes_only
     from intaglio.compiler.pipeline import to_workload
+    from intaglio.compiler.training import Origin, Trainable
     from intaglio.templates import artifact
     from intaglio.templates.deployment import deploy
     from intaglio.templates.template import find_template
@@ -119,20 +152,27 @@ def compile(
     if output is not None:
         artifact.check_target(Path(output), force=force)
     family = find_template(template)
-    workload = to_workload(
-        model,
-        example_inputs,
-        calibration=calibration,
-        method=method,
-        precision=precision,
-        name=name,
-        seed=seed,
-        progress=progress,
-    )
+    if isinstance(model, Trainable):
+        given = {"calibration": calibration, "method": method, "precision": precision}
+        _check_settled(model, example_inputs=example_inputs or None, **given)
+        workload, origin = model.workload(name), model.origin
+    else:
+        workload = to_workload(
+            model,
+            example_inputs,
+            calibration=calibration,
+            method=method,
+            precision=precision,
+            name=name,
+            seed=seed,
+            progress=progress,
+        )
+        origin = Origin(method or Method(), _images(calibration), seed)
     chosen = design or family.design(None)
     deployment = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
-    info = {**_provenance(template, seed, calibration), "method": asdict(method or Method())}
+    made = _provenance(template, origin.seed, origin.calibration_images)
+    info = {**made, "method": asdict(origin.method)}
     return artifact.write(folder, deployment, info=info, force=force)
 
 
@@ -298,7 +338,7 @@ def explore(
         workload = evaluate.workload(found.chosen.point)
     program = schedule(workload, evaluate.design(found.chosen.point), progress)
     made = {"task": spec.task.name, "candidate": found.chosen.point.to_dict()}
-    info = {**_provenance("npu", spec.budget.seed, None), "calibration_images": None, **made}
+    info = {**_provenance("npu", spec.budget.seed, None), **made}
     deployment = whole(workload, program)
     chosen = artifact.write(folder / CHOSEN, deployment, info=info, force=True)
     data, images = spec.task.held_back().inputs, spec.verify_images
@@ -334,9 +374,21 @@ def _opened(artifact: Artifact | Path | str) -> Artifact:
     return artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
 
 
-def _provenance(template: str, seed: int, calibration: Arrays | None) -> dict[str, object]:
-    """What an artifact notes about its making."""
-    images = 0 if calibration is None else max(len(array) for array in calibration.values())
+def _check_settled(model: Trainable, **given: object) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{model.name} was made by `qat`, which settled its {option}; leave {option} out, "
+                "or give it to `qat`"
+            )
+
+
+def _images(calibration: Arrays | None) -> int:
+    return 0 if calibration is None else max(len(array) for array in calibration.values())
+
+
+def _provenance(template: str, seed: int, images: int | None) -> dict[str, object]:
+    """What an artifact notes about its making, after calibration on so many images, if any."""
     packages = ("intaglio", "numpy", "torch", "torchao")
     return {
         "template": template,
