@@ -212,7 +212,15 @@ def test_an_unknown_template_is_wrong_usage(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("bits", "sentence"),
     [
-        ("8", "--bits is '8', expected two numbers as in --bits 8,8 (weights, activations)"),
+        *(
+            (
+                bits,
+                f"--bits is '{bits}', expected two or three numbers as in --bits 8,8 or "
+                "--bits 8,8,16 (weights, activations, wide values)",
+            )
+            for bits in ("8", "8,x", "8,8,8,8")
+        ),
+        ("8,8,17", "wide precision of 17 bits is outside 2 to 16; choose 2 to 16"),
         ("9,8", "weight precision of 9 bits is outside 2 to 8; choose 2 to 8"),
     ],
 )

@@ -75,6 +75,18 @@ def test_the_verb_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer == json.loads(json.dumps(seen))
 
 
+def test_narrow_sums_bring_every_product_onto_the_array(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    macs = {}
+    for bits in ("8,8", "8,8,8"):
+        line = ["estimate", "examples/decoders.py:llama_small", "--allow-host", "--json"]
+        assert main([*line, "--bits", bits]) == 0
+        macs[bits] = json.loads(capsys.readouterr().out)["macs"]
+    narrow = 4 * (256 * 256 + 688 * 256)
+    assert macs["8,8,8"] - macs["8,8"] == narrow
+
+
 DECODE = """
 import json, resource
 from intaglio import estimate

@@ -41,7 +41,13 @@ Model = Annotated[
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="an artifact that compile wrote")]
 Template = Annotated[str, typer.Option(help="accelerator family")]
 Design = Annotated[Path | None, typer.Option(help="design parameters, a TOML file")]
-Bits = Annotated[str, typer.Option(metavar="W,A", help="bits of weights and activations")]
+Bits = Annotated[
+    str,
+    typer.Option(
+        metavar="W,A[,WIDE]",
+        help="bits of weights, activations, and (16 unless given) scores and sums ahead of norms",
+    ),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
 AllowHost = Annotated[
     bool, typer.Option("--allow-host", help="leave to the host what the design cannot run")

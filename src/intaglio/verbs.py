@@ -58,15 +58,20 @@ class Request:
         return design
 
     def precision(self) -> Precision:
-        """The bits of weights and activations.  Raises UsageError unless `bits` is `W,A`."""
+        """The bits of weights, activations and wide values.
+
+        Raises UsageError unless `bits` is `W,A` or `W,A,WIDE`.
+        """
         try:
-            weight_bits, activation_bits = (int(part) for part in self.bits.split(","))
+            numbers = [int(part) for part in self.bits.split(",")]
         except ValueError:
+            numbers = []
+        if len(numbers) not in (2, 3):
             raise UsageError(
-                f"--bits is '{self.bits}', expected two numbers as in --bits 8,8 "
-                "(weights, activations)"
-            ) from None
-        return Precision(weight_bits, activation_bits)
+                f"--bits is '{self.bits}', expected two or three numbers as in --bits 8,8 or "
+                "--bits 8,8,16 (weights, activations, wide values)"
+            )
+        return Precision(*numbers)
 
 
 def method(observer: str, rounding: str, *, correct_bias: bool) -> Method:
