@@ -18,6 +18,7 @@ from intaglio.compiler.lower import lower
 from intaglio.compiler.partition import ALLOW_HOST, Partition, Supports, divide, partition
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.quantize import Quantize
+from intaglio.compiler.passes.quantizer import check_layers
 from intaglio.compiler.pipeline import batches, calibration_data, fuse
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Op
@@ -168,9 +169,11 @@ def check(
         if node.op in ("placeholder", "call_function")
     ]
     plan = fuse(captured)
+    bits = precision or Precision()
+    check_layers(bits, plan, captured.shapes)
     found = _inputs(captured)
     found.update(_refused_nodes(plan))
-    made = _partition(captured, plan, precision or Precision(), supports, seed, found)
+    made = _partition(captured, plan, bits, supports, seed, found)
     found.update(_operators(made, allow_host))
     judged += [(key, "output", "") for key in found if key not in {row[0] for row in judged}]
     verdicts = [_verdict(*row, found.get(row[0], UNREAD)) for row in judged]

@@ -18,6 +18,7 @@ from intaglio.compiler.passes import PASSES
 from intaglio.compiler.passes.fuse import Fuse, Plan
 from intaglio.compiler.passes.lift_constants import forget_values
 from intaglio.compiler.passes.quantize import Quantize
+from intaglio.compiler.passes.quantizer import check_layers
 from intaglio.compiler.passes.refusals import Refusal
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
@@ -60,7 +61,9 @@ def to_workload(
     tell("capture", 1, 1)
     plan = fuse(captured)
     refuse(plan.refusals)
-    quantised = Quantize(plan, precision or Precision(), method or Method())(
+    bits = precision or Precision()
+    check_layers(bits, plan, captured.shapes)
+    quantised = Quantize(plan, bits, method or Method())(
         captured.module,
         batches(captured, data),
         lambda done: tell("calibrate", done, images),

@@ -31,7 +31,7 @@ from intaglio.compiler.passes.quantize import (
     convert,
     quantise_half_up,
 )
-from intaglio.compiler.passes.quantizer import LAYERS
+from intaglio.compiler.passes.quantizer import LAYERS, check_layers
 from intaglio.compiler.pipeline import Progress, batches, calibration_data, fuse, refuse
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
@@ -188,7 +188,9 @@ def prepare_training(
     images = len(next(iter(data.values())))
     plan = fuse(captured)
     refuse(plan.refusals)
-    prepared = Quantize(plan, precision or Precision(), method).prepare(
+    bits = precision or Precision()
+    check_layers(bits, plan, captured.shapes)
+    prepared = Quantize(plan, bits, method).prepare(
         captured.module,
         batches(captured, data),
         lambda done: progress("calibrate", done, images),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from intaglio.compiler.passes.wide_values import wide_values
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.tables import is_non_negative
 from intaglio.compiler.workload import ElementType
+from intaglio.errors import UsageError
 
 with quiet():
     from torchao.quantization.pt2e.quantizer import (
@@ -69,7 +71,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         super().__init__()
         self.plan = plan
         self.wide = ElementType(precision.wide_bits)
-        self.types = Types.of(precision)
+        self.precision = precision
         self.observer = activation_observer(method)
         self.weight_observer = weight_observer(method)
 
@@ -83,7 +85,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
-            _annotation(nodes[name]).output_qspec = _spec(self.observer, self.types.signed)
+            signed = Types.of(self.precision.of(name)).signed
+            _annotation(nodes[name]).output_qspec = _spec(self.observer, signed)
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
@@ -100,15 +103,18 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
 
     def _annotate_weights(self, nodes: dict[str, Node]) -> None:
         """Layers that read one weight, as the steps of a recurrence do, share its integers."""
-        first: dict[Node, Node] = {}
+        first: dict[Node, Group] = {}
         for group in self.plan.groups:
             if group.kind not in LAYERS:
                 continue
             anchor = nodes[group.anchor]
             weight = cast(Node, anchor.args[1])
-            spec: QuantizationSpecBase = _spec(self.weight_observer, self.types.weight)
-            if first.setdefault(weight, anchor) is not anchor:
-                spec = SharedQuantizationSpec((weight, first[weight]))
+            element = Types.of(self.precision.of(group.name)).weight
+            spec: QuantizationSpecBase = _spec(self.weight_observer, element)
+            owner = first.setdefault(weight, group)
+            if owner is not group:
+                _check_shared(self.precision, group, owner)
+                spec = SharedQuantizationSpec((weight, nodes[owner.anchor]))
             _annotation(anchor).input_qspec_map[weight] = spec
 
     def validate(self, model: GraphModule) -> None:
@@ -120,13 +126,45 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """Pools and moves keep the scale of their input; other groups get their own."""
         if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
+        types = Types.of(self.precision.of(group.name))
         if group.kind == "softmax":
-            return _spec(ProbabilityObserver, self.types.unsigned)
-        if wide:
+            return _spec(ProbabilityObserver, types.unsigned)
+        own = self.precision.layers.get(group.name)
+        if wide and (own is None or own.activations is None):
             return _spec(RangeObserver, self.wide)
         returned = any(user.op == "output" for user in nodes[group.output].users)
         observer = RangeObserver if returned else self.observer
-        return _spec(observer, self.types.unsigned if non_negative else self.types.signed)
+        return _spec(observer, types.unsigned if non_negative else types.signed)
+
+
+def check_layers(precision: Precision, plan: Plan, inputs: Collection[str]) -> None:
+    """Raise UsageError for what `precision` says of layers that cannot have it."""
+    groups = {group.name: group for group in plan.groups}
+    for name, own in precision.layers.items():
+        group = groups.get(name)
+        if group is None and name not in inputs:
+            near = difflib.get_close_matches(name, [*groups, *inputs], 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"its layers are {', '.join(groups)}"
+            raise UsageError(f"precision names '{name}', which the network does not have; {hint}")
+        if own.weights is not None and (group is None or group.kind not in LAYERS):
+            raise UsageError(
+                f"precision gives weights of {own.weights} bits to '{name}', which has none; leave "
+                "them out"
+            )
+        if own.activations is not None and group is not None and group.kind in KEEPS_SCALE:
+            raise UsageError(
+                f"precision gives activations of {own.activations} bits to '{name}', which keeps "
+                "the type of its input; give them to the layer that makes the input"
+            )
+
+
+def _check_shared(precision: Precision, group: Group, owner: Group) -> None:
+    own = precision.layers.get(group.name)
+    if own is not None and own.weights is not None:
+        raise UsageError(
+            f"precision gives weights of {own.weights} bits to '{group.name}', which shares those "
+            f"of '{owner.name}'; give them to '{owner.name}'"
+        )
 
 
 DTYPES = {

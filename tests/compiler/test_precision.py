@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from intaglio.compiler.precision import Precision
+import numpy as np
+import pytest
+from torch import nn
+
+from intaglio.compiler.pipeline import to_workload
+from intaglio.compiler.precision import Bits, Precision
+from intaglio.compiler.workload import Conv2d, MatMul
 from intaglio.errors import UsageError
+from intaglio.examples.networks import lenet5
+from tests.compiler.fake_quantised import compare
+from tests.compiler.models import Calls, Residual, images, seeded
 
 
 @pytest.mark.parametrize(
@@ -23,3 +32,70 @@ def test_bits_out_of_range(bits: tuple[int, int], sentence: str) -> None:
 
 def test_eight_bits_are_the_default() -> None:
     assert Precision() == Precision(8, 8)
+
+
+def test_layers_have_their_own_bits() -> None:
+    model, x = lenet5()
+    own = {"conv1": Bits(weights=8), "fc2": Bits(2, 4), "images": Bits(activations=6)}
+    workload = to_workload(model, x, precision=Precision(4, 8, layers=own))
+    made = {op.name: op for op in workload.ops if isinstance(op, Conv2d | MatMul)}
+    weights = {name: workload.tensor(op.weight).element.bits for name, op in made.items()}
+    assert weights == {"conv1": 8, "conv2": 4, "fc1": 4, "fc2": 2, "fc3": 4}
+    outputs = {name: workload.tensor(op.output).element.bits for name, op in made.items()}
+    assert outputs == {"conv1": 8, "conv2": 8, "fc1": 8, "fc2": 4, "fc3": 8}
+    assert workload.tensor("images").element.bits == 6
+    assert set(np.unique(workload.constants["fc2.weight"])) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("precision", [Precision(4, 8), Precision(8, 4)])
+def test_mixed_networks_are_their_fake_quantised_form(precision: Precision) -> None:
+    own = {"conv1": Bits(2, 8), "conv2": Bits(8, 4)}
+    mixed = replace(precision, layers=own)
+    made = compare(seeded(Residual), images(1, 3, 16, 16), precision=mixed)
+    assert max(made.excess.values()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "sentence"),
+    [
+        (
+            "conv3",
+            Bits(weights=4),
+            "precision names 'conv3', which the network does not have; did you mean 'conv2'?",
+        ),
+        (
+            "pool",
+            Bits(weights=4),
+            "precision gives weights of 4 bits to 'pool', which has none; leave them out",
+        ),
+        (
+            "pool",
+            Bits(activations=4),
+            "precision gives activations of 4 bits to 'pool', which keeps the type of its input; "
+            "give them to the layer that makes the input",
+        ),
+    ],
+)
+def test_what_a_layer_cannot_have_is_refused(name: str, bits: Bits, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        to_workload(*lenet5(), precision=Precision(layers={name: bits}))
+    assert str(caught.value) == sentence
+
+
+def test_layers_that_share_a_weight_have_its_bits() -> None:
+    linear = nn.Linear(4, 4)
+    model = Calls(lambda m, x: linear(linear(x).relu()), linear=linear).eval()
+    with pytest.raises(UsageError) as caught:
+        to_workload(model, (images(1, 4),), precision=Precision(layers={"linear_2": Bits(4)}))
+    assert str(caught.value) == (
+        "precision gives weights of 4 bits to 'linear_2', which shares those of 'linear'; give "
+        "them to 'linear'"
+    )
+
+
+def test_bits_of_a_layer_out_of_range() -> None:
+    with pytest.raises(UsageError) as caught:
+        Precision(layers={"fc": Bits(activations=9)})
+    assert str(caught.value) == (
+        "fc: activation precision of 9 bits is outside 2 to 8; choose 2 to 8"
+    )
