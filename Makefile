@@ -23,6 +23,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python -m benchmarks.efficientnet
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python benchmarks/kernels.py
 
 mutation: $(STAMP)
