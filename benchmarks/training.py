@@ -34,6 +34,9 @@ error of rounding and clamping) and stay, so what is trained is what is compiled
 anew.  Weights of 2 bits are -1, 0 and 1: symmetric weights leave out the lowest value.  Float32
 misses a rounding now and then; in float64 (`trainable.double()`) the module's outputs are the
 integer network's.
+
+Layers may have bits of their own: `Precision(2, 8, layers={"conv1": Bits(weights=8)})`, with `Bits`
+from `intaglio.compiler.precision`; [search.md](search.md) says how to choose them.
 """
 
 
