@@ -25,8 +25,8 @@ training loop works:
 ```python
 trainable = intaglio.qat(model, (image,), calibration=data, precision=intaglio.Precision(2, 8))
 optimiser = torch.optim.AdamW(trainable.parameters(), lr=4e-3)
-...                                        # trainable(images) -> logits; loss.backward(); step()
-artifact = intaglio.compile(trainable)     # the trained weights, by the same steps as ever
+...  # any loop over loss(trainable(images), labels)
+artifact = intaglio.compile(trainable)  # the trained weights, by the same steps as ever
 ```
 
 Batch normalisation is folded first; scales follow from the calibration data once (least squared
