@@ -261,11 +261,11 @@ def main() -> int:
     """Measure the networks, print the table, and write it into the README when it is whole."""
     only = arguments().only
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            measure(network, Path(folder) / str(index))
-            for index, network in enumerate(NETWORKS)
-            if only in (None, network.name)
-        ]
+        rows = []
+        for index, network in enumerate(NETWORKS):
+            if only in (None, network.name):
+                rows.append(measure(network, Path(folder) / str(index)))
+                print(" | ".join(rows[-1].cells()), flush=True)
     print(table(rows))
     for row in rows:
         print(f"{row.name}: integers computed by: {COMPUTED_BY[row.engine]}")
