@@ -68,7 +68,7 @@ def _covering(
 def addition(builder: Builder, group: Group, output: Tensor) -> None:
     """A sum or a difference of two activations."""
     source = builder.input(group)
-    channels = output.shape[channel_axis(len(output.shape))]
+    channels = _channels(output)
     chosen, other = with_residual(
         builder,
         group,
@@ -90,6 +90,12 @@ def rescale(builder: Builder, group: Group, output: Tensor) -> None:
     builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
 
 
+def _channels(tensor: Tensor) -> int:
+    """How many constants an epilogue has; one for tensors of fewer than two axes."""
+    rank = len(tensor.shape)
+    return tensor.shape[channel_axis(rank)] if rank > 1 else 1
+
+
 def requantised(
     builder: Builder, name: str, source: Tensor, ratio: float, bounds: tuple[int, int]
 ) -> Requantise:
@@ -98,7 +104,7 @@ def requantised(
     scale, none = np.array([ratio]), np.zeros(1)
     chosen = numerics.choose_requantiser(name, scale, none, reach)
     exact = numerics.exact_for_few(chosen, scale, none, reach, *bounds)
-    channels = source.shape[channel_axis(len(source.shape))]
+    channels = _channels(source)
     repeated = (np.repeat(array, channels) for array in (exact.multiplier, exact.shift, exact.bias))
     return builder.epilogue(name, Requantiser(*repeated), *bounds)
 

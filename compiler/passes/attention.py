@@ -69,7 +69,8 @@ def _attention(node: Node) -> None:
     turned = permuted(node, key, (*range(rank - 2), rank - 1, rank - 2))
     size = (*lead, shape_of(query)[-2], shape_of(key)[-2])
     scores = insert_call(node, aten.matmul.default, (query, turned), node, size)
-    scale = cast("float | None", argument(node, 6, "scale")) or 1 / math.sqrt(shape_of(query)[-1])
+    given = cast("float | None", argument(node, 6, "scale"))
+    scale = 1 / math.sqrt(shape_of(query)[-1]) if given is None else given
     scores = insert_call(node, aten.mul.Scalar, (scores, scale), node, size)
     mask = cast("Node | None", argument(node, 3, "attn_mask"))
     if argument(node, 5, "is_causal", False):

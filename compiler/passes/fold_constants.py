@@ -45,6 +45,8 @@ def _computed(node: Node, known: Known) -> Tensor | None:
         return None
     if any(operand not in known for operand in node.all_input_nodes):
         return None
+    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        return None
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: known[n])
     assert callable(node.target)
     with torch.no_grad():

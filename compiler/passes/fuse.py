@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from intaglio.compiler.graph import argument, module_path, origins, single_user, user_line
+from intaglio.compiler.graph import argument, module_path, origins, shape, single_user, user_line
 from intaglio.compiler.passes.attention import masked_softmax
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
@@ -167,7 +167,7 @@ class _Grouping:
         """A convolution or product, its padding, one addition and one clamp."""
         members = [node]
         source, padding = cast(Node, node.args[0]), (0, 0, 0, 0)
-        if source.target is aten.constant_pad_nd.default:
+        if kind == "conv" and _pads_pixels(source):
             left, right, top, bottom = (*cast("list[int]", source.args[1]), 0, 0)[:4]
             padding = (top, bottom, left, right)
             members.insert(0, source)
@@ -199,7 +199,8 @@ class _Grouping:
             members.insert(0, second)
         factor = 1.0
         scaling = single_user(node)
-        if scaling is not None and scaling.target is aten.mul.Scalar:
+        scales = scaling is not None and scaling.target is aten.mul.Scalar
+        if scaling is not None and scales and refuse_unknown(scaling) is None:
             members.append(scaling)
             factor = cast(float, scaling.args[1])
         self._add(
@@ -292,7 +293,7 @@ class _Grouping:
 
 def _joins_readers(node: Node) -> bool:
     """Whether `node` is padding or a transposition that every operator reading it takes along."""
-    if node.target is aten.constant_pad_nd.default:
+    if _pads_pixels(node):
         return all(u.target is aten.conv2d.default and u.args[0] is node for u in node.users)
     user = single_user(node)
     return (
@@ -302,6 +303,13 @@ def _joins_readers(node: Node) -> bool:
         and _swapped(node) is not None
         and refuse_unknown(user) is None
     )
+
+
+def _pads_pixels(node: Node) -> bool:
+    """Whether `node` pads height and width alone, as a convolution can by itself."""
+    if node.target is not aten.constant_pad_nd.default or len(shape(node)) != 4:
+        return False
+    return not any(cast("list[int]", node.args[1])[4:]) and refuse_unknown(node) is None
 
 
 def _swapped(node: Node) -> Node | None:

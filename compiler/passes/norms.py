@@ -46,6 +46,8 @@ def _compose(root: Node) -> None:
     epsilon = total.args[1] if found is not None else None
     if found is None or not isinstance(epsilon, int | float):
         return
+    if argument(total, 2, "alpha", 1) != 1:
+        return
     for product in [user for user in root.users if _is_product(user, found, root)]:
         last, weight = _weighted(product, shape(found)[-1])
         norm = insert_call(

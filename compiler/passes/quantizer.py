@@ -104,7 +104,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def _annotate_weights(self, nodes: dict[str, Node]) -> None:
         """Layers that read one weight, as the steps of a recurrence do, share its integers."""
         first: dict[Node, Group] = {}
-        for group in self.plan.groups:
+        position = {name: index for index, name in enumerate(nodes)}
+        for group in sorted(self.plan.groups, key=lambda group: position[group.anchor]):
             if group.kind not in LAYERS:
                 continue
             anchor = nodes[group.anchor]

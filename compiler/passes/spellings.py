@@ -162,14 +162,17 @@ def _scaled(node: Node) -> None:
     if isinstance(factor, Node) or not isinstance(value, Node):
         return
     number = float(cast(float, factor))
-    number = 1 / number if node.target in (aten.div.Tensor, aten.div.Scalar) else number
+    if node.target in (aten.div.Tensor, aten.div.Scalar):
+        if number == 0:
+            return
+        number = 1 / number
     if number == 1:
         replace(node, value)
-    elif number > 0:
-        node.target, node.args = aten.mul.Scalar, (value, number)
-    elif math.isfinite(number):
+    elif number <= 0 and math.isfinite(number):
         constant = _number(node, number)
         replace(node, _call(node, aten.mul.Tensor, value, constant, size=shape(node)))
+    else:
+        node.target, node.args = aten.mul.Scalar, (value, number)
 
 
 def _negated(node: Node) -> None:
@@ -187,7 +190,7 @@ def _sum(node: Node) -> None:
     """A sum with a number or with an operand of another shape."""
     first, second = node.args[:2]
     if not isinstance(first, Node):
-        return
+        first = _number(node, float(cast(float, first)))
     if not isinstance(second, Node):
         number = float(cast(float, second)) * float(cast(float, argument(node, 2, "alpha", 1)))
         second = _number(node, number)

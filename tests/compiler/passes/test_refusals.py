@@ -104,3 +104,24 @@ def test_an_infinite_factor_is_refused() -> None:
         "it multiplies by inf",
         "multiply by a finite number other than 0",
     )
+
+
+@pytest.mark.parametrize(
+    ("forward", "reason"),
+    [
+        (lambda m, x: x / 0.0, "div has no integer form"),
+        (lambda m, x: x * float("nan"), "it multiplies by nan"),
+        (lambda m, x: x * float("-inf"), "it multiplies by -inf"),
+        (lambda m, x: x + torch.randn(6), "randn has no integer form"),
+        (
+            lambda m, x: functional.scaled_dot_product_attention(x, x, x, scale=0.0),
+            "it multiplies by 0",
+        ),
+        (
+            lambda m, x: functional.scaled_dot_product_attention(x, x, x, scale=-0.5),
+            "it multiplies by -0.5",
+        ),
+    ],
+)
+def test_what_has_no_value_on_the_accelerator_is_refused(forward: Forward, reason: str) -> None:
+    assert reason in [refusal.reason for refusal in refusals(forward)]
