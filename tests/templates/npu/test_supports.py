@@ -127,8 +127,8 @@ def moved() -> Workload:
         ),
         (
             wide,
-            "op: tensor 'x' holds i16, the npu's elements have 8 bits; quantise its activations to "
-            "at most 8 bits",
+            "op: tensor 'x' holds i16, the npu's elements have 8 bits; quantise it to 8 bits "
+            "(--bits 8,8,8 for scores and sums)",
         ),
         (
             weights,
