@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -69,6 +70,7 @@ def page(rows: list[Row], seconds: float) -> str:
 
 def main() -> int:
     """Measure, print and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     started = time.monotonic()
     with bars() as progress:
         rows = measure(progress)

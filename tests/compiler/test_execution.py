@@ -75,6 +75,7 @@ def test_only_accuracy_and_search_choose() -> None:
         "report/exploration.py",
         "search/codesign.py",
         "search/exploration.py",
+        "search/sensitivity.py",
         "sim/accuracy.py",
     }
 
