@@ -265,7 +265,7 @@ def main() -> int:
         for index, network in enumerate(NETWORKS):
             if only in (None, network.name):
                 rows.append(measure(network, Path(folder) / str(index)))
-                print(" | ".join(rows[-1].cells()), flush=True)
+                print(" | ".join(rows[-1].cells()), file=sys.stderr)
     print(table(rows))
     for row in rows:
         print(f"{row.name}: integers computed by: {COMPUTED_BY[row.engine]}")
