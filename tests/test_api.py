@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import intaglio
+from intaglio.compiler.calibration import Observer
 from intaglio.errors import UsageError
 from tests.nets import tiny
 
@@ -35,6 +37,20 @@ def test_an_artifact_says_how_it_was_made(tmp_path: Path) -> None:
     versions = artifact.info["versions"]
     assert isinstance(versions, dict)
     assert versions["intaglio"] == intaglio.__version__
+
+
+def test_every_observer_compiles(tmp_path: Path) -> None:
+    module, inputs = tiny()
+    images = np.random.default_rng(0).standard_normal((4, 3, 8, 8), np.float32)
+    scales = {}
+    for observer in get_args(Observer):
+        method = intaglio.Method(observer, percentile=90)
+        data = {"images": images}
+        folder = tmp_path / observer
+        artifact = intaglio.compile(module, inputs, calibration=data, method=method, output=folder)
+        scales[observer] = artifact.workload.tensor("images").scale
+    assert scales["percentile"] < scales["mse"] <= scales["minmax"]
+    assert scales["percentile"] == pytest.approx(np.quantile(np.abs(images), 0.9) / 127, rel=0.02)
 
 
 def test_a_failing_compile_leaves_no_folder(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -113,13 +112,14 @@ class _SamplingObserver(RangeObserver):
 
 
 class PercentileObserver(_SamplingObserver):
-    """Scale at which a share of the values, in percent, is not clamped."""
+    """Scale at which a share of the values, `percentile`, is not clamped."""
 
-    def __init__(
-        self, percentile: float, dtype: torch.dtype, quant_min: int, quant_max: int, **_: object
-    ) -> None:
-        super().__init__(dtype, quant_min, quant_max)
-        self.percentile = percentile
+    percentile = 99.99
+
+    @classmethod
+    def at(cls, percentile: float) -> type[PercentileObserver]:
+        """The observer of another share: a class, since PT2E makes observers from classes alone."""
+        return type(cls.__name__, (cls,), {"percentile": percentile})
 
     def _observed(self) -> float:
         """The percentile of the scales at which each value of the sample would just fit."""
@@ -195,11 +195,11 @@ class MseWeightObserver(PerChannelWeightObserver):
         return best
 
 
-def activation_observer(method: Method) -> Callable[..., RangeObserver]:
+def activation_observer(method: Method) -> type[RangeObserver]:
     """The observer of activations that `method` asks for, to be made by PT2E."""
-    made: Mapping[Observer, Callable[..., RangeObserver]] = {
+    made: Mapping[Observer, type[RangeObserver]] = {
         "minmax": RangeObserver,
-        "percentile": partial(PercentileObserver, method.percentile),
+        "percentile": PercentileObserver.at(method.percentile),
         "mse": MseObserver,
     }
     return made[method.observer]

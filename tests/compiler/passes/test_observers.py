@@ -76,16 +76,16 @@ def normal(count: int, seed: int = 0) -> Tensor:
 
 
 def test_a_percentile_clamps_the_rest_on_either_side() -> None:
-    observer = PercentileObserver(99.0, torch.int8, -128, 127)
+    observer = PercentileObserver.at(99.0)(torch.int8, -128, 127)
     observer(torch.cat([torch.linspace(-64.0, 63.5, 4001), torch.tensor([1e4, -1e4])]))
     assert observer.scale == pytest.approx(63.5 * 0.98 / 127, rel=0.03)
-    everything = PercentileObserver(100.0, torch.int8, -128, 127)
+    everything = PercentileObserver.at(100.0)(torch.int8, -128, 127)
     everything(torch.tensor([-3.0, 2.0]))
     assert everything.scale == 3 / 128
 
 
 def test_a_percentile_of_mostly_zeros_falls_back_to_the_range() -> None:
-    observer = PercentileObserver(50.0, torch.uint8, 0, 255)
+    observer = PercentileObserver.at(50.0)(torch.uint8, 0, 255)
     observer(torch.tensor([0.0, 0.0, 0.0, 5.1]))
     assert observer.scale == pytest.approx(5.1 / 255)
 
