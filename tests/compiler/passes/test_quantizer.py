@@ -106,7 +106,5 @@ def test_results_are_observed_whole_whatever_is_asked_of_the_rest(observer: Obse
     }
     assert made.pop(plan.groups[-1].output) is RangeObserver
     assert len(made) == 2
-    kinds = {type(make(dtype=torch.int8, quant_min=-8, quant_max=7)) for make in made.values()}
-    assert kinds == {
-        {"minmax": RangeObserver, "percentile": PercentileObserver, "mse": MseObserver}[observer]
-    }
+    kinds = {"minmax": RangeObserver, "percentile": PercentileObserver, "mse": MseObserver}
+    assert all(issubclass(kind, kinds[observer]) for kind in made.values())
