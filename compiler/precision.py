@@ -34,8 +34,16 @@ class Precision:
 
     def __post_init__(self) -> None:
         _check(self.weight_bits, self.activation_bits)
+        if not isinstance(self.layers, Mapping):
+            raise UsageError(
+                f"precision takes layers as {type(self.layers).__name__}; give names and their "
+                "bits, as in {'fc': Bits(weights=4)}"
+            )
         for name, own in self.layers.items():
+            if not isinstance(own, Bits):
+                raise UsageError(f"{name}: precision is {own!r}; give Bits, as in Bits(weights=4)")
             _check(own.weights, own.activations, f"{name}: ")
+        _check_whole("wide", self.wide_bits)
         if not 2 <= self.wide_bits <= 16:
             raise UsageError(
                 f"wide precision of {self.wide_bits} bits is outside 2 to 16; choose 2 to 16"
@@ -51,7 +59,15 @@ class Precision:
 
 def _check(weights: int | None, activations: int | None, prefix: str = "") -> None:
     for what, bits in (("weight", weights), ("activation", activations)):
-        if bits is not None and not 2 <= bits <= 8:
+        if bits is None:
+            continue
+        _check_whole(f"{prefix}{what}", bits)
+        if not 2 <= bits <= 8:
             raise UsageError(
                 f"{prefix}{what} precision of {bits} bits is outside 2 to 8; choose 2 to 8"
             )
+
+
+def _check_whole(what: str, bits: object) -> None:
+    if not isinstance(bits, int) or isinstance(bits, bool):
+        raise UsageError(f"{what} precision is {bits!r}, expected a whole number of bits, as in 8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from tests.compiler.models import Calls, Residual, images, seeded
     [
         ((1, 8), "weight precision of 1 bits is outside 2 to 8; choose 2 to 8"),
         ((8, 16), "activation precision of 16 bits is outside 2 to 8; choose 2 to 8"),
+        ((8, 4.0), "activation precision is 4.0, expected a whole number of bits, as in 8"),
+        ((8, 8, True), "wide precision is True, expected a whole number of bits, as in 8"),
     ],
 )
-def test_bits_out_of_range(bits: tuple[int, int], sentence: str) -> None:
+def test_bits_out_of_range(bits: tuple[Any, ...], sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         Precision(*bits)
     assert str(caught.value) == sentence
@@ -93,9 +96,22 @@ def test_layers_that_share_a_weight_have_its_bits() -> None:
     )
 
 
-def test_bits_of_a_layer_out_of_range() -> None:
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        (
+            {"fc": Bits(activations=1)},
+            "fc: activation precision of 1 bits is outside 2 to 8; choose 2 to 8",
+        ),
+        ({"fc": 8}, "fc: precision is 8; give Bits, as in Bits(weights=4)"),
+        (
+            [("fc", Bits(4))],
+            "precision takes layers as list; give names and their bits, as in "
+            "{'fc': Bits(weights=4)}",
+        ),
+    ],
+)
+def test_what_is_no_bits_of_a_layer(layers: Any, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Precision(layers={"fc": Bits(activations=9)})
-    assert str(caught.value) == (
-        "fc: activation precision of 9 bits is outside 2 to 8; choose 2 to 8"
-    )
+        Precision(layers=layers)
+    assert str(caught.value) == sentence
