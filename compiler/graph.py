@@ -67,6 +67,18 @@ def parameter(module: GraphModule, node: Node) -> Tensor:
     return value.detach()
 
 
+def owner(node: Node) -> GraphModule:
+    """The module whose graph a node is in."""
+    module = node.graph.owning_module
+    assert isinstance(module, GraphModule)
+    return module
+
+
+def is_real(node: Node) -> bool:
+    """Whether the value of a node is real, not an index or a mask."""
+    return bool(node.meta["val"].dtype.is_floating_point)
+
+
 def argument(node: Node, index: int, name: str, default: Argument = None) -> Argument:
     """A positional or keyword argument of a call, or its default."""
     if index < len(node.args):

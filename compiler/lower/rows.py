@@ -11,10 +11,11 @@ from torch.fx import Node
 
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import argument, parameter
-from intaglio.compiler.lower.builder import Builder
+from intaglio.compiler.lower.builder import Builder, largest
 from intaglio.compiler.numerics import Floats
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.workload import Norm, Requantise, Softmax, Tensor
+from intaglio.errors import UnsupportedError
 
 aten = torch.ops.aten
 KINDS: dict[object, Literal["layer", "rms", "group"]] = {
@@ -22,6 +23,8 @@ KINDS: dict[object, Literal["layer", "rms", "group"]] = {
     aten.rms_norm.default: "rms",
     aten.group_norm.default: "group",
 }
+LARGEST_SCORE = 3000
+"""Where a step of 16 bits reaches 0.1: from there on, what large numbers hide costs the rest."""
 NO_EPSILON = float(torch.finfo(torch.float32).eps)
 """The epsilon of an RMS norm that names none."""
 
@@ -29,6 +32,13 @@ NO_EPSILON = float(torch.finfo(torch.float32).eps)
 def softmax(builder: Builder, group: Group, output: Tensor) -> None:
     """Probabilities along the last axis, under a mask when there is one."""
     scores = builder.input(group)
+    reach = scores.scale * largest(scores.element)
+    if reach > LARGEST_SCORE:
+        raise UnsupportedError(
+            f"{group.label}: its scores reach {reach:.6g}, the softmax tells them apart up to "
+            f"{LARGEST_SCORE}; hide entries by a boolean mask (attn_mask, or masked_fill with "
+            "-inf) in place of large numbers"
+        )
     made = numerics.choose_softmax(group.label, scores.scale, scores.shape[-1], output.element.bits)
     mask = builder.input(group, 1).name if len(group.inputs) > 1 else None
     names = group.name, scores.name, output.name

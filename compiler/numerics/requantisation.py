@@ -153,7 +153,10 @@ def choose_requantiser(
             "weights for NaN"
         )
     other = np.full_like(scale, residual_scale if residual_scale is not None else 0.0)
-    _, _, shift = choose_shared_shift(scale, other)
+    try:
+        _, _, shift = choose_shared_shift(scale, other)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{name}: {error}") from error
     while True:
         chosen = _at_shift(scale, bias, other, shift)
         reach = _largest_sum(chosen, accumulator_max, residual_max)

@@ -66,6 +66,7 @@ def unary_table(
     Entry v mod 256 is quantise(function(v * input_scale)); entries no input reaches are 0.
     Raises UnsupportedError, naming `name`, when the function is not a number at an input.
     """
+    assert input_element.bits <= 8, f"{name}: a table of 256 entries for {input_element}"
     values = np.arange(input_element.lo, input_element.hi + 1, dtype=np.int64)
     table = np.zeros(TABLE_ENTRIES, np.int64)
     outputs = _evaluate(name, function, values, input_scale)

@@ -15,15 +15,25 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
-from intaglio.compiler.graph import argument, insert_call, insert_parameter, parameter, replace
+from intaglio.compiler.graph import (
+    argument,
+    insert_call,
+    insert_parameter,
+    is_real,
+    owner,
+    parameter,
+    replace,
+)
 from intaglio.compiler.graph import shape as shape_of
 from intaglio.compiler.passes.spellings import expanded, permuted, reshaped, source
 
 aten = torch.ops.aten
 MASKED = -1e4
 """Scores of a constant from here down are masked: softmax gives them no float32 probability."""
+SUMS = {aten.add.Tensor: 1, aten.sub.Tensor: -1}
+"""Sums of scores and a bias, and the sign of the bias."""
 MOVES_OF_MASKS = frozenset(
     {
         aten.expand.default,
@@ -75,7 +85,7 @@ def _attention(node: Node) -> None:
     mask = cast("Node | None", argument(node, 3, "attn_mask"))
     if argument(node, 5, "is_causal", False):
         mask = _constant_mask(node, torch.ones(size[-2:], dtype=torch.bool).tril())
-    elif mask is not None and _real(mask):
+    elif mask is not None and is_real(mask):
         scores, mask = _split_bias(node, scores, mask)
     weights = _probabilities(node, scores, mask)
     made = insert_call(node, aten.matmul.default, (weights, value), node, shape_of(node))
@@ -94,7 +104,7 @@ def _softmax(node: Node) -> None:
     """Softmax along the last axis, its mask apart from the scores."""
     rank = len(shape_of(node))
     axis = cast(int, node.args[1]) % rank
-    scores, mask = _unmasked(node, source(node))
+    scores, mask = _unmasked(node, source(node), axis - rank)
     if axis == rank - 1:
         replace(node, _probabilities(node, scores, mask))
         return
@@ -116,20 +126,26 @@ def _probabilities(before: Node, scores: Node, mask: Node | None) -> Node:
     return insert_call(before, masked_softmax, (scores, mask), before, size)
 
 
-def _unmasked(before: Node, scores: Node) -> tuple[Node, Node | None]:
-    """The scores ahead of masking, and the mask of those that count."""
+def _unmasked(before: Node, scores: Node, axis: int) -> tuple[Node, Node | None]:
+    """The scores ahead of masking, and the mask of those that count.
+
+    `axis`, counted from the end, is that of the softmax.
+    """
     if scores.target is aten.where.self:
         mask, kept, masked = (cast(Node, arg) for arg in scores.args[:3])
-        if _hides(masked):
+        if _hides(masked) and not _empties(mask, masked, axis):
             return _stretched(before, kept, scores), mask
         if _hides(kept) and mask.op == "get_attr":
-            inverse = parameter(_module(before), mask).logical_not()
-            return _stretched(before, masked, scores), _constant_mask(before, inverse)
-    if scores.target is aten.add.Tensor and argument(scores, 2, "alpha", 1) == 1:
-        first, second = scores.args[:2]
-        for real, bias in ((first, second), (second, first)):
-            if isinstance(real, Node) and isinstance(bias, Node) and _is_bias(bias):
-                return _split_bias(before, _stretched(before, real, scores), bias)
+            inverse = _constant_mask(before, parameter(owner(before), mask).logical_not())
+            if not _empties(inverse, kept, axis):
+                return _stretched(before, masked, scores), inverse
+    if scores.target in SUMS and argument(scores, 2, "alpha", 1) == 1:
+        real, bias = (cast(Node, arg) for arg in scores.args[:2])
+        sign = SUMS[scores.target]
+        if sign > 0 and real.op == "get_attr":
+            real, bias = bias, real
+        if _is_bias(bias, sign):
+            return _split_bias(before, _stretched(before, real, scores), bias, axis, sign)
     return scores, None
 
 
@@ -143,26 +159,51 @@ def _hides(node: Node) -> bool:
     return value is not None and bool((value <= MASKED).all())
 
 
-def _is_bias(node: Node) -> bool:
-    """Whether a constant that is added to scores masks some of them."""
+def _empties(mask: Node, masked: Node, axis: int) -> bool:
+    """Whether a mask of the model hides whole rows behind finite scores, which then are alike."""
+    kept, value = _known(mask), _known(masked)
+    if kept is None or value is None or not bool(value.isfinite().all()):
+        return False
+    rows = kept.any(axis) if kept.dim() >= -axis else kept
+    return not bool(rows.all())
+
+
+def _is_bias(node: Node, sign: int) -> bool:
+    """Whether `sign` times a constant, added to scores, masks some of them."""
     value = _known(node)
-    return value is not None and bool((value <= MASKED).any())
+    return value is not None and bool((sign * value <= MASKED).any())
 
 
-def _split_bias(before: Node, scores: Node, bias: Node) -> tuple[Node, Node | None]:
-    """What an added bias leaves of the scores, and the mask of the entries it does not hide."""
+def _split_bias(
+    before: Node, scores: Node, bias: Node, axis: int = -1, sign: int = 1
+) -> tuple[Node, Node | None]:
+    """What `sign` times an added bias leaves of the scores, and the mask of what it does not hide.
+
+    `axis`, counted from the end, is that of the softmax.
+    """
     value = _known(bias)
+    size = shape_of(scores)
     if value is None:
-        wide = expanded(before, bias, shape_of(scores))
-        size = shape_of(scores)
+        wide = expanded(before, bias, size)
         return insert_call(before, aten.add.Tensor, (scores, wide), before, size), None
+    value = _levelled(sign * value, axis)
     kept = value > MASKED
     rest = torch.where(kept, value, 0.0)
     if bool(rest.any()):
-        number = insert_parameter(_module(before), before, f"{before.name}_bias", rest)
-        wide = expanded(before, number, shape_of(scores))
-        scores = insert_call(before, aten.add.Tensor, (scores, wide), before, shape_of(scores))
+        number = insert_parameter(owner(before), before, f"{before.name}_bias", rest)
+        wide = expanded(before, number, size)
+        scores = insert_call(before, aten.add.Tensor, (scores, wide), before, size)
     return scores, _constant_mask(before, kept)
+
+
+def _levelled(bias: Tensor, axis: int) -> Tensor:
+    """`bias` with its largest entry along `axis` at 0, which no probability sees.
+
+    So a row of large numbers hides nothing; one of negative infinities stays as it is.
+    """
+    highest = bias.amax(axis, keepdim=True) if bias.dim() >= -axis else bias
+    lowers = highest.isfinite() & (highest <= MASKED)
+    return torch.where(lowers, bias - highest, bias)
 
 
 def _known(node: Node) -> Tensor | None:
@@ -172,7 +213,7 @@ def _known(node: Node) -> Tensor | None:
     """
     while node.op == "call_function" and node.target is aten.expand.default:
         node = source(node)
-    value = parameter(_module(node), node) if node.op == "get_attr" else None
+    value = parameter(owner(node), node) if node.op == "get_attr" else None
     return None if value is None or value.is_meta else value
 
 
@@ -183,7 +224,7 @@ def _all_kept(mask: Node) -> bool:
 
 def _constant_mask(before: Node, mask: Tensor) -> Node:
     """A mask of the model, ahead of `before`."""
-    node = insert_parameter(_module(before), before, f"{before.name}_mask", mask)
+    node = insert_parameter(owner(before), before, f"{before.name}_mask", mask)
     with before.meta["val"].fake_mode:
         node.meta["val"] = torch.empty(tuple(mask.shape), dtype=torch.bool)
     return node
@@ -208,21 +249,11 @@ def _both(node: Node) -> None:
     """A mask and one that masks nothing."""
     first, second = (cast(Node, arg) for arg in node.args[:2])
     for mask, other in ((first, second), (second, first)):
-        if _all_kept(mask) and not _real(mask):
+        if _all_kept(mask) and not is_real(mask):
             same = shape_of(other) == shape_of(node)
             wide = other if same else _moved(node, aten.expand.default, other, shape_of(node))
             replace(node, wide)
             return
-
-
-def _real(node: Node) -> bool:
-    return bool(node.meta["val"].dtype.is_floating_point)
-
-
-def _module(node: Node) -> GraphModule:
-    owner = node.graph.owning_module
-    assert isinstance(owner, GraphModule)
-    return owner
 
 
 RULES: dict[object, Callable[[Node], None]] = {

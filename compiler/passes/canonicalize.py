@@ -85,51 +85,47 @@ def _rewrite(node: Node) -> None:
         rule(node)
 
 
-def _source(node: Node) -> Node:
-    return cast(Node, node.args[0])
-
-
 def _remove(node: Node) -> None:
-    replace(node, _source(node))
+    replace(node, spellings.source(node))
 
 
 def _reshape(node: Node) -> None:
-    source = _source(node)
+    source = spellings.source(node)
     size = shape(node)
     if node.target is aten.expand.default and size != shape(source):
         return
     if source.target is aten.reshape.default and single_user(source) is node:
         merge_origins(node, source)
-        node.replace_input_with(source, _source(source))
+        node.replace_input_with(source, spellings.source(source))
         node.graph.erase_node(source)
-    if size == shape(_source(node)):
+    if size == shape(spellings.source(node)):
         _remove(node)
         return
     node.target = aten.reshape.default
-    node.args = (_source(node), list(size))
+    node.args = (spellings.source(node), list(size))
     node.kwargs = {}
 
 
 def _adaptive_average(node: Node) -> None:
-    before, after = shape(_source(node)), shape(node)
+    before, after = shape(spellings.source(node)), shape(node)
     if before == after:
         _remove(node)
         return
     window = [before[-2] // after[-2], before[-1] // after[-1]]
     whole = all(b % a == 0 for b, a in zip(before[-2:], after[-2:], strict=True))
     if len(before) == 4 and whole:
-        args = (_source(node), window, window)
+        args = (spellings.source(node), window, window)
         replace(node, insert_call(node, aten.avg_pool2d.default, args, node, after))
 
 
 def _mean(node: Node) -> None:
-    before = shape(_source(node))
+    before = shape(spellings.source(node))
     axes = cast("list[int]", argument(node, 1, "dim", None) or [])
     if len(before) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
         return
     window = list(before[2:])
     size = (*before[:2], 1, 1)
-    args = (_source(node), window, window)
+    args = (spellings.source(node), window, window)
     pool = insert_call(node, aten.avg_pool2d.default, args, node, size)
     if shape(node) != size:
         pool = insert_call(node, aten.reshape.default, (pool, list(shape(node))), node, shape(node))
@@ -138,10 +134,10 @@ def _mean(node: Node) -> None:
 
 def _pointwise(node: Node) -> None:
     """Move a function of single elements ahead of a reshape, to the layer that it can join."""
-    view = _source(node)
-    if view.target is not aten.reshape.default or not _mapped_shape(_source(view)):
+    view = spellings.source(node)
+    if view.target is not aten.reshape.default or not _mapped_shape(spellings.source(view)):
         return
-    source, size = _source(view), shape(node)
+    source, size = spellings.source(view), shape(node)
     function = insert_call(node, node.target, (source, *node.args[1:]), node, shape(source))
     function.kwargs = node.kwargs
     moved = insert_call(node, aten.reshape.default, (function, list(size)), view, size)
@@ -159,15 +155,17 @@ def _mapped_shape(node: Node) -> bool:
 
 
 def _rectifier(node: Node) -> None:
-    rule = _relu_after_pool if _source(node).target is aten.max_pool2d.default else _pointwise
+    rule = (
+        _relu_after_pool if spellings.source(node).target is aten.max_pool2d.default else _pointwise
+    )
     rule(node)
 
 
 def _relu_after_pool(node: Node) -> None:
-    pool = _source(node)
+    pool = spellings.source(node)
     if single_user(pool) is not node:
         return
-    source = _source(pool)
+    source = spellings.source(pool)
     relu = insert_call(pool, node.target, (source, *node.args[1:]), node, shape(source))
     pool.replace_input_with(source, relu)
     node.replace_all_uses_with(pool)

@@ -15,12 +15,13 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
 from intaglio.compiler.graph import (
     argument,
     insert_call,
     insert_parameter,
+    owner,
     parameter,
     replace,
     shape,
@@ -155,7 +156,7 @@ def _prelu(node: Node) -> None:
     value, slopes = (cast(Node, arg) for arg in node.args[:2])
     if slopes.op != "get_attr":
         return
-    numbers, size = parameter(_owner(node), slopes), shape(node)
+    numbers, size = parameter(owner(node), slopes), shape(node)
     if numbers.numel() == 1:
         args = (value, float(numbers))
         replace(node, insert_call(node, aten.leaky_relu.default, args, node, size))
@@ -188,18 +189,12 @@ def _remade(node: Node, weight: Node, name: str, form: Callable[[Tensor], Tensor
     if weight.op != "get_attr":
         value = weight.meta["val"]
         return reshaped(node, weight, tuple(form(value).shape))
-    owner = _owner(node)
+    module = owner(node)
     label = f"{str(weight.target).replace('.', '_')}_{name}"
-    for made in owner.graph.find_nodes(op="get_attr", target=label):
+    for made in module.graph.find_nodes(op="get_attr", target=label):
         return cast(Node, made)
-    remade = form(parameter(owner, weight)).contiguous()
-    return insert_parameter(owner, node, label, remade)
-
-
-def _owner(node: Node) -> GraphModule:
-    owner = node.graph.owning_module
-    assert isinstance(owner, GraphModule)
-    return owner
+    remade = form(parameter(module, weight)).contiguous()
+    return insert_parameter(module, node, label, remade)
 
 
 def _numbers(node: Node, index: int, name: str, axes: int, default: int) -> list[int]:

@@ -8,9 +8,9 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
-from intaglio.compiler.graph import insert_call, insert_parameter, parameter, replace, shape
+from intaglio.compiler.graph import insert_call, insert_parameter, owner, parameter, replace, shape
 
 aten = torch.ops.aten
 
@@ -20,22 +20,21 @@ def _constant_index(node: Node) -> None:
     value, given = cast("tuple[Node, list[Node | None]]", node.args[:2])
     if any(index is not None and index.op != "get_attr" for index in given):
         return
-    owner = node.graph.owning_module
-    assert isinstance(owner, GraphModule)
-    indices = [slice(None) if index is None else parameter(owner, index) for index in given]
+    module = owner(node)
+    indices = [slice(None) if index is None else parameter(module, index) for index in given]
     count = math.prod(shape(value))
     order = torch.arange(count).reshape(shape(value))[tuple(indices)].flatten()
     if not torch.equal(order, torch.arange(count)):
-        value = _chosen(owner, node, value, order)
+        value = _chosen(node, value, order)
     size = shape(node)
     replace(node, insert_call(node, aten.reshape.default, (value, list(size)), value, size))
 
 
-def _chosen(owner: GraphModule, node: Node, value: Node, order: Tensor) -> Node:
+def _chosen(node: Node, value: Node, order: Tensor) -> Node:
     """The elements of `value` at flat positions, as (1, count)."""
     count = math.prod(shape(value))
     flat = insert_call(node, aten.reshape.default, (value, [1, count]), value, (1, count))
-    positions = insert_parameter(owner, node, f"{node.name}_order", order)
+    positions = insert_parameter(owner(node), node, f"{node.name}_order", order)
     with node.meta["val"].fake_mode:
         positions.meta["val"] = torch.empty(len(order), dtype=torch.int64)
     args = (flat, 1, positions)

@@ -70,7 +70,7 @@ def _mean_square(mean: Node) -> Node | None:
     if mean.target is not aten.mean.dim or argument(mean, 2, "keepdim", False) is not True:
         return None
     square = source(mean)
-    axes = [axis % len(shape(square)) for axis in cast("list[int]", argument(mean, 1, "dim"))]
+    axes = [axis % len(shape(square)) for axis in cast("list[int]", argument(mean, 1, "dim") or [])]
     if axes != [len(shape(square)) - 1]:
         return None
     if square.target is aten.pow.Tensor_Scalar and square.args[1] == 2:

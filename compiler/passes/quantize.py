@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
-from intaglio.compiler.graph import quiet
+from intaglio.compiler.graph import is_real, quiet
 from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.layer_inputs import Moments, Watch
 from intaglio.compiler.passes.observers import PerChannelWeightObserver, RangeObserver
-from intaglio.compiler.passes.quantizer import LAYERS, GroupQuantizer, is_real
+from intaglio.compiler.passes.quantizer import LAYERS, GroupQuantizer
 from intaglio.compiler.passes.round_weights import round_weights
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError

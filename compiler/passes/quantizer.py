@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
-from intaglio.compiler.graph import quiet
+from intaglio.compiler.graph import is_real, quiet
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
 from intaglio.compiler.passes.observers import (
     PerChannelWeightObserver,
@@ -90,12 +90,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
-            constant = self.plan.constants.get(group.output)
-            if (
-                not constant.is_meta and bool((constant >= 0).all())
-                if constant is not None
-                else _is_non_negative(group, nodes[group.anchor], non_negative)
-            ):
+            if self._is_non_negative(group, nodes[group.anchor], non_negative):
                 non_negative.add(group.output)
             spec = self._output(group, nodes, group.output in non_negative, group.output in wide)
             _annotation(nodes[group.output]).output_qspec = spec
@@ -120,6 +115,13 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the plan was checked when it was made."""
+
+    def _is_non_negative(self, group: Group, anchor: Node, known: set[str]) -> bool:
+        """Whether the values of a group, computed or the model's own, cannot be negative."""
+        constant = self.plan.constants.get(group.output)
+        if constant is None:
+            return _is_non_negative(group, anchor, known)
+        return not constant.is_meta and bool((constant >= 0).all())
 
     def _output(
         self, group: Group, nodes: dict[str, Node], non_negative: bool, wide: bool
@@ -175,11 +177,6 @@ DTYPES = {
     (True, True): torch.uint16,
 }
 """The PyTorch types of (unsigned, wider than 8 bits)."""
-
-
-def is_real(node: Node) -> bool:
-    """Whether the value of a node is real, not an index or a mask."""
-    return bool(node.meta["val"].dtype.is_floating_point)
 
 
 def _annotation(node: Node) -> QuantizationAnnotation:

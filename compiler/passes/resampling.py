@@ -13,7 +13,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 from torch.nn import functional
 
 from intaglio.compiler import numerics
@@ -22,6 +22,7 @@ from intaglio.compiler.graph import (
     insert_call,
     insert_parameter,
     operation,
+    owner,
     replace,
     shape,
 )
@@ -45,9 +46,7 @@ def picked(before: Node, value: Node, axis: int, positions: Tensor) -> Node:
     size = shape(value)
     if torch.equal(positions, torch.arange(size[axis])):
         return value
-    owner = before.graph.owning_module
-    assert isinstance(owner, GraphModule)
-    index = insert_parameter(owner, before, f"{before.name}_positions{axis}", positions)
+    index = insert_parameter(owner(before), before, f"{before.name}_positions{axis}", positions)
     with before.meta["val"].fake_mode:
         index.meta["val"] = torch.empty(len(positions), dtype=torch.int64)
     size = (*size[:axis], len(positions), *size[axis + 1 :])

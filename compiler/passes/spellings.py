@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 from torch.fx.node import Argument
 
 from intaglio.compiler.graph import (
     argument,
     insert_call,
     insert_parameter,
+    owner,
     replace,
     shape,
 )
@@ -36,30 +37,33 @@ def source(node: Node) -> Node:
     return cast(Node, node.args[0])
 
 
-def _module(node: Node) -> GraphModule:
-    owner = node.graph.owning_module
-    assert isinstance(owner, GraphModule)
-    return owner
-
-
 def _call(node: Node, target: object, *args: Argument, size: tuple[int, ...]) -> Node:
     """A call ahead of `node` that stands for the same."""
     return insert_call(node, target, args, node, size)  # type: ignore[arg-type]
 
 
 def reshaped(before: Node, value: Node, size: tuple[int, ...]) -> Node:
-    """`value` under another shape, ahead of `before`; of a reshape, its source."""
-    if value.target is aten.reshape.default:
-        value = source(value)
-    if shape(value) == size:
-        return value
-    return insert_call(before, aten.reshape.default, (value, list(size)), before, size)
+    """`value` under another shape, ahead of `before`; what has that shape already is taken."""
+    first = value
+    while shape(first) != size and first.target is aten.reshape.default:
+        first = source(first)
+    if shape(first) == size:
+        return first
+    return insert_call(before, aten.reshape.default, (first, list(size)), before, size)
 
 
 def permuted(before: Node, value: Node, axes: tuple[int, ...]) -> Node:
-    """`value` with its axes in another order, ahead of `before`."""
+    """`value` with its axes in another order, ahead of `before`; a reshape where none moves."""
     size = tuple(shape(value)[axis] for axis in axes)
+    if _in_order(value, axes):
+        return reshaped(before, value, size)
     return insert_call(before, aten.permute.default, (value, list(axes)), before, size)
+
+
+def _in_order(value: Node, axes: tuple[int, ...]) -> bool:
+    """Whether a permutation moves axes of extent 1 alone, and so no element."""
+    long = [axis for axis in axes if shape(value)[axis] > 1]
+    return long == sorted(long)
 
 
 def expanded(before: Node, value: Node, size: tuple[int, ...]) -> Node:
@@ -80,9 +84,9 @@ def _transpose(node: Node) -> None:
 
 
 def _permute(node: Node) -> None:
-    axes = [axis % len(shape(node)) for axis in cast("list[int]", node.args[1])]
-    if axes == sorted(axes):
-        replace(node, source(node))
+    axes = tuple(axis % len(shape(node)) for axis in cast("list[int]", node.args[1]))
+    if _in_order(source(node), axes):
+        replace(node, reshaped(node, source(node), shape(node)))
 
 
 def _select(node: Node) -> None:
@@ -123,7 +127,7 @@ def _product(node: Node) -> None:
     """mm, bmm, matmul: a linear layer when the right operand is a matrix of the model."""
     first, second = (cast(Node, arg) for arg in node.args[:2])
     if second.op == "get_attr" and len(shape(second)) == 2:
-        replace(node, _linear(node, first, second, None))
+        _multiply(node, first, second, None)
     elif len(shape(first)) >= 2 and len(shape(second)) >= 2:
         lead = torch.broadcast_shapes(shape(first)[:-2], shape(second)[:-2])
         first = expanded(node, first, (*lead, *shape(first)[-2:]))
@@ -136,23 +140,29 @@ def _added_product(node: Node) -> None:
     bias, first, second = (cast(Node, arg) for arg in node.args[:3])
     plain = all(argument(node, 3, name, 1) == 1 for name in ("beta", "alpha"))
     if plain and second.op == "get_attr" and bias.op == "get_attr" and len(shape(bias)) == 1:
-        replace(node, _linear(node, first, second, bias))
+        _multiply(node, first, second, bias)
 
 
-def _linear(node: Node, value: Node, matrix: Node, bias: Node | None) -> Node:
-    """linear(value, transposed matrix, bias), ahead of `node`; folding transposes the matrix."""
+def _multiply(node: Node, value: Node, matrix: Node, bias: Node | None) -> None:
+    """Let linear(value, transposed matrix, bias) take the place of `node`.
+
+    Folding transposes the matrix.
+    """
     weight = permuted(node, matrix, (1, 0))
-    return _call(node, aten.linear.default, value, weight, bias, size=shape(node))
+    layer = _call(node, aten.linear.default, value, weight, bias, size=shape(node))
+    replace(node, layer)
+    _rows(layer)
 
 
-def _high_rank_linear(node: Node) -> None:
-    """A linear layer over more than three axes works on (1, everything ahead, features)."""
+def _rows(node: Node) -> None:
+    """A linear layer works on (1, features) or on (1, everything ahead, features)."""
     value = source(node)
-    if len(shape(value)) <= 3:
+    if len(shape(value)) in (2, 3) and shape(value)[0] == 1:
         return
     rows = math.prod(shape(value)[:-1])
     flat = reshaped(node, value, (1, rows, shape(value)[-1]))
-    layer = _call(node, aten.linear.default, flat, *node.args[1:], size=(1, rows, shape(node)[-1]))
+    args = (flat, *node.args[1:])
+    layer = _call(node, aten.linear.default, *args, size=(1, rows, shape(node)[-1]))
     replace(node, reshaped(node, layer, shape(node)))
 
 
@@ -183,7 +193,7 @@ def _negated(node: Node) -> None:
 def _number(node: Node, value: float) -> Node:
     """A number as a tensor of the model that has the shape of `node`, except its channels' axis."""
     tensor = torch.full((1,) * len(shape(node)), value)
-    return insert_parameter(_module(node), node, f"{node.name}_operand", tensor)
+    return insert_parameter(owner(node), node, f"{node.name}_operand", tensor)
 
 
 def _sum(node: Node) -> None:
@@ -233,7 +243,7 @@ RULES: dict[object, Rule] = {
     aten.chunk.default: _parts,
     aten.div.Scalar: _scaled,
     aten.div.Tensor: _quotient,
-    aten.linear.default: _high_rank_linear,
+    aten.linear.default: _rows,
     aten.matmul.default: _product,
     aten.mm.default: _product,
     aten.mul.Scalar: _scaled,
