@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,13 @@ from intaglio.compiler import reference
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax, Workload, inputs
+from intaglio.errors import UnsupportedError
 from tests.compiler.models import Calls
 
 Forward = Callable[[Any, Tensor], Tensor]
 HEADS, TOKENS, FEATURES = 4, 6, 8
 CAUSAL = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()
+LARGE = torch.arange(TOKENS)[:, None] * 1e5
 HIDDEN = torch.zeros(TOKENS, TOKENS).masked_fill(~CAUSAL, float("-inf"))
 attend = functional.scaled_dot_product_attention
 
@@ -76,6 +79,14 @@ FORWARDS: dict[str, tuple[Forward, bool]] = {
         lambda m, x: (x @ x.mT / 3).masked_fill(~CAUSAL, -1e9).softmax(-1) @ x,
         True,
     ),
+    "a mask taken away from scores": (
+        lambda m, x: (x @ x.mT / 3 - (~CAUSAL) * 1e9).softmax(-1) @ x,
+        True,
+    ),
+    "scores under one large number each": (
+        lambda m, x: (x @ x.mT / 3 + (HIDDEN - LARGE)).softmax(-1) @ x,
+        True,
+    ),
     "scores chosen": (
         lambda m, x: torch.where(CAUSAL, x @ x.mT / 3, -torch.inf).softmax(-1) @ x,
         True,
@@ -97,6 +108,57 @@ def test_attention_stays_close_to_the_float_model(name: str) -> None:
 def test_masked_entries_are_nothing_at_all() -> None:
     _, workload, x = made_of(lambda m, x: (x @ x.mT + HIDDEN).softmax(-1).relu())
     assert not run(workload, x=x)[..., ~CAUSAL.numpy()].any()
+
+
+def test_large_numbers_in_place_of_a_mask_are_refused() -> None:
+    """Numbers that are computed and added cost the scores their steps."""
+    with pytest.raises(UnsupportedError) as caught:
+        made_of(lambda m, x: (x @ x.mT / 3 - x.relu().mean(-1, True) * 1e6).softmax(-1) @ x)
+    reason, way_out = str(caught.value).split("; ")
+    assert re.fullmatch(
+        r"softmax \(models.py:\d+: return self.function\(self, x\)\): its scores reach \d{6}, "
+        r"the softmax tells them apart up to 3000",
+        reason,
+    )
+    assert way_out == (
+        "hide entries by a boolean mask (attn_mask, or masked_fill with -inf) in place of large "
+        "numbers"
+    )
+
+
+MODULES: dict[str, Callable[[], tuple[nn.Module, Forward]]] = {
+    "batch first": lambda: (
+        nn.MultiheadAttention(FEATURES, 2, batch_first=True),
+        lambda m, x: m.inner(x, x, x, need_weights=False)[0],
+    ),
+    "tokens first": lambda: (
+        nn.MultiheadAttention(FEATURES, 2),
+        lambda m, x: m.inner(x.mT.permute(2, 0, 1), x.permute(1, 0, 2), x.permute(1, 0, 2))[0],
+    ),
+    "encoder layer": lambda: (
+        nn.TransformerEncoderLayer(FEATURES, 2, 16, batch_first=True),
+        lambda m, x: m.inner(x),
+    ),
+    "encoder layer, norms first": lambda: (
+        nn.TransformerEncoderLayer(FEATURES, 2, 16, batch_first=True, norm_first=True),
+        lambda m, x: m.inner(x),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_transformer_modules_of_torch_keep_their_tokens_as_rows(name: str) -> None:
+    """Axes of extent 1 that change places are no move, and no layer reads tokens as a batch."""
+    torch.manual_seed(0)
+    inner, forward = MODULES[name]()
+    x = torch.randn(1, TOKENS, FEATURES)
+    model = Calls(forward, inner=inner).eval()
+    workload = to_workload(model, (x,), calibration={"x": x.numpy()})
+    layers = [op for op in workload if isinstance(op, MatMul)]
+    assert len(layers) >= 2
+    assert {workload.tensor(op.input).shape[:-1] for op in layers} == {(1, TOKENS)}
+    with torch.no_grad():
+        assert noise(run(workload, x=x), model(x)) < 10**-2.5
 
 
 class Masked(nn.Module):
