@@ -89,12 +89,12 @@ class CheckReport:
     def changes(self) -> tuple[Change, ...]:
         """The fewest changes after which no node is refused, in graph order.
 
-        Nodes that one line, or --allow-host, settles together are one change.
+        Nodes that one line, or `allow_host`, settles together are one change.
         """
         settled: dict[tuple[str, str], list[str]] = {}
         for verdict in self.refused:
             hostable = verdict.way_out.endswith(ALLOW_HOST)
-            change = ("", "add --allow-host") if hostable else (verdict.line, verdict.way_out)
+            change = ("", "add allow_host=True") if hostable else (verdict.line, verdict.way_out)
             settled.setdefault(change, []).append(verdict.node)
         return tuple(Change(tuple(nodes), *change) for change, nodes in settled.items())
 

@@ -1,7 +1,8 @@
 """A workload cut into segments: what an accelerator runs in one go, and what stays on the host.
 
-Both sides compute the same exact integers, so the values at a cut are those of the whole workload,
-and each accelerator segment is a workload of its own that is compiled and proven on them.
+Both sides compute the same exact integers, islands of floats on the host (`Host`) end in integers,
+so the values at a cut are those of the whole workload, and each accelerator segment is a workload
+of its own that is compiled and proven on them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from intaglio.compiler.workload import Op, Reshape, Workload, constants, inputs
+from intaglio.compiler.workload import Host, Op, Reshape, Workload, constants, inputs, outputs
 from intaglio.errors import IntaglioError
 
 Supports = Callable[[Op, Workload], str | None]
 """Why an accelerator cannot run an operator of a workload, as one sentence; None when it can."""
-ALLOW_HOST = "or add --allow-host to run it on the host"
+ALLOW_HOST = "or add allow_host=True to run it on the host"
 """The last way out of a refusal of an operator that the host can run."""
 Side = Literal["accelerator", "host"]
 _HOST, _ACCELERATOR = 0, 1
@@ -76,7 +77,7 @@ class Partition:
                 raise IntaglioError(
                     f"the segments of '{name}' run '{op.name}' before anything makes '{missing[0]}'"
                 )
-            made.add(op.output)
+            made.update(outputs(op))
 
     @property
     def accelerated(self) -> tuple[AcceleratorSegment, ...]:
@@ -93,6 +94,8 @@ class Partition:
         """Why `op` is on the host, as one sentence."""
         if op.name in self.reasons:
             return self.reasons[op.name]
+        if isinstance(op, Host):
+            return f"{op.name}: {op.reason}"
         moves = isinstance(op, Reshape)
         return (
             f"{op.name}: {'moves no data and stays with its input' if moves else 'is kept there'}"
@@ -100,13 +103,14 @@ class Partition:
 
 
 def partition(workload: Workload, hosted: Collection[str]) -> Partition:
-    """`workload` with the operators named `hosted` on the host, all others accelerated.
+    """`workload` with its islands and the operators named `hosted` on the host, others accelerated.
 
     An operator runs as early as its side allows, which makes the accelerator's segments as few as
     they can be: as many as the path that enters the accelerator most often needs.  A reshape that
     is not kept on the host moves no data, so it stays with what made its input.  Without operators
     on the host the one segment is the workload itself.
     """
+    hosted = {*hosted, *(op.name for op in workload.ops if isinstance(op, Host))}
     if not hosted:
         return assemble(workload, [("accelerator", workload.ops)])
     levels = _levels(workload, hosted)
@@ -146,7 +150,7 @@ def _levels(workload: Workload, hosted: Collection[str]) -> dict[str, int]:
             side = _HOST if op.name in hosted else _ACCELERATOR
             level = max(level, side)
             level += (level - side) % 2
-        levels[op.output] = level
+        levels.update(dict.fromkeys(outputs(op), level))
     for op in reversed(workload.ops):
         if levels[op.output] == _FREE:
             readers = [levels[other.output] for other in workload.ops if op.output in inputs(other)]
@@ -160,19 +164,19 @@ def extract(workload: Workload, ops: tuple[Op, ...], suffix: str = "") -> Worklo
     Its inputs are what they read and do not make; its outputs are what they make that others read
     or that leaves the network.  Constants are those they use.
     """
-    made = {op.output for op in ops}
+    made = {name for op in ops for name in outputs(op)}
     read = {name for op in ops for name in inputs(op)} - made
     own = {op.name for op in ops}
     wanted = {name for op in workload.ops if op.name not in own for name in inputs(op)}
     wanted.update(workload.outputs)
     entering = tuple(tensor.name for tensor in workload.activations() if tensor.name in read)
-    leaving = tuple(op.output for op in ops if op.output in wanted)
+    leaving = tuple(name for op in ops for name in outputs(op) if name in wanted)
     return _part(workload, ops, entering, leaving, suffix)
 
 
 def alone(workload: Workload, op: Op) -> Workload:
     """`op` as a workload of its own."""
-    return _part(workload, (op,), tuple(dict.fromkeys(inputs(op))), (op.output,), "")
+    return _part(workload, (op,), tuple(dict.fromkeys(inputs(op))), outputs(op), "")
 
 
 def _part(
@@ -184,7 +188,7 @@ def _part(
 ) -> Workload:
     """`ops` with the tensors and constants that they use."""
     used = [name for op in ops for name in constants(op)]
-    names = (*entering, *(op.output for op in ops), *used)
+    names = (*entering, *(name for op in ops for name in outputs(op)), *used)
     return Workload(
         f"{workload.name}{suffix}",
         entering,
@@ -214,9 +218,11 @@ def divide(workload: Workload, supports: Supports) -> Partition:
 
 
 def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str, str]]:
-    """Operators that the accelerator cannot run whatever is beside them, with the reason."""
+    """Islands, and what the accelerator cannot run whatever is beside it, with the reason."""
     for op in workload.ops:
-        if not isinstance(op, Reshape):
+        if isinstance(op, Host):
+            yield op.name, f"{op.name}: {op.reason}"
+        elif not isinstance(op, Reshape):
             reason = supports(op, alone(workload, op))
             if reason is not None:
                 yield op.name, reason

@@ -69,9 +69,10 @@ class Artifact:
     def open(cls, directory: Path) -> Artifact:
         """Read the artifact in `directory`, every file of it checked.
 
-        Raises ArtifactError naming the file that is missing, changed, corrupt or of another
-        version.
+        Raises UsageError when `directory` is none, and ArtifactError naming the file that is
+        missing, changed, corrupt or of another version.
         """
+        _check_there(directory)
         manifest = _manifest(directory)
         files, segments = manifest["files"], manifest["segments"]
         _check_listed(directory, files, _needed(segments))
@@ -85,6 +86,18 @@ class Artifact:
             tuple(directory / "rtl" / name for name in sources),
             TOP,
             MappingProxyType(manifest["info"]),
+        )
+
+
+def _check_there(directory: Path) -> None:
+    """Raises UsageError when `directory` is nothing that `write` left."""
+    if not directory.is_dir():
+        missing = "is no folder" if directory.exists() else "does not exist"
+        raise UsageError(f"artifact '{directory}' {missing}; name a folder that compile wrote")
+    if not (directory / MANIFEST).exists():
+        raise UsageError(
+            f"folder '{directory}' holds no {MANIFEST}, so it is no artifact; name a folder that "
+            "compile wrote"
         )
 
 
@@ -121,7 +134,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
         _check_segments(manifest["segments"])
     except OSError as error:
         raise ArtifactError(
-            f"{path}: cannot be read ({error.strerror}); name a folder that compile wrote"
+            f"{path}: cannot be read ({error.strerror}); compile the model again"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _corrupt(path, error) from error
@@ -222,7 +235,7 @@ def check_target(directory: Path, *, force: bool) -> None:
         return
     if not force:
         raise UsageError(
-            f"output '{directory}' exists; name another one or add --force to replace it"
+            f"output '{directory}' exists; name another one or add force=True to replace it"
         )
     if not (directory / MANIFEST).is_file():
         raise UsageError(

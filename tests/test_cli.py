@@ -318,11 +318,15 @@ def test_an_interrupted_compile_leaves_nothing(
 
 @pytest.mark.parametrize("verb", ["simulate", "verify", "report"])
 def test_a_folder_that_is_no_artifact_is_refused(shell: Shell, verb: str, tmp_path: Path) -> None:
+    way_out = "name a folder that compile wrote"
     assert shell.refusal(verb, tmp_path) == (
-        1,
-        f"{tmp_path}/artifact.json: cannot be read (No such file or directory); name a folder "
-        "that compile wrote",
+        2,
+        f"folder '{tmp_path}' holds no artifact.json, so it is no artifact; {way_out}",
     )
+    missing, file = tmp_path / "none", tmp_path / "file"
+    assert shell.refusal(verb, missing) == (2, f"artifact '{missing}' does not exist; {way_out}")
+    file.write_text("text")
+    assert shell.refusal(verb, file) == (2, f"artifact '{file}' is no folder; {way_out}")
 
 
 @pytest.mark.parametrize("verb", ["simulate", "verify", "report"])
@@ -435,6 +439,18 @@ def test_verify_says_how_many_of_the_given_images_ran(
     assert (code, out.endswith(note)) == (0, True)
     assert shell("verify", artifact, "--data", data, "--images", "3")[1].endswith("%\n")
     assert shell.json("verify", artifact, "--data", data, "--images", "2")[1]["images_given"] == 3
+
+
+def test_verify_says_when_no_operator_is_on_the_host(
+    shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = (UnitCounters(0, 0, 0, 0),) * 4
+    found = VerifyReport("tiny", 0, 1, 10, 0, None, (100,), 100, (), units, 0, 0)
+    monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
+    note = "no operator of tiny is on the host, so --host compared nothing"
+    assert shell("verify", artifact, "--host")[1].endswith(f"%\n\n{note}\n")
+    assert shell.json("verify", artifact, "--host")[1]["note"] == note
+    assert "note" not in shell.json("verify", artifact)[1]
 
 
 def test_an_unknown_demo_network_is_wrong_usage(shell: Shell) -> None:

@@ -348,8 +348,8 @@ def test_verify_does_not_start_where_it_cannot_leave_its_result(
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     monkeypatch.setattr(proof, "verify", lambda *_, **__: began.append(1))
     assert refusal(capsys, "verify", made.directory) == (
-        f"error: cannot write '{made.directory}/verify.json': Read-only file system; make room "
-        "there or name another place\n"
+        f"error: cannot write '{made.directory}/verify.json': Read-only file system; allow "
+        "writing there or name another place\n"
     )
     assert began == []
 

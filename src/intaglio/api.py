@@ -355,7 +355,7 @@ def _check_study(folder: Path, *, resume: bool) -> None:
         return
     if not resume:
         raise UsageError(
-            f"output '{folder}' exists; name another one or add --resume to go on with its study"
+            f"output '{folder}' exists; name another one or add resume=True to go on with its study"
         )
     if not (folder / STUDY).is_file():
         raise UsageError(f"output '{folder}' exists and holds no study; name another one")

@@ -18,6 +18,7 @@ import typer
 
 import intaglio
 from intaglio.errors import IntaglioError, UsageError
+from intaglio.options import as_options
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -245,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(words, prog_name="intaglio", standalone_mode=False)
     except IntaglioError as error:
         notes = getattr(error, "__notes__", [])
-        return _fail(type(error).__name__, str(error), error.exit_code, as_json, notes)
+        message = as_options(str(error))
+        return _fail(type(error).__name__, message, error.exit_code, as_json, notes)
     except typer.TyperException as error:
         return _fail("UsageError", error.format_message(), UsageError.exit_code, as_json)
     except KeyboardInterrupt:

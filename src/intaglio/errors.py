@@ -6,6 +6,7 @@ The command line alone turns them into exit codes; anything else that is raised 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,14 @@ class VerificationError(IntaglioError):
     """Hardware and reference could not be compared, or the hardware stopped."""
 
 
+_WAYS_OUT = {
+    errno.ENOENT: "make the folder it is to lie in",
+    errno.ENOTDIR: "make a folder of what it is to lie in",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing there"),
+}
+"""What makes a place writable, by the system's reason; else there is no room."""
+
+
 @contextmanager
 def writing(what: str) -> Iterator[None]:
     """Turns the system's refusal to write `what`, as on a full disk, into an OutputError."""
@@ -66,8 +75,9 @@ def writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        way_out = _WAYS_OUT.get(error.errno or 0, "make room there")
         raise OutputError(
-            f"cannot write {what}: {reason}; make room there or name another place"
+            f"cannot write {what}: {reason}; {way_out} or name another place"
         ) from error
 
 

@@ -21,6 +21,7 @@ from intaglio.compiler.calibration import Method, read_arrays
 from intaglio.compiler.precision import Precision
 from intaglio.doctor import Part, diagnose
 from intaglio.errors import UsageError
+from intaglio.options import as_options
 from intaglio.progress import bars
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.template import find_template
@@ -95,7 +96,8 @@ class Outcome:
 def show(outcome: Outcome, as_json: bool) -> int:
     """Print one answer on standard output and return its exit code."""
     if as_json or isinstance(outcome.text, str):
-        typer.echo(json.dumps(outcome.data) if as_json else outcome.text)
+        printed = json.dumps(outcome.data) if as_json else str(outcome.text)
+        typer.echo(as_options(printed))
     else:
         Console(highlight=False).print(outcome.text)
     return outcome.exit_code
@@ -218,6 +220,9 @@ def verify(
         answer["images_given"] = given = min(map(len, arrays.values()))
         if given > images:
             text += f"\n\nran {images} of the {given} images in {data}; --images {given} runs all"
+    if host and not found.hosted:
+        answer["note"] = f"no operator of {found.name} is on the host, so --host compared nothing"
+        text += f"\n\n{answer['note']}"
     return Outcome(answer, text, 0 if found.passed else 1)
 
 

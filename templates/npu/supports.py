@@ -62,7 +62,7 @@ def _types(op: Op, workload: Workload) -> str | None:
         if tensor.element.hi - tensor.element.lo > 255:
             return (
                 f"{op.name}: tensor '{name}' holds {tensor.element}, the npu's elements have 8 "
-                "bits; quantise it to 8 bits (--bits 8,8,8 for scores and sums)"
+                "bits; quantise it to 8 bits (Precision(wide_bits=8) for scores and sums)"
             )
     if isinstance(op, Conv2d | MatMul):
         weight = workload.tensor(op.weight).element

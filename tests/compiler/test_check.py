@@ -168,7 +168,7 @@ def test_a_design_may_refuse_an_operator() -> None:
     (refused,) = report.refused
     assert (refused.node, refused.target) == ("linear", "head")
     assert refused.reason == "12 features are too many"
-    assert refused.way_out == "use fewer, or add --allow-host to run it on the host"
+    assert refused.way_out == "use fewer, or add allow_host=True to run it on the host"
 
 
 def test_what_a_design_refuses_may_stay_on_the_host(golden: Golden) -> None:
@@ -225,7 +225,7 @@ def test_what_one_option_settles_is_one_change() -> None:
     report = check(seeded(Normed), (images(1, 4, 8),), supports=nothing)
     assert report.to_text().splitlines()[-4:] == [
         "the whole model fits after 2 changes:",
-        "  1. add --allow-host (layer_norm, softmax)",
+        "  1. add allow_host=True (layer_norm, softmax)",
         f"  2. {line_of(Normed.forward, 'cumsum')}: replace it by supported layers, or run this "
         "part outside the model (cumsum)",
         "Normed: 3 of 4 nodes refused",

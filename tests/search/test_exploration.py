@@ -63,7 +63,7 @@ def test_an_output_that_exists_is_kept(unverified: Path, tmp_path: Path) -> None
     with pytest.raises(UsageError) as caught:
         api.explore(unverified, tmp_path)
     assert str(caught.value) == (
-        f"output '{tmp_path}' exists; name another one or add --resume to go on with its study"
+        f"output '{tmp_path}' exists; name another one or add resume=True to go on with its study"
     )
     with pytest.raises(UsageError) as caught:
         api.explore(unverified, tmp_path, resume=True)

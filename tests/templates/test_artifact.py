@@ -49,7 +49,7 @@ def test_an_existing_folder_is_not_replaced(deployment: Deployment, tmp_path: Pa
     with pytest.raises(UsageError) as caught:
         artifact.write(tmp_path / "out", deployment, info={})
     assert str(caught.value) == (
-        f"output '{tmp_path / 'out'}' exists; name another one or add --force to replace it"
+        f"output '{tmp_path / 'out'}' exists; name another one or add force=True to replace it"
     )
     artifact.write(tmp_path / "out", deployment, info={"seed": 9}, force=True)
     assert Artifact.open(tmp_path / "out").info["seed"] == 9
@@ -259,10 +259,10 @@ def test_a_list_of_sources_that_is_no_text(deployment: Deployment, tmp_path: Pat
 
 
 def test_a_folder_without_an_artifact(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(UsageError) as caught:
         Artifact.open(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / MANIFEST}: cannot be read (No such file or directory); name a folder that "
+        f"folder '{tmp_path}' holds no artifact.json, so it is no artifact; name a folder that "
         "compile wrote"
     )
 

@@ -49,7 +49,7 @@ def test_without_leave_the_host_gets_nothing() -> None:
         deploy(transposed(), NpuTemplate(), SMALL)
     assert str(caught.value) == (
         "turn: the npu has no instruction for Transpose; use Conv2d, MatMul, Pool, Eltwise, "
-        "Rescale, Concat or Reshape instead, or add --allow-host to run it on the host"
+        "Rescale, Concat or Reshape instead, or add allow_host=True to run it on the host"
     )
 
 
@@ -61,7 +61,7 @@ def test_what_does_not_fit_names_the_host_as_a_way_out() -> None:
         deploy(workload, NpuTemplate(), SMALL)
     assert str(caught.value) == (
         "wide: one tile needs 1684 bytes of the activation buffer, which holds 1024; raise "
-        "activation_buffer_kib to 2, or add --allow-host to run it on the host"
+        "activation_buffer_kib to 2, or add allow_host=True to run it on the host"
     )
 
 

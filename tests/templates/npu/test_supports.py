@@ -128,7 +128,7 @@ def moved() -> Workload:
         (
             wide,
             "op: tensor 'x' holds i16, the npu's elements have 8 bits; quantise it to 8 bits "
-            "(--bits 8,8,8 for scores and sums)",
+            "(Precision(wide_bits=8) for scores and sums)",
         ),
         (
             weights,
