@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch.fx import GraphModule
 
 from intaglio.compiler.passes.canonicalize import Canonicalize
+from intaglio.compiler.passes.compose_functions import ComposeFunctions
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
@@ -18,6 +19,7 @@ Pass = Callable[[GraphModule], GraphModule]
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     ComposeNorms(),
+    ComposeFunctions(),
     Canonicalize(),
     FoldBatchNorm(),
     RaiseFunctions(),

@@ -26,7 +26,7 @@ from intaglio.compiler.passes import (
     spellings,
 )
 from intaglio.compiler.passes.fuse import CLAMPS
-from intaglio.compiler.tables import UNARY
+from intaglio.compiler.tables import UNARY, composed
 
 aten = torch.ops.aten
 
@@ -173,7 +173,7 @@ def _relu_after_pool(node: Node) -> None:
 
 
 RULES: dict[object, Callable[[Node], None]] = {
-    **dict.fromkeys(CLAMPS | UNARY, _pointwise),
+    **dict.fromkeys(CLAMPS | UNARY | {composed}, _pointwise),
     **spellings.RULES,
     **attention.RULES,
     **indexing.RULES,

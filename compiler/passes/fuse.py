@@ -19,7 +19,7 @@ from intaglio.compiler.passes.attention import masked_softmax
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
-from intaglio.compiler.tables import UNARY, raised
+from intaglio.compiler.tables import UNARY, composed, raised
 from intaglio.compiler.workload import Padding, Source
 
 aten = torch.ops.aten
@@ -363,6 +363,7 @@ KINDS: dict[object, Kind] = {
     **dict.fromkeys(LINEAR_RESIZES, "resize"),
     **ADDITIONS,
     **dict.fromkeys(CLAMPS, "clamp"),
+    composed: "unary",
     raised: "unary",
     **dict.fromkeys(UNARY, "unary"),
 }

@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
-from intaglio.compiler.tables import UNARY, raised
+from intaglio.compiler.tables import UNARY, composed, raised
 
 aten = torch.ops.aten
 
@@ -269,6 +269,7 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.softmax.int: _any,
     aten.sub.Tensor: _addition,
     aten.sum.dim_IntList: _any,
+    composed: _any,
     masked_softmax: _any,
     raised: _any,
     **dict.fromkeys(UNARY, _any),
