@@ -52,6 +52,7 @@ class Origin:
     """How the scales of a network in training came about."""
 
     method: Method
+    precision: Precision
     calibration_images: int
     seed: int
 
@@ -196,7 +197,7 @@ def prepare_training(
         lambda done: progress("calibrate", done, images),
         lambda done, layers: progress("round weights", done, layers),
     )
-    origin = Origin(method, images if calibration is not None else 0, seed)
+    origin = Origin(method, bits, images if calibration is not None else 0, seed)
     return Trainable(prepared, plan, captured.shapes, label, origin)
 
 

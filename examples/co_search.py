@@ -17,7 +17,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from intaglio import api
+from intaglio import choosing
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
@@ -95,7 +95,7 @@ def _labelled(part: slice) -> Labelled:
 def main() -> int:
     """Search, and build the chosen candidate; returns 1 when any word of its RTL differs."""
     with bars() as progress, tempfile.TemporaryDirectory() as folder:
-        result = api.explore(SPECIFICATION, Path(folder) / "search", progress=progress)
+        result = choosing.explore(SPECIFICATION, Path(folder) / "search", progress=progress)
     print(result)
     return 0 if result.passed else 1
 

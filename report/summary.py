@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.errors import ArtifactError
+from intaglio.report.origin import Origin
 from intaglio.sim.trace import HostTrace, LayerTrace, Trace
 from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.isa import decode
@@ -97,12 +98,14 @@ class Summary:
     cycles_simulated: int
     utilisation: float
     verified: Verified | None
+    origin: Origin | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "name": self.name,
             "design": dict(self.design),
+            **({} if self.origin is None else self.origin.to_dict()),
             "memory_bytes": self.memory_bytes,
             "cycles_simulated": self.cycles_simulated,
             "utilisation": round(self.utilisation, 6),
@@ -123,7 +126,9 @@ class Summary:
     def __str__(self) -> str:
         parameters = ", ".join(f"{key} {value}" for key, value in self.design.items())
         proof = str(self.verified) if self.verified else "not verified; run intaglio verify"
-        heading = (f"{self.name}: {self.memory_bytes} bytes of memory", f"design: {parameters}")
+        heading = [f"{self.name}: {self.memory_bytes} bytes of memory", f"design: {parameters}"]
+        if self.origin is not None:
+            heading.append(str(self.origin))
         return "\n".join([*heading, "", *self._table(), "", *self._host_lines(), proof])
 
     def _table(self) -> list[str]:
@@ -160,7 +165,12 @@ class Summary:
         )
 
 
-def summarise(deployment: Deployment, trace: Trace, verified: Verified | None) -> Summary:
+def summarise(
+    deployment: Deployment,
+    trace: Trace,
+    verified: Verified | None,
+    origin: Origin | None = None,
+) -> Summary:
     """One row a layer or host operator, from its simulation and what `verify` found, if it ran."""
     counts = [count for program in deployment.programs for count in _instructions(program)]
     reasons = {op.name: deployment.partition.reason(op) for op in deployment.partition.hosted}
@@ -178,6 +188,7 @@ def summarise(deployment: Deployment, trace: Trace, verified: Verified | None) -
         trace.cycles,
         trace.utilisation,
         verified,
+        origin,
     )
 
 

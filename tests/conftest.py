@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.shell import Shell
 
 Golden = Callable[[str, str], None]
 
@@ -38,3 +41,27 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     workers = "PYTEST_XDIST_WORKER" in os.environ
     return (base.parent if workers else base) / "models"
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of the tiny network, which no test changes."""
+    # Tests that need no torch are spared its import.
+    from intaglio import api
+    from tests.nets import tiny
+
+    folder = tmp_path_factory.mktemp("compiled") / "artifact"
+    module, inputs = tiny()
+    api.compile(module, inputs, output=folder, name="tiny")
+    return folder
+
+
+@pytest.fixture
+def artifact(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of that artifact."""
+    return Path(shutil.copytree(compiled, tmp_path / "artifact"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import intaglio
-from intaglio import api, cli, options
+from intaglio import api, choosing, cli, options
 from tests.nets import shuffled
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def test_a_refusal_names_the_argument_in_python_and_the_option_on_the_command_li
 def test_every_option_stands_for_an_argument() -> None:
     accepted = {
         name
-        for verb in (api.check, api.compile, api.explore)
+        for verb in (api.check, api.compile, choosing.explore)
         for name in inspect.signature(verb).parameters
     }
     flags = [word.removeprefix("add ") for word in options.OPTIONS if word.endswith("=True")]

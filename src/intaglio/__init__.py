@@ -19,12 +19,12 @@ if TYPE_CHECKING:
         check,
         compile,
         estimate,
-        explore,
         qat,
         simulate,
         summarise,
         verify,
     )
+    from intaglio.choosing import explore
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.precision import Precision
     from intaglio.compiler.workload import Workload
@@ -50,12 +50,12 @@ _HOMES = {
         "check",
         "compile",
         "estimate",
-        "explore",
         "qat",
         "simulate",
         "summarise",
         "verify",
     ),
+    "intaglio.choosing": ("explore",),
     "intaglio.compiler.calibration": ("Method",),
     "intaglio.compiler.precision": ("Bits", "Precision"),
     "intaglio.compiler.workload": ("Workload",),

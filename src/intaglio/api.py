@@ -7,11 +7,8 @@ What a function needs is imported when it runs: `check` and `compile` load torch
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from intaglio.compiler.execution import Engine
     from intaglio.compiler.precision import Precision
     from intaglio.compiler.training import Trainable
-    from intaglio.report.exploration import Searched
     from intaglio.report.summary import Summary
     from intaglio.sim.accuracy import AccuracyReport
     from intaglio.sim.trace import Trace
@@ -44,8 +40,6 @@ VERIFIED = "verify.json"
 """The file of an artifact's folder in which `verify` leaves what it found."""
 _ROOM_BYTES = 1 << 16
 """What must fit beside an artifact before a proof starts; its result takes less."""
-STUDY, SEARCHED, CHOSEN = "study.sqlite", "search.json", "chosen"
-"""What `search` leaves in its folder: the study, the result, and the artifact of its choice."""
 
 
 def check(
@@ -139,7 +133,9 @@ def compile(
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.capture import is_shapes_only
     from intaglio.compiler.pipeline import to_workload
+    from intaglio.compiler.precision import Precision
     from intaglio.compiler.training import Origin, Trainable
+    from intaglio.provenance import provenance
     from intaglio.templates import artifact
     from intaglio.templates.deployment import deploy
     from intaglio.templates.template import find_template
@@ -167,12 +163,14 @@ def compile(
             seed=seed,
             progress=progress,
         )
-        origin = Origin(method or Method(), _images(calibration), seed)
+        bits = precision or Precision()
+        origin = Origin(method or Method(), bits, _images(calibration), seed)
     chosen = design or family.design(None)
     deployment = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
-    made = _provenance(template, origin.seed, origin.calibration_images)
-    info = {**made, "method": asdict(origin.method)}
+    info = provenance(
+        template, origin.seed, origin.calibration_images, origin.method, origin.precision
+    )
     return artifact.write(folder, deployment, info=info, force=force)
 
 
@@ -201,7 +199,13 @@ def estimate(
 
     family = find_template(template)
     workload = to_workload(
-        model, example_inputs, precision=precision, name=name, seed=seed, progress=progress
+        model,
+        example_inputs,
+        precision=precision,
+        name=name,
+        seed=seed,
+        allow_host=allow_host,
+        progress=progress,
     )
     chosen = design or family.design(None)
     made = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
@@ -298,67 +302,12 @@ def summarise(artifact: Artifact | Path | str) -> Summary:
     Raises ArtifactError when the folder or the stored verification is corrupt.
     """
     from intaglio.report import summary
+    from intaglio.report.origin import Origin
 
     opened = _opened(artifact)
     stored = opened.directory / VERIFIED
     verified = summary.load_verified(stored) if stored.exists() else None
-    return summary.summarise(opened.deployment, simulate(opened), verified)
-
-
-def explore(
-    specification: Path | str,
-    output: Path | str,
-    *,
-    resume: bool = False,
-    cache: Path | None = None,
-    progress: Callback = silent,
-) -> Searched:
-    """Run the search of a TOML file, then compile and verify the candidate it chooses.
-
-    `output` becomes a folder with the study, the result and the chosen artifact.  With `resume` a
-    study that is there goes on, to the result it would have had without a break.  Raises
-    UsageError when `output` exists otherwise or holds another study, DesignError when no
-    candidate keeps the limits, and the errors of `compile` and `verify`.
-    """
-    from intaglio.report.exploration import Searched
-    from intaglio.search import exploration
-    from intaglio.search.codesign import CoDesign
-    from intaglio.search.spec import read_specification
-    from intaglio.search.store import Store
-    from intaglio.templates import artifact
-    from intaglio.templates.deployment import whole
-    from intaglio.templates.npu.schedule import schedule
-
-    spec, folder = read_specification(Path(specification)), Path(output)
-    _check_study(folder, resume=resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Store(folder / STUDY, spec.problem.fingerprint) as store:
-        found = exploration.explore(spec, store, progress)
-        evaluate = CoDesign(spec.task, spec.fixed, store)
-        workload = evaluate.workload(found.chosen.point)
-    program = schedule(workload, evaluate.design(found.chosen.point), progress)
-    made = {"task": spec.task.name, "candidate": found.chosen.point.to_dict()}
-    info = {**_provenance("npu", spec.budget.seed, None), **made}
-    deployment = whole(workload, program)
-    chosen = artifact.write(folder / CHOSEN, deployment, info=info, force=True)
-    data, images = spec.task.held_back().inputs, spec.verify_images
-    proof = (
-        verify(chosen, images=images, data=data, cache=cache, progress=progress) if images else None
-    )
-    result = Searched(found, folder / CHOSEN, proof)
-    write_whole(folder / SEARCHED, json.dumps(result.to_dict(), indent=1) + "\n")
-    return result
-
-
-def _check_study(folder: Path, *, resume: bool) -> None:
-    if not folder.exists():
-        return
-    if not resume:
-        raise UsageError(
-            f"output '{folder}' exists; name another one or add resume=True to go on with its study"
-        )
-    if not (folder / STUDY).is_file():
-        raise UsageError(f"output '{folder}' exists and holds no study; name another one")
+    return summary.summarise(opened.deployment, simulate(opened), verified, Origin.of(opened))
 
 
 def _check_room(folder: Path) -> None:
@@ -385,14 +334,3 @@ def _check_settled(model: Trainable, **given: object) -> None:
 
 def _images(calibration: Arrays | None) -> int:
     return 0 if calibration is None else max(len(array) for array in calibration.values())
-
-
-def _provenance(template: str, seed: int, images: int | None) -> dict[str, object]:
-    """What an artifact notes about its making, after calibration on so many images, if any."""
-    packages = ("intaglio", "numpy", "torch", "torchao")
-    return {
-        "template": template,
-        "seed": seed,
-        "calibration_images": images,
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-    }

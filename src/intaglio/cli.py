@@ -43,12 +43,29 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="an artifact that co
 Template = Annotated[str, typer.Option(help="accelerator family")]
 Design = Annotated[Path | None, typer.Option(help="design parameters, a TOML file")]
 Bits = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="W,A[,WIDE]",
-        help="bits of weights, activations, and (16 unless given) scores and sums ahead of norms",
+        help="bits of weights, activations, and (16 unless given) scores and sums ahead of norms "
+        "[default: 8,8]",
     ),
 ]
+PrecisionFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--precision", metavar="FILE", help="bits of all layers, a TOML file: docs/precision.md"
+    ),
+]
+Observer = Annotated[
+    str, typer.Option(metavar="NAME", help="scales of activations: minmax, percentile or mse")
+]
+WeightObserver = Annotated[
+    str, typer.Option(metavar="NAME", help="scales of weights: minmax, or mse for few bits")
+]
+CorrectBias = Annotated[
+    bool, typer.Option("--correct-bias", help="take the mean error of weights from biases")
+]
+Rounding = Annotated[str, typer.Option(metavar="NAME", help="of weights: nearest or compensated")]
 Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
 AllowHost = Annotated[
     bool, typer.Option("--allow-host", help="leave to the host what the design cannot run")
@@ -73,16 +90,17 @@ def check(
     model: Model,
     template: Template = "npu",
     design: Design = None,
-    bits: Bits = "8,8",
+    bits: Bits = None,
+    precision: PrecisionFile = None,
     trust: Trust = False,
     allow_host: AllowHost = False,
     as_json: Json = False,
 ) -> int:
     """List what an accelerator can run of a model."""
-    from intaglio import verbs
+    from intaglio import request, verbs
 
-    request = verbs.Request(model, template, design, bits, trust, allow_host)
-    return verbs.show(verbs.check(request, quiet=as_json), as_json)
+    asked = request.Request(model, template, design, trust, allow_host, bits, precision)
+    return verbs.show(verbs.check(asked, quiet=as_json), as_json)
 
 
 @app.command()
@@ -91,31 +109,27 @@ def compile(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="where to write")],
     template: Template = "npu",
     design: Design = None,
-    bits: Bits = "8,8",
+    bits: Bits = None,
+    precision: PrecisionFile = None,
     calibration: Annotated[
         Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
     ] = None,
-    observer: Annotated[
-        str, typer.Option(metavar="NAME", help="scales of activations: minmax, percentile or mse")
-    ] = "minmax",
-    correct_bias: Annotated[
-        bool, typer.Option("--correct-bias", help="take the mean error of weights from biases")
-    ] = False,
-    rounding: Annotated[
-        str, typer.Option(metavar="NAME", help="of weights: nearest or compensated")
-    ] = "nearest",
+    observer: Observer = "minmax",
+    weight_observer: WeightObserver = "minmax",
+    correct_bias: CorrectBias = False,
+    rounding: Rounding = "nearest",
     trust: Trust = False,
     allow_host: AllowHost = False,
     force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
     as_json: Json = False,
 ) -> int:
     """Write an artifact: workload, program, RTL, images."""
-    from intaglio import verbs
+    from intaglio import request, verbs
 
-    request = verbs.Request(model, template, design, bits, trust, allow_host)
-    method = verbs.method(observer, rounding, correct_bias=correct_bias)
+    asked = request.Request(model, template, design, trust, allow_host, bits, precision)
+    method = request.method(observer, weight_observer, rounding, correct_bias=correct_bias)
     outcome = verbs.compile(
-        request, output, calibration=calibration, method=method, force=force, quiet=as_json
+        asked, output, calibration=calibration, method=method, force=force, quiet=as_json
     )
     return verbs.show(outcome, as_json)
 
@@ -125,16 +139,17 @@ def estimate(
     model: Model,
     template: Template = "npu",
     design: Design = None,
-    bits: Bits = "8,8",
+    bits: Bits = None,
+    precision: PrecisionFile = None,
     trust: Trust = False,
     allow_host: AllowHost = False,
     as_json: Json = False,
 ) -> int:
     """Simulate one inference of a model, its weights known or not, without an artifact."""
-    from intaglio import verbs
+    from intaglio import request, verbs
 
-    request = verbs.Request(model, template, design, bits, trust, allow_host)
-    return verbs.show(verbs.estimate(request, quiet=as_json), as_json)
+    asked = request.Request(model, template, design, trust, allow_host, bits, precision)
+    return verbs.show(verbs.estimate(asked, quiet=as_json), as_json)
 
 
 @app.command()

@@ -16,72 +16,17 @@ from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from intaglio import api
+from intaglio import api, choosing
 from intaglio.compiler.calibration import Method, read_arrays
-from intaglio.compiler.precision import Precision
 from intaglio.doctor import Part, diagnose
 from intaglio.errors import UsageError
 from intaglio.options import as_options
 from intaglio.progress import bars
-from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.template import find_template
+from intaglio.request import Request
 
 if TYPE_CHECKING:
-    from intaglio.compiler.calibration import Observer, Rounding
     from intaglio.compiler.execution import Engine
-    from intaglio.compiler.model import Model
     from intaglio.templates.deployment import Deployment
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What `check` and `compile` have in common, as the command line gave it."""
-
-    model: str
-    template: str
-    design: Path | None
-    bits: str
-    trust: bool
-    allow_host: bool = False
-
-    def load(self) -> Model:
-        """The model and its example inputs."""
-        from intaglio.compiler.model import load_model
-
-        return load_model(self.model, trust=self.trust)
-
-    def read_design(self) -> NpuDesign:
-        """The design of the file, or the template's default one.
-
-        Raises UsageError for an unknown template and for anything wrong with the file.
-        """
-        design: NpuDesign = find_template(self.template).design(self.design)
-        return design
-
-    def precision(self) -> Precision:
-        """The bits of weights, activations and wide values.
-
-        Raises UsageError unless `bits` is `W,A` or `W,A,WIDE`.
-        """
-        try:
-            numbers = [int(part) for part in self.bits.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (2, 3):
-            raise UsageError(
-                f"--bits is '{self.bits}', expected two or three numbers as in --bits 8,8 or "
-                "--bits 8,8,16 (weights, activations, wide values)"
-            )
-        return Precision(*numbers)
-
-
-def method(observer: str, rounding: str, *, correct_bias: bool) -> Method:
-    """How to calibrate.  Raises UsageError for a name that is not known."""
-    return Method(
-        observer=cast("Observer", observer),
-        rounding=cast("Rounding", rounding),
-        correct_bias=correct_bias,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +222,7 @@ def _real_numbers(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArra
 def search(specification: Path, output: Path, *, resume: bool, quiet: bool) -> Outcome:
     """Search network and hardware together; exit 1 when a word of the chosen RTL differs."""
     with bars(wanted=not quiet) as progress:
-        found = api.explore(specification, output, resume=resume, progress=progress)
+        found = choosing.explore(specification, output, resume=resume, progress=progress)
     return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
 
 

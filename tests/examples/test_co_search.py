@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from intaglio import api
+from intaglio import choosing
 from intaglio.compiler.precision import Precision
 from intaglio.examples import co_search
 from intaglio.search.codesign import integer_accuracy, packed_bits
@@ -41,7 +41,7 @@ def test_the_specification_is_the_example() -> None:
 @pytest.mark.slow
 @pytest.mark.rtl
 def test_the_search_proves_its_choice_and_is_compared_with_chance(tmp_path: Path) -> None:
-    result = api.explore(co_search.SPECIFICATION, tmp_path / "out")
+    result = choosing.explore(co_search.SPECIFICATION, tmp_path / "out")
     assert result.proof is not None
     assert result.passed
     assert result.found.held_back_accuracy > 0.9

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from intaglio.compiler.calibration import Method
+from intaglio.compiler.precision import Bits, Precision
 from intaglio.errors import ArtifactError
+from intaglio.report.origin import Origin
 from intaglio.report.summary import LayerRow, Summary, Verified, load_verified
+from intaglio.templates.artifact import Artifact
 
 ROWS = (
     LayerRow("conv1", "Conv2d", 640, 12, 90, 0.5, 91),
@@ -61,3 +65,42 @@ def test_a_corrupt_verification_is_refused(tmp_path: Path, text: str, reason: st
         load_verified(path)
     assert str(caught.value).startswith(f"{path}: is corrupt ({reason}")
     assert str(caught.value).endswith("; run intaglio verify again")
+
+
+@pytest.mark.parametrize(
+    ("origin", "lines"),
+    [
+        (
+            Origin(3, Method("percentile", 99.5, True, "compensated"), Precision(4, 8, 16)),
+            [
+                "calibration: 3 images; scales of activations by percentile 99.5, of weights by "
+                "minmax, weights rounded compensated, biases corrected",
+                "bits: weights 4, activations 8, wide 16",
+            ],
+        ),
+        (
+            Origin(None, None, Precision(layers={"fc": Bits(2), "x": Bits(activations=4)})),
+            [
+                "calibration: chosen by the task of the search",
+                "bits: weights 8, activations 8, wide 16; fc weights 2; x activations 4",
+            ],
+        ),
+    ],
+)
+def test_the_text_shows_calibration_and_bits(origin: Origin, lines: list[str]) -> None:
+    shown = dataclasses.replace(SUMMARY, origin=origin)
+    assert str(shown).splitlines()[2:5] == [*lines, ""]
+    assert "precision" not in SUMMARY.to_dict()
+    assert {"calibration", "precision"} <= set(shown.to_dict())
+
+
+def test_corrupt_notes_are_refused(artifact: Path) -> None:
+    opened = Artifact.open(artifact)
+    assert Origin.of(dataclasses.replace(opened, info={})) is None
+    info = {**opened.info, "precision": {"weights": 9}}
+    with pytest.raises(ArtifactError) as caught:
+        Origin.of(dataclasses.replace(opened, info=info))
+    assert str(caught.value) == (
+        f"{artifact}/artifact.json: is corrupt (UsageError: precision: weight precision of 9 bits "
+        "is outside 2 to 8; choose 2 to 8); compile the model again"
+    )

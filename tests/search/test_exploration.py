@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from intaglio import api, cli
+from intaglio import choosing, cli
 from intaglio.errors import DesignError, UsageError
 from intaglio.templates.artifact import Artifact
 
@@ -50,9 +50,9 @@ def test_a_search_ends_in_proven_rtl(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_resumed_search_gives_the_same_answer(unverified: Path, tmp_path: Path) -> None:
-    first = api.explore(unverified, tmp_path / "out")
-    again = api.explore(unverified, tmp_path / "out", resume=True)
-    other = api.explore(unverified, tmp_path / "other")
+    first = choosing.explore(unverified, tmp_path / "out")
+    again = choosing.explore(unverified, tmp_path / "out", resume=True)
+    other = choosing.explore(unverified, tmp_path / "other")
     assert str(first) == str(again) == str(other)
     assert first.found == again.found == other.found
     assert "hypervolume: nsga2 " in str(first)
@@ -61,19 +61,19 @@ def test_a_resumed_search_gives_the_same_answer(unverified: Path, tmp_path: Path
 
 def test_an_output_that_exists_is_kept(unverified: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        api.explore(unverified, tmp_path)
+        choosing.explore(unverified, tmp_path)
     assert str(caught.value) == (
         f"output '{tmp_path}' exists; name another one or add resume=True to go on with its study"
     )
     with pytest.raises(UsageError) as caught:
-        api.explore(unverified, tmp_path, resume=True)
+        choosing.explore(unverified, tmp_path, resume=True)
     assert str(caught.value) == (f"output '{tmp_path}' exists and holds no study; name another one")
 
 
 def test_a_limit_that_nothing_keeps_names_the_closest(tmp_path: Path) -> None:
     path = variant(tmp_path, "at_most = 20.0", "at_most = 0.001")
     with pytest.raises(DesignError) as caught:
-        api.explore(path, tmp_path / "out")
+        choosing.explore(path, tmp_path / "out")
     sentence = str(caught.value)
     assert sentence.startswith("none of 8 candidates keeps the limits; the closest has ")
     assert " for latency_us <= 0.001 (bits.weights " in sentence
@@ -82,7 +82,7 @@ def test_a_limit_that_nothing_keeps_names_the_closest(tmp_path: Path) -> None:
 
 def test_chance_alone_is_compared_with_nothing(unverified: Path, tmp_path: Path) -> None:
     unverified.write_text('strategy = "random"\n' + unverified.read_text())
-    result = api.explore(unverified, tmp_path / "out")
+    result = choosing.explore(unverified, tmp_path / "out")
     assert result.found.comparison is None
     assert "hypervolume" not in str(result)
 
