@@ -34,6 +34,8 @@ KEPT_WHOLE = frozenset(
         "conv_transpose2d",
         "conv_transpose3d",
         "elu",
+        "fake_quantize_per_channel_affine",
+        "fake_quantize_per_tensor_affine",
         "gelu",
         "group_norm",
         "hardsigmoid",

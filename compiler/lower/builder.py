@@ -16,6 +16,7 @@ from intaglio.compiler.graph import shape
 from intaglio.compiler.numerics import Requantiser
 from intaglio.compiler.passes.attention import feeds_masks
 from intaglio.compiler.passes.fuse import Group
+from intaglio.compiler.passes.given import type_of
 from intaglio.compiler.passes.quantize import DEQUANTISE, quantise_half_up
 from intaglio.compiler.workload import ElementType, Op, Requantise, Tensor, Workload, inputs
 
@@ -50,8 +51,7 @@ class Builder:
             _, real, _, lo, hi, _ = cast(
                 "tuple[object, float, int, int, int, object]", (quantisation(node).args)
             )
-            scale, bits = float(real), (hi - lo).bit_length()
-            element = ElementType(bits, "signed" if lo < 0 else "unsigned")
+            scale, element = float(real), type_of(lo, hi)
         self.tensors[name] = Tensor(name, shape(node), element, scale)
         self.values[node.name] = name
         return self.tensors[name]

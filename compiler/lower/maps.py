@@ -42,14 +42,23 @@ def pool(builder: Builder, group: Group, output: Tensor) -> None:
     epilogue = None
     if group.kind == "average_pool":
         kind = "average"
-        lo, hi = output.element.lo, output.element.hi
-        constants = numerics.exact_reciprocal(group.label, kernel[0] * kernel[1], lo, hi)
-        made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
-        epilogue = builder.epilogue(group.name, made, lo, hi)
+        epilogue = _averaged(builder, group, output, kernel[0] * kernel[1])
     names = source.name, output.name
     builder.ops.append(
         Pool(group.name, kind, *names, kernel, stride, padding, epilogue, group.source)
     )
+
+
+def _averaged(builder: Builder, group: Group, output: Tensor, count: int) -> Requantise:
+    """Constants that divide a sum by `count`, every sum rounded exactly where scales are equal."""
+    source, (lo, hi) = builder.input(group), clamped(group, output)
+    if (source.scale, source.element) == (output.scale, output.element):
+        constants = numerics.exact_reciprocal(group.label, count, lo, hi)
+        made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
+        return builder.epilogue(group.name, made, lo, hi)
+    ratio = source.scale / count / output.scale
+    reach = largest(source.element) * count
+    return requantised(builder, group.name, source, ratio, (lo, hi), reach)
 
 
 def _covering(
@@ -97,10 +106,18 @@ def _channels(tensor: Tensor) -> int:
 
 
 def requantised(
-    builder: Builder, name: str, source: Tensor, ratio: float, bounds: tuple[int, int]
+    builder: Builder,
+    name: str,
+    source: Tensor,
+    ratio: float,
+    bounds: tuple[int, int],
+    most: int | None = None,
 ) -> Requantise:
-    """Constants that multiply `source` by `ratio`, every value rounded exactly where possible."""
-    reach = np.array([largest(source.element)], np.int64)
+    """Constants that multiply `source` by `ratio`, every value rounded exactly where possible.
+
+    `most` is the largest magnitude where sums of it are multiplied.
+    """
+    reach = np.array([largest(source.element) if most is None else most], np.int64)
     scale, none = np.array([ratio]), np.zeros(1)
     chosen = numerics.choose_requantiser(name, scale, none, reach)
     exact = numerics.exact_for_few(chosen, scale, none, reach, *bounds)

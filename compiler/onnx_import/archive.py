@@ -61,6 +61,11 @@ def operator_set(model: ModelProto) -> int:
     return max((o.version for o in model.opset_import if o.domain in DOMAINS), default=OPSETS[-1])
 
 
+def type_of(value: TensorProto) -> str:
+    """The name of a stored tensor's type, such as `float` or `int4`."""
+    return str(TensorProto.DataType.Name(value.data_type)).lower()
+
+
 def tensor_of(value: TensorProto) -> Tensor:
     """A stored tensor; integers of types that PyTorch does not compute with become int64.
 

@@ -17,24 +17,29 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from intaglio.compiler.graph import quiet
-from intaglio.compiler.onnx_import.archive import DOMAINS, operator_set, read_model, tensor_of
+from intaglio.compiler.onnx_import.archive import (
+    DOMAINS,
+    operator_set,
+    read_model,
+    tensor_of,
+    type_of,
+)
 from intaglio.compiler.onnx_import.network import OnnxNetwork
 from intaglio.compiler.onnx_import.node import Function, OnnxNode
-from intaglio.compiler.onnx_import.operators import OPERATORS, SHAPES
+from intaglio.compiler.onnx_import.operators import OPERATORS, QUANTISERS, SHAPES
+from intaglio.compiler.onnx_import.pairs import Pairs
 from intaglio.errors import CaptureError, IntaglioError, UnsupportedError
 
 WAY_OUT = "replace it by supported operators, or run this part outside the model"
-QUANTISERS = frozenset(
-    {
-        "BipolarQuant",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "Quant",
-        "QuantizeLinear",
-        "Trunc",
-    }
-)
-"""Operators of ONNX and QONNX that fix scales and bits."""
+QONNX = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
+"""Domains of the quantisers of QONNX, newest first."""
+INTEGERS = frozenset(
+    {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "MultiThreshold"}
+) | {
+    "QLinearConv",
+    "QLinearMatMul",
+}
+"""Operators on integers, other spellings of which are read."""
 
 
 def load_onnx(path: Path, seed: int = 0) -> tuple[ExportedProgram, tuple[Tensor, ...]]:
@@ -93,7 +98,10 @@ class _Importer:
         self.graph = model.graph
         self.opset = operator_set(model)
         self.values: dict[str, Tensor] = {}
+        self.types: dict[str, str] = {}
         self.known: set[str] = set()
+        self.made: set[str] = set()
+        self.pairs = Pairs()
         self.labels: dict[str, Label] = {}
         self.network = OnnxNetwork([value.name for value in _inputs(model.graph)])
 
@@ -103,10 +111,12 @@ class _Importer:
         self.values.update(inputs)
         for stored in self.graph.initializer:
             self.values[stored.name] = tensor_of(stored)
+            self.types[stored.name] = type_of(stored)
             self.known.add(stored.name)
         for position, proto in enumerate(self.graph.node, start=1):
             self._import(proto, self._label(position, proto))
         self.network.outputs = tuple(value.name for value in self.graph.output)
+        self.pairs.finish(self.network.outputs)
         self._hold(self.network.outputs)
 
     def _check_operators(self) -> None:
@@ -114,7 +124,7 @@ class _Importer:
         unknown = {
             proto.op_type: (position, proto)
             for position, proto in reversed(list(enumerate(self.graph.node, start=1)))
-            if proto.op_type not in OPERATORS or proto.domain not in DOMAINS
+            if not _is_read(proto)
         }
         if not unknown:
             return
@@ -123,10 +133,10 @@ class _Importer:
         also = f" (neither are {', '.join(map(_printable, others))})" if others else ""
         label = self._label(position, proto)
         place = f"{label.name} ({label})"
-        if proto.op_type in QUANTISERS:
+        if proto.op_type in INTEGERS:
             raise UnsupportedError(
-                f"{place}: the quantiser {proto.op_type} is not taken over{also}; export the "
-                "network without quantisers, and give --bits and --calibration"
+                f"{place}: operator {proto.op_type} works on integers{also}; export the network "
+                "with QuantizeLinear and DequantizeLinear around operators on real numbers"
             )
         domain = f" of domain '{_printable(proto.domain)}'" if proto.domain else ""
         raise UnsupportedError(
@@ -146,34 +156,51 @@ class _Importer:
             {attribute.name: _attribute(attribute) for attribute in proto.attribute},
             tuple(self.values[name] if name else None for name in reads),
             tuple(not name or name in self.known for name in reads),
+            tuple(self._type(name) for name in reads),
             len([name for name in proto.output if name]),
         )
 
     def _import(self, proto: NodeProto, label: Label) -> None:
         """Run one node on its example; what is known stays a value, the rest becomes a step."""
         node = self._node(proto, label)
+        self.pairs.visit(node, proto.input, proto.output)
         function = _build(node)
         made = _tried(node, function)
         made = (made,) if isinstance(made, Tensor) else made
         self.values.update(zip(proto.output, made, strict=False))
-        if node.kind in SHAPES or all(node.known):
+        of_shapes = node.kind in SHAPES
+        if of_shapes or all(node.known):
             self.known.update(proto.output)
-            return
+            quantised = node.kind in QUANTISERS or self.made.intersection(proto.input)
+            if of_shapes or not quantised:
+                return
+        self.made.update(proto.output)
         reads = list(proto.input)[: len(node.operands)]
         self._hold(reads)
         key = self.network.add_step(node.name, function, reads, proto.output)
         self.labels[key] = label
 
+    def _type(self, name: str) -> str:
+        """The type of a value, as the file stores it or as it is computed."""
+        value = self.values.get(name)
+        return self.types.get(name, "" if value is None else str(value.dtype).split(".")[1])
+
     def _hold(self, names: Sequence[str]) -> None:
         """Make constants of the network of the known values among `names`."""
         for name in names:
-            if name in self.known:
+            if name in self.known - self.made:
                 self.network.add_constant(name, self.values[name])
 
     def _label(self, position: int, proto: NodeProto) -> Label:
         """How errors name a node; `position` counts from 1."""
         call = _printable(f"{proto.op_type}({', '.join(proto.input)})")
         return Label(_name(position, proto), self.file, position, call)
+
+
+def _is_read(proto: NodeProto) -> bool:
+    """Whether the table of operators has a node."""
+    of_qonnx = proto.op_type in QUANTISERS and not proto.op_type.endswith("Linear")
+    return proto.op_type in OPERATORS and proto.domain in (QONNX if of_qonnx else DOMAINS)
 
 
 def _build(node: OnnxNode) -> Function:

@@ -20,7 +20,8 @@ class OnnxNode:
     """A node with its attributes and an example value of every input it has.
 
     `operands` hold None for an input that is left out; `known` marks those that no input of the
-    model changes.  `line` is how errors quote the node, such as `net.onnx:5: Conv(x, w)`.
+    model changes, `types` are those of the file, such as `int4`.
+    `line` is how errors quote the node, such as `net.onnx:5: Conv(x, w)`.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class OnnxNode:
     attributes: Mapping[str, object]
     operands: tuple[Tensor | None, ...]
     known: tuple[bool, ...]
+    types: tuple[str, ...]
     outputs: int
 
     def refuse(self, reason: str, way_out: str) -> NoReturn:
@@ -48,6 +50,10 @@ class OnnxNode:
     def shape(self, index: int = 0) -> tuple[int, ...]:
         """The shape of an input."""
         return tuple(self._operand(index).shape)
+
+    def type(self, index: int) -> str:
+        """The type of an input, such as `float32` or `int4`; empty where there is none."""
+        return self.types[index] if index < len(self.types) else ""
 
     @property
     def rank(self) -> int:

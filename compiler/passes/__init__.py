@@ -13,6 +13,7 @@ from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
 from intaglio.compiler.passes.norms import ComposeNorms, SplitNorms
 from intaglio.compiler.passes.raise_functions import RaiseFunctions
+from intaglio.compiler.passes.take_quantisers import TakeQuantisers
 
 Pass = Callable[[GraphModule], GraphModule]
 
@@ -21,10 +22,12 @@ PASSES: tuple[Pass, ...] = (
     ComposeNorms(),
     ComposeFunctions(),
     Canonicalize(),
+    FoldConstants(),
     FoldBatchNorm(),
     RaiseFunctions(),
     FoldConstants(),
     SplitNorms(),
     LiftConstants(),
+    TakeQuantisers(),
 )
 """What every captured graph goes through, in this order, before it is grouped and quantised."""

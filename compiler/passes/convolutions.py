@@ -27,6 +27,7 @@ from intaglio.compiler.graph import (
     shape,
 )
 from intaglio.compiler.passes.fold_batch_norm import BATCH_NORM
+from intaglio.compiler.passes.given import GRID, Grid
 from intaglio.compiler.passes.spellings import reshaped, sliced, source
 
 aten = torch.ops.aten
@@ -194,7 +195,10 @@ def _remade(node: Node, weight: Node, name: str, form: Callable[[Tensor], Tensor
     for made in module.graph.find_nodes(op="get_attr", target=label):
         return cast(Node, made)
     remade = form(parameter(module, weight)).contiguous()
-    return insert_parameter(module, node, label, remade)
+    made = insert_parameter(module, node, label, remade)
+    grid: Grid | None = weight.meta.get(GRID)
+    made.meta[GRID] = None if grid is None else grid.moved(form)
+    return made
 
 
 def _numbers(node: Node, index: int, name: str, axes: int, default: int) -> list[int]:

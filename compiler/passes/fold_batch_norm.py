@@ -19,6 +19,7 @@ from intaglio.compiler.graph import (
     shape,
     single_user,
 )
+from intaglio.compiler.passes.given import GRID, Grid
 
 aten = torch.ops.aten
 BATCH_NORM = aten._native_batch_norm_legit_no_training.default
@@ -84,13 +85,16 @@ def _is_layer(node: Node) -> bool:
 
 
 def _scaled_layer(module: GraphModule, layer: Node, gain: Tensor, offset: Tensor) -> Node:
-    weight = parameter(module, cast(Node, layer.args[1]))
+    given = cast(Node, layer.args[1])
+    weight = parameter(module, given)
     bias = layer.args[2] if len(layer.args) > 2 else None
     shift = offset
     if isinstance(bias, Node):
         shift = shift + gain * parameter(module, bias).double()
     scaled = weight.double() * gain.reshape(-1, *[1] * (weight.dim() - 1))
     constants = _constants(module, layer, scaled.to(weight.dtype), shift.to(weight.dtype))
+    grid: Grid | None = given.meta.get(GRID)
+    constants[0].meta[GRID] = None if grid is None else grid.times(gain)
     args = (layer.args[0], *constants, *layer.args[3:])
     return insert_call(layer, layer.target, args, layer, shape(layer))
 

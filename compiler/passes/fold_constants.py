@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import insert_parameter, parameter, replace
+from intaglio.compiler.passes.given import GRID, QUANTISERS, grid_of, objection
 
 Known = dict[Node, Tensor]
 
@@ -18,6 +19,8 @@ class FoldConstants:
     """Compute every call that depends on parameters and numbers alone.
 
     arange(n), permute(weight), where(mask, 0, -inf)   ->   a parameter of the graph
+
+    What a quantiser says of a constant stays with it.
     """
 
     def __call__(self, module: GraphModule) -> GraphModule:
@@ -30,6 +33,7 @@ class FoldConstants:
             value = _computed(node, known)
             if value is not None:
                 known[node] = value
+                node.meta[GRID] = grid_of(node, known)
                 folded.append(node)
         for node in folded:
             if any(user not in known for user in node.users):
@@ -45,6 +49,8 @@ def _computed(node: Node, known: Known) -> Tensor | None:
         return None
     if any(operand not in known for operand in node.all_input_nodes):
         return None
+    if node.target in QUANTISERS and objection(node, known):
+        return None
     if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
         return None
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: known[n])
@@ -57,5 +63,5 @@ def _computed(node: Node, known: Known) -> Tensor | None:
 def _store(module: GraphModule, node: Node, value: Tensor) -> None:
     """Let a parameter of the graph take the place of `node`."""
     stored = insert_parameter(module, node, f"folded_{node.name}", value.detach().clone())
-    stored.meta["val"] = node.meta["val"]
+    stored.meta.update({key: node.meta[key] for key in ("val", GRID)})
     replace(node, stored)

@@ -16,6 +16,7 @@ from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, origins, shape, single_user, user_line
 from intaglio.compiler.passes.attention import masked_softmax
+from intaglio.compiler.passes.given import GIVEN, Given, follower
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_unknown
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
@@ -173,7 +174,7 @@ class _Grouping:
             members.insert(0, source)
             source = cast(Node, source.args[0])
         residual = self._residual(node)
-        addition = single_user(node)
+        addition = follower(node)
         if residual is not None and addition is not None:
             members.append(addition)
         clamp = self._clamp(members)
@@ -198,7 +199,7 @@ class _Grouping:
         if before is not None:
             members.insert(0, second)
         factor = 1.0
-        scaling = single_user(node)
+        scaling = follower(node)
         scales = scaling is not None and scaling.target is aten.mul.Scalar
         if scaling is not None and scales and refuse_unknown(scaling) is None:
             members.append(scaling)
@@ -239,7 +240,7 @@ class _Grouping:
 
     def _residual(self, node: Node) -> Node | None:
         """The other operand of the addition that follows `node`, when it can be fused."""
-        addition = single_user(node)
+        addition = follower(node)
         if addition is None or addition.target not in ADDITIONS or refuse_unknown(addition):
             return None
         if addition.name in self.claimed:
@@ -253,11 +254,11 @@ class _Grouping:
 
     def _clamp(self, members: list[Node]) -> tuple[float, float] | None:
         """The bounds of the clamp after the last member, which joins them."""
-        follower = single_user(members[-1])
-        if follower is None or follower.target not in CLAMPS or refuse_unknown(follower):
+        clamp = follower(members[-1])
+        if clamp is None or clamp.target not in CLAMPS or refuse_unknown(clamp):
             return None
-        members.append(follower)
-        return clamp_bounds(follower)
+        members.append(clamp)
+        return clamp_bounds(clamp)
 
     def _add(
         self,
@@ -273,6 +274,7 @@ class _Grouping:
     ) -> None:
         self.claimed.update(member.name for member in members)
         ordered = (anchor, *members)
+        given: Given | None = members[-1].meta.get(GIVEN)
         names = tuple(dict.fromkeys(name for member in ordered for name in origins(member)))
         self.groups.append(
             Group(
@@ -284,7 +286,7 @@ class _Grouping:
                 Source(names, user_line(anchor)),
                 residual.name if residual is not None else None,
                 padding,
-                clamp,
+                clamp if given is None else given.within(clamp),
                 factor,
                 transposed,
             )

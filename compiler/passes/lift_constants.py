@@ -12,6 +12,7 @@ from torch.fx.graph import CodeGen
 
 from intaglio.compiler.graph import ORIGINS, parameter
 from intaglio.compiler.passes.attention import masked_softmax
+from intaglio.compiler.passes.given import GIVEN, GRID, Grid
 
 LIFTED = "constant"
 """Key of a placeholder's metadata: the tensor of the model that it stands for."""
@@ -103,4 +104,7 @@ def _placeholder(module: GraphModule, node: Node) -> Node:
         "lifted_from": node.target,
         ORIGINS: (made.name,),
     }
+    grid: Grid | None = node.meta.get(GRID)
+    if grid is not None and grid.given is not None:
+        made.meta[GIVEN] = grid.given
     return made

@@ -148,6 +148,22 @@ class MseObserver(_SamplingObserver):
         return float((steps * scale - self.sample).square().sum())
 
 
+class GivenObserver(RangeObserver):
+    """The scale that the model itself gives a value, whatever is seen."""
+
+    given = 1.0
+
+    @classmethod
+    def of(cls, scale: float) -> type[GivenObserver]:
+        """The observer of one scale: a class, since PT2E makes observers from classes alone."""
+        return type(cls.__name__, (cls,), {"given": scale})
+
+    @property
+    def scale(self) -> float:
+        """The real value of one step."""
+        return self.given
+
+
 class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
     """Symmetric scales of a weight, one for each output channel (axis 0)."""
 
@@ -177,6 +193,20 @@ class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """(scales, zero points), both of shape (K,)."""
         return self.scale.float(), torch.zeros(len(self.scale), dtype=torch.int64)
+
+
+class GivenWeightObserver(PerChannelWeightObserver):
+    """The scales that the model itself gives a weight, which stay as they are."""
+
+    given = torch.ones(0, dtype=torch.float64)
+
+    @classmethod
+    def of(cls, scales: Tensor) -> type[GivenWeightObserver]:
+        """The observer of scales (K,) in float64."""
+        return type(cls.__name__, (cls,), {"given": scales})
+
+    def _observed(self, rows: Tensor) -> Tensor:
+        return self.given
 
 
 class MseWeightObserver(PerChannelWeightObserver):

@@ -16,7 +16,12 @@ from intaglio.compiler.graph import is_real, quiet
 from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.layer_inputs import Moments, Watch
-from intaglio.compiler.passes.observers import PerChannelWeightObserver, RangeObserver
+from intaglio.compiler.passes.observers import (
+    GivenObserver,
+    GivenWeightObserver,
+    PerChannelWeightObserver,
+    RangeObserver,
+)
 from intaglio.compiler.passes.quantizer import LAYERS, GroupQuantizer
 from intaglio.compiler.passes.round_weights import round_weights
 from intaglio.compiler.precision import Precision
@@ -127,7 +132,7 @@ class Quantize:
                 cast(Node, nodes[group.anchor].args[1]), Moments(second)
             )
             for group in self.plan.groups
-            if group.kind in LAYERS
+            if group.kind in LAYERS and not _has_given_weight(prepared, nodes[group.anchor])
         }
 
 
@@ -139,6 +144,12 @@ def convert(prepared: GraphModule) -> GraphModule:
         node.target = quantise_half_up
     converted.recompile()
     return converted
+
+
+def _has_given_weight(prepared: GraphModule, layer: Node) -> bool:
+    """Whether the integers of a layer's weight are the model's own."""
+    weight = prepared.get_submodule(str(cast(Node, layer.args[1]).target))
+    return isinstance(weight, GivenWeightObserver)
 
 
 def _settle(prepared: GraphModule, group: Group) -> None:
@@ -163,7 +174,7 @@ def _snap(prepared: GraphModule, group: Group) -> None:
     With a residual, first the output's, so that residual scale / output scale is a multiplier over
     a power of two; then the weight's, raised until the same holds for the accumulator.  A weight
     that several layers read suits the last of those with a residual; the multipliers of the others
-    are rounded to 16 bits instead.
+    are rounded to 16 bits instead, as are those of scales that the model itself gives.
     """
     nodes = {node.name: node for node in prepared.graph.nodes}
     output = _observer(prepared, nodes[group.output])
@@ -174,7 +185,8 @@ def _snap(prepared: GraphModule, group: Group) -> None:
         residual = None
         if group.residual is not None:
             residual = _snap_output(output, _observer(prepared, nodes[group.residual]).scale)
-        if len(weight_node.users) > 1 and residual is None:
+        given = isinstance(weight, GivenWeightObserver)
+        if given or (len(weight_node.users) > 1 and residual is None):
             return
         ratio = _observer(prepared, nodes[group.inputs[0]]).scale / output.scale
         snapped = snap_scale(weight.scale.numpy() * ratio, residual)
@@ -190,7 +202,7 @@ def _snap_output(output: RangeObserver, added: float) -> float:
     """
     multiplier, shift = choose_multiplier(added / output.scale)
     residual = float(np.ldexp(float(multiplier), -int(shift)))
-    if residual:
+    if residual and not isinstance(output, GivenObserver):
         output.chosen = added / residual
     return residual
 

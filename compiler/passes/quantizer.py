@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch.fx import GraphModule, Node
@@ -13,7 +13,10 @@ from torch.fx import GraphModule, Node
 from intaglio.compiler.calibration import Method
 from intaglio.compiler.graph import is_real, quiet
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
+from intaglio.compiler.passes.given import GIVEN, GRID, MOST_BITS, Given, Grid, type_of
 from intaglio.compiler.passes.observers import (
+    GivenObserver,
+    GivenWeightObserver,
     PerChannelWeightObserver,
     ProbabilityObserver,
     RangeObserver,
@@ -24,9 +27,10 @@ from intaglio.compiler.passes.wide_values import wide_values
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.tables import is_non_negative
 from intaglio.compiler.workload import ElementType
-from intaglio.errors import UsageError
+from intaglio.errors import UnsupportedError, UsageError
 
 with quiet():
+    from torchao.quantization.pt2e import ObserverBase
     from torchao.quantization.pt2e.quantizer import (
         QuantizationAnnotation,
         QuantizationSpec,
@@ -86,7 +90,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
             signed = Types.of(self.precision.of(name)).signed
-            _annotation(nodes[name]).output_qspec = _spec(self.observer, signed)
+            spec = _given(nodes[name]) or _spec(self.observer, signed)
+            _annotation(nodes[name]).output_qspec = spec
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
@@ -105,13 +110,31 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             anchor = nodes[group.anchor]
             weight = cast(Node, anchor.args[1])
-            element = Types.of(self.precision.of(group.name)).weight
-            spec: QuantizationSpecBase = _spec(self.weight_observer, element)
+            spec: QuantizationSpecBase = self._weight(group, weight)
             owner = first.setdefault(weight, group)
             if owner is not group:
                 _check_shared(self.precision, group, owner)
                 spec = SharedQuantizationSpec((weight, nodes[owner.anchor]))
             _annotation(anchor).input_qspec_map[weight] = spec
+
+    def _weight(self, group: Group, weight: Node) -> QuantizationSpec:
+        """The type of a layer's weight: what the model itself gives, or what was asked for."""
+        grid: Grid | None = weight.meta.get(GRID)
+        if grid is None:
+            return _spec(self.weight_observer, Types.of(self.precision.of(group.name)).weight)
+        scales = grid.channels
+        if grid.element.bits > MOST_BITS:
+            raise UnsupportedError(
+                f"{group.label}: its weights are given as integers {grid.lo} to {grid.hi}, "
+                f"{MOST_BITS} signed bits are mapped; quantise them to a narrow range of signed "
+                "integers"
+            )
+        if scales is None:
+            raise UnsupportedError(
+                f"{group.label}: its weights are given scales that differ within an output "
+                "channel; give each output channel one scale"
+            )
+        return _spec(GivenWeightObserver.of(scales), grid.element)
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the plan was checked when it was made."""
@@ -126,7 +149,13 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def _output(
         self, group: Group, nodes: dict[str, Node], non_negative: bool, wide: bool
     ) -> QuantizationSpecBase:
-        """Pools and moves keep the scale of their input; other groups get their own."""
+        """Pools and moves keep the scale of their input; other groups get their own.
+
+        What the model itself gives is kept.
+        """
+        given = _given(nodes[group.output])
+        if given is not None:
+            return given
         if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
         types = Types.of(self.precision.of(group.name))
@@ -183,13 +212,25 @@ def _annotation(node: Node) -> QuantizationAnnotation:
     return node.meta.setdefault(ANNOTATION, QuantizationAnnotation(_annotated=True))
 
 
-def _spec(observer: Callable[..., Any], element: ElementType) -> QuantizationSpec:
-    """The PT2E form of an element type; symmetric weights leave out the lowest value."""
-    weight = isinstance(observer, type) and issubclass(observer, PerChannelWeightObserver)
+def _given(node: Node) -> QuantizationSpec | None:
+    """The PT2E form of what the model itself says of a value; None when it says nothing."""
+    given: Given | None = node.meta.get(GIVEN)
+    if given is None:
+        return None
+    element = type_of(given.lo, given.hi)
+    return replace(
+        _spec(GivenObserver.of(given.scale), element), quant_min=given.lo, quant_max=given.hi
+    )
+
+
+def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpec:
+    """The PT2E form of an element type; weights leave out the lowest value unless given."""
+    weight = issubclass(observer, PerChannelWeightObserver)
+    symmetric = weight and not issubclass(observer, GivenWeightObserver)
     return QuantizationSpec(
         dtype=DTYPES[element.encoding == "unsigned", element.bits > 8],
         observer_or_fake_quant_ctr=observer,
-        quant_min=-element.hi if weight else element.lo,
+        quant_min=-element.hi if symmetric else element.lo,
         quant_max=element.hi,
         qscheme=torch.per_channel_symmetric if weight else torch.per_tensor_affine,
         ch_axis=0 if weight else None,

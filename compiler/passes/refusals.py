@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
+from intaglio.compiler.passes.given import QUANTISERS, objection
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY, composed, raised
 
@@ -85,6 +86,9 @@ def _not_real(node: Node) -> Complaint | None:
 
 
 def _unknown(node: Node) -> Complaint:
+    found = objection(node) if node.target in QUANTISERS else None
+    if found is not None:
+        return found
     name = operation(node).split(".")[0]
     return (f"{name} has no integer form", WAYS_OUT.get(name, DEFAULT_WAY_OUT))
 

@@ -8,6 +8,7 @@ from intaglio.compiler.onnx_import.node import Builder
 from intaglio.compiler.onnx_import.operators.arithmetic import ARITHMETIC
 from intaglio.compiler.onnx_import.operators.layers import LAYERS
 from intaglio.compiler.onnx_import.operators.moves import MOVES, SHAPES
+from intaglio.compiler.onnx_import.operators.quantisers import QUANTISERS
 from intaglio.compiler.onnx_import.operators.recurrent import RECURRENT
 from intaglio.compiler.onnx_import.operators.resize import RESIZES
 from intaglio.compiler.onnx_import.operators.windows import POOLS
@@ -17,9 +18,10 @@ OPERATORS: Mapping[str, Builder] = {
     **LAYERS,
     **MOVES,
     **POOLS,
+    **QUANTISERS,
     **RECURRENT,
     **RESIZES,
 }
-"""What each operator of ONNX's own domain computes, by its name."""
+"""What each operator computes, by its name: ONNX's own, and the quantisers of QONNX."""
 
-__all__ = ["OPERATORS", "SHAPES"]
+__all__ = ["OPERATORS", "QUANTISERS", "SHAPES"]

@@ -44,7 +44,9 @@ def model(
         [helper.make_empty_tensor_value_info(name) for name in outputs],
         [numpy_helper.from_array(np.asarray(v), n) for n, v in (constants or {}).items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    domains = {"": opset, **{made.domain: 1 for made in nodes if made.domain}}
+    sets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    made = helper.make_model(graph, opset_imports=sets, ir_version=10)
     made = onnx.shape_inference.infer_shapes(made)
     for output in made.graph.output:
         output.type.tensor_type.shape.SetInParent()

@@ -413,19 +413,6 @@ def test_a_recurrent_layer_that_torch_does_not_have_is_refused(tmp_path: Path) -
     )
 
 
-def test_a_quantiser_is_refused(tmp_path: Path) -> None:
-    proto = model([node("Quant", "x s z b", name="q")], {"x": (1, 4)}, {
-        "s": np.array(0.5, np.float32), "z": np.array(0.0, np.float32),
-        "b": np.array(4.0, np.float32),
-    })  # fmt: skip
-    proto.graph.node[0].domain = "qonnx.custom_op.general"
-    proto.opset_import.add(domain="qonnx.custom_op.general", version=1)
-    assert refusal(proto, tmp_path) == (
-        "q (net.onnx:1: Quant(x, s, z, b)): the quantiser Quant is not taken over; export the "
-        "network without quantisers, and give --bits and --calibration"
-    )
-
-
 def test_without_onnx_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ToolError) as caught:

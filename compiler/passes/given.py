@@ -1,0 +1,174 @@
+"""Quantisers of the model itself: the integers and scales that it was trained with are kept.
+
+A quantiser is PyTorch's fake_quantize with zero point 0, which the reader of ONNX files writes too.
+It says of a value which integers stand for it, and what one step is worth; ties go up, as
+everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from intaglio.compiler.graph import argument, owner, parameter, shape, single_user
+from intaglio.compiler.workload import ElementType
+
+aten = torch.ops.aten
+PER_TENSOR = aten.fake_quantize_per_tensor_affine.default
+PER_CHANNEL = aten.fake_quantize_per_channel_affine.default
+QUANTISERS = frozenset({PER_TENSOR, PER_CHANNEL})
+GIVEN, GRID = "given", "grid"
+"""Keys of a node's metadata: the `Given` of a value, the `Grid` of a constant."""
+MOST_BITS = 8
+Bounds = tuple[float, float]
+MOVING = frozenset(
+    {
+        aten.clone.default,
+        aten.permute.default,
+        aten.reshape.default,
+        aten.squeeze.dim,
+        aten.squeeze.dims,
+        aten.t.default,
+        aten.transpose.int,
+        aten.unsqueeze.default,
+        aten.view.default,
+    }
+)
+"""Calls that move the elements of a constant, with numbers as their other arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a quantiser says of a value: integers `lo` to `hi`, 0 among them, worth `scale` each."""
+
+    scale: float
+    lo: int
+    hi: int
+
+    @property
+    def fills(self) -> bool:
+        """Whether the range is the whole of its type."""
+        element = type_of(self.lo, self.hi)
+        return (self.lo, self.hi) == (element.lo, element.hi)
+
+    def within(self, clamp: Bounds | None) -> Bounds | None:
+        """`clamp`, and the range as well where the type alone would not keep to it."""
+        if self.fills:
+            return clamp
+        low, high = clamp or (-math.inf, math.inf)
+        return max(low, self.lo * self.scale), min(high, self.hi * self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What a quantiser says of a constant: integers `lo` to `hi`, worth `scales` (of its shape)."""
+
+    scales: Tensor
+    lo: int
+    hi: int
+
+    def moved(self, form: Callable[[Tensor], Tensor]) -> Grid:
+        """The grid of the constant in another form, which moves its elements."""
+        return replace(self, scales=form(self.scales))
+
+    def times(self, gain: Tensor) -> Grid:
+        """The grid of the constant times `gain` (K,) along axis 0; its integers may change sign."""
+        factor = torch.where(gain == 0, 1.0, gain.abs())
+        scales = self.scales * factor.reshape(-1, *[1] * (self.scales.dim() - 1))
+        most = max(self.hi, -self.lo) if bool((gain < 0).any()) else self.hi
+        return Grid(scales, min(self.lo, -most) if most > self.hi else self.lo, most)
+
+    @property
+    def element(self) -> ElementType:
+        """The smallest signed type that holds the integers."""
+        return type_of(min(self.lo, -1), self.hi)
+
+    @property
+    def channels(self) -> Tensor | None:
+        """The scale of each channel of axis 0, (K,); None when they differ within a channel."""
+        rows = self.scales.flatten(1).double()
+        return rows[:, 0] if bool((rows == rows[:, :1]).all()) else None
+
+    @property
+    def given(self) -> Given | None:
+        """What holds for the whole constant; None when its scales differ."""
+        scales = self.scales.unique()
+        return Given(float(scales[0]), self.lo, self.hi) if len(scales) == 1 else None
+
+
+def type_of(lo: int, hi: int) -> ElementType:
+    """The smallest type, of 2 bits at least, that holds the integers `lo` to `hi`."""
+    if lo == 0:
+        return ElementType(max(hi.bit_length(), 2), "unsigned")
+    return ElementType(max(hi.bit_length(), (-lo - 1).bit_length(), 1) + 1)
+
+
+def grid_of(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
+    """The grid of a call of `known` operands: a quantiser's own, or one whose elements it moves."""
+    if node.target is PER_TENSOR:
+        scale = float(cast(float, node.args[1]))
+        return Grid(torch.full(shape(node), scale, dtype=torch.float64), *_range(node))
+    if node.target is PER_CHANNEL:
+        axis = cast(int, argument(node, 3, "axis")) % len(shape(node))
+        along = [-1 if index == axis else 1 for index in range(len(shape(node)))]
+        scales = known[cast(Node, node.args[1])].double().reshape(along)
+        return Grid(scales.expand(shape(node)), *_range(node))
+    if node.target not in MOVING:
+        return None
+    source, *numbers = node.args
+    grid: Grid | None = cast(Node, source).meta.get(GRID)
+    move = cast("Callable[..., Tensor]", node.target)
+    return None if grid is None else grid.moved(lambda scales: move(scales, *numbers))
+
+
+def given_by(node: Node) -> Given:
+    """What a quantiser of a whole value says."""
+    return Given(float(cast(float, node.args[1])), *_range(node))
+
+
+def follower(node: Node) -> Node | None:
+    """The only user of a node, unless its value is given and so must be made as it is."""
+    return None if GIVEN in node.meta else single_user(node)
+
+
+def objection(node: Node, known: Mapping[Node, Tensor] | None = None) -> tuple[str, str] | None:
+    """Why a quantiser has no integer form, and what to do; None when it has one.
+
+    `known` holds the values of calls that are constants.
+    """
+    lo, hi = _range(node)
+    if lo == hi or not lo <= 0 <= hi:
+        return f"its integers {lo} to {hi} leave out 0", "quantise to integers on both sides of 0"
+    bits = type_of(lo, hi).bits
+    if bits > MOST_BITS:
+        reason = f"its integers {lo} to {hi} have {bits} bits with zero point 0"
+        return f"{reason}, at most {MOST_BITS} are mapped", "quantise to fewer bits, symmetrically"
+    numbers = [_numbers(arg, known or {}) for arg in node.args[1:3]]
+    if node.target is PER_CHANNEL and node.args[0] not in (known or {}):
+        return "it gives each channel of an activation a scale", "quantise it with one scale"
+    if None in numbers:
+        return "its scale is computed", "make scale and zero point constants of the model"
+    scales, zeros = cast("list[Tensor]", numbers)
+    if bool(zeros.any()):
+        return f"its zero point is {int(zeros[zeros != 0][0])}", "quantise with zero point 0"
+    wrong = scales[~(scales.isfinite() & (scales > 0))]
+    return (f"its scale is {float(wrong[0]):g}", "give it a positive scale") if len(wrong) else None
+
+
+def _numbers(arg: object, known: Mapping[Node, Tensor]) -> Tensor | None:
+    """An argument that is a number or a tensor of the model, (n,); None when it is computed."""
+    if not isinstance(arg, Node):
+        return torch.tensor([cast(float, arg)], dtype=torch.float64)
+    value = parameter(owner(arg), arg) if arg.op == "get_attr" else known.get(arg)
+    return None if value is None else value.flatten()
+
+
+def _range(node: Node) -> tuple[int, int]:
+    lo, hi = node.args[-2:]
+    return cast(int, lo), cast(int, hi)
