@@ -5,23 +5,25 @@ Scales come from a seeded image, so no calibration data and no outside tool are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.graph import operation, origins, user_line
 from intaglio.compiler.lower import lower
 from intaglio.compiler.partition import ALLOW_HOST, Partition, Supports, divide, partition
 from intaglio.compiler.passes.fuse import Group, Plan
+from intaglio.compiler.passes.islands import Island
 from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.passes.quantizer import check_layers
 from intaglio.compiler.pipeline import batches, calibration_data, fuse
 from intaglio.compiler.precision import Precision
-from intaglio.compiler.workload import Op
+from intaglio.compiler.workload import Host, Op
 from intaglio.errors import IntaglioError
 
 Status = Literal["mapped", "folded", "host", "refused"]
@@ -159,8 +161,8 @@ def check(
     """What becomes of every node of `model`; a refusal does not stop the check.
 
     `supports` may refuse operators that a design cannot run, as a sentence `reason; way out`; with
-    `allow_host` they stay on the host.  Raises CaptureError when there is no
-    static graph to judge.
+    `allow_host` they stay on the host, as does what has no integer form, in floating point.  Raises
+    CaptureError when there is no static graph to judge.
     """
     captured = capture(model, tuple(example_inputs))
     judged = [
@@ -168,11 +170,14 @@ def check(
         for node in captured.module.graph.nodes
         if node.op in ("placeholder", "call_function")
     ]
-    plan = fuse(captured)
+    elements = {node.name: _elements(node) for node in captured.module.graph.nodes}
+    plan = fuse(captured, allow_host=allow_host)
     bits = precision or Precision()
     check_layers(bits, plan, captured.shapes)
     found = _inputs(captured)
     found.update(_refused_nodes(plan))
+    for island in plan.islands:
+        found.update(_hosted_nodes(island, elements))
     made = _partition(captured, plan, bits, supports, seed, found)
     found.update(_operators(made, allow_host))
     judged += [(key, "output", "") for key in found if key not in {row[0] for row in judged}]
@@ -225,8 +230,30 @@ def _inputs(captured: Captured) -> Findings:
 def _refused_nodes(plan: Plan) -> Findings:
     found: Findings = {}
     for refusal in plan.refusals:
-        finding = _Finding("refused", refusal.name, refusal.reason, refusal.way_out)
+        finding = _Finding("refused", refusal.name, refusal.reason, refusal.ways_out)
         found.update(_together(refusal.nodes or (refusal.name,), finding))
+    return found
+
+
+def _elements(node: Node) -> int:
+    """How many elements the value of a node has; none when it is several results."""
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _hosted_nodes(island: Island, elements: Mapping[str, int]) -> Findings:
+    """Every node of an island, with its own reason, or with that of the island that it joined."""
+    joined = f"is computed in float32 together with '{island.name}'"
+    found: Findings = {
+        node: _Finding("host", island.name, joined, elements=elements.get(node, 0))
+        for node in island.source.nodes
+    }
+    for refusal in island.refusals:
+        for node in refusal.nodes:
+            reasons = refusal.reason, refusal.way_out
+            found[node] = replace(found[node], reason=reasons[0], way_out=reasons[1])
+    first = island.source.nodes[0]
+    found[first] = replace(found[first], macs=island.macs)
     return found
 
 
@@ -255,7 +282,7 @@ def _partition(
 def _operators(made: Partition, allow_host: bool) -> Findings:
     """What becomes of every operator; of a node that became several, the worst is told."""
     found: Findings = {}
-    for op in made.workload.ops:
+    for op in (op for op in made.workload.ops if not isinstance(op, Host)):
         finding, nodes = _operator(op, made, allow_host), op.source.nodes
         if nodes[0] not in found or _WORSE[finding.status] > _WORSE[found[nodes[0]].status]:
             found.update(_together(nodes, finding))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from intaglio.compiler.calls import Call, Value
+
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 """Top, bottom, left, right, in pixels."""
@@ -303,6 +305,33 @@ class Norm:
     source: Source = field(default_factory=Source)
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An island: calls of PyTorch without an integer form, which the host computes in float32.
+
+    `inputs` are dequantised, and the constants `numbers` stand beside them, each as PyTorch's type
+    in `types`.  `results` are the values that leave, as `outputs`: quantised to the type and scale
+    of their tensor, or left as they are where that is `float`.  `macs` counts the products of all
+    calls, and `reason` says why it is here.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    numbers: tuple[str, ...]
+    types: tuple[str, ...]
+    calls: tuple[Call, ...]
+    results: tuple[Value, ...]
+    outputs: tuple[str, ...]
+    macs: int
+    reason: str
+    source: Source = field(default_factory=Source)
+
+    @property
+    def output(self) -> str:
+        """The first of its outputs; `outputs(op)` has all of any operator."""
+        return self.outputs[0]
+
+
 Op = (
     Conv2d
     | MatMul
@@ -323,6 +352,7 @@ Op = (
     | Expand
     | Resize
     | Gather
+    | Host
 )
 OPERANDS = ("input", "other", "index", "mask")
 """The fields of an operator that may name an activation; `inputs` names several."""
@@ -340,14 +370,21 @@ def epilogues(op: Op) -> tuple[Requantise, ...]:
 
 def inputs(op: Op) -> tuple[str, ...]:
     """The activation tensors that `op` reads: operands, then the residual."""
-    several = op.inputs if isinstance(op, Concat) else ()
+    several = op.inputs if isinstance(op, Concat | Host) else ()
     operands = tuple(getattr(op, name, None) for name in OPERANDS)
     residuals = tuple(e.residual for e in epilogues(op))
     return tuple(name for name in (*several, *operands, *residuals) if name is not None)
 
 
+def outputs(op: Op) -> tuple[str, ...]:
+    """The activation tensors that `op` makes: one, or those of an island."""
+    return op.outputs if isinstance(op, Host) else (op.output,)
+
+
 def constants(op: Op) -> tuple[str, ...]:
     """The constants that `op` reads: its weight and its requantisation arrays."""
+    if isinstance(op, Host):
+        return op.numbers
     own = tuple(getattr(op, name) for name in CONSTANTS if hasattr(op, name))
     arrays = tuple(
         name

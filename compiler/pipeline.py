@@ -16,6 +16,7 @@ from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.lower import lower
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.passes.fuse import Fuse, Plan
+from intaglio.compiler.passes.islands import set_apart
 from intaglio.compiler.passes.lift_constants import forget_values
 from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.passes.quantizer import check_layers
@@ -37,6 +38,7 @@ def to_workload(
     precision: Precision | None = None,
     name: str | None = None,
     seed: int = 0,
+    allow_host: bool = False,
     progress: Progress | None = None,
 ) -> Workload:
     """The exact integer workload of `model`.
@@ -45,7 +47,8 @@ def to_workload(
     number of images along axis 0; without it one normal image drawn from `seed` is used.  `method`
     says what follows from these data; the default is the range of every value.  Of a model on
     PyTorch's meta device nothing but shapes is known: scales are nominal, accumulators are bounded
-    by their types alone, and the workload holds no constants and cannot be emitted.  Raises
+    by their types alone, and the workload holds no constants and cannot be emitted.  With
+    `allow_host` what has no integer form becomes islands of floats on the host.  Raises
     CaptureError, CalibrationError or UnsupportedError, each naming what is wrong and the way out.
     """
     tell = progress or (lambda step, done, total: None)
@@ -59,7 +62,7 @@ def to_workload(
     data = calibration_data(captured, calibration, seed)
     images = len(next(iter(data.values()), (None,)))
     tell("capture", 1, 1)
-    plan = fuse(captured)
+    plan = fuse(captured, allow_host=allow_host)
     refuse(plan.refusals)
     bits = precision or Precision()
     check_layers(bits, plan, captured.shapes)
@@ -76,8 +79,11 @@ def to_workload(
     return workload
 
 
-def fuse(captured: Captured) -> Plan:
-    """Run every graph pass on a captured graph, in place, and group what is left."""
+def fuse(captured: Captured, *, allow_host: bool = False) -> Plan:
+    """Run every graph pass on a captured graph, in place, and group what is left.
+
+    With `allow_host` islands of what has no integer form are set apart.
+    """
     module = captured.module
     # What passes add to tensors of unknown values must be on their device.
     with torch.device("meta") if captured.shapes_only else nullcontext():
@@ -85,7 +91,8 @@ def fuse(captured: Captured) -> Plan:
             module = graph_pass(module)
     if captured.shapes_only:
         forget_values(module)
-    return Fuse()(module)
+    plan = Fuse()(module)
+    return set_apart(module, plan) if allow_host else plan
 
 
 def refuse(refusals: Sequence[Refusal]) -> None:

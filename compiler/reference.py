@@ -1,5 +1,7 @@
 """What a workload must compute: every activation tensor, in exact integers, with numpy.
 
+Islands of floats on the host are PyTorch's own computation (`compiler/islands.py`).
+
 Products run in floating-point BLAS, which is exact as long as every partial sum stays below the
 mantissa: float32 up to 2^24, float64 up to 2^53.  Each operator's bound is proven from its
 weights before the type is chosen.
@@ -13,6 +15,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from intaglio.compiler import islands
 from intaglio.compiler.numerics import (
     Ints,
     accumulator_bound,
@@ -37,6 +40,7 @@ from intaglio.compiler.workload import (
     Eltwise,
     Expand,
     Gather,
+    Host,
     MatMul,
     Multiply,
     Norm,
@@ -64,6 +68,8 @@ Values = dict[str, Ints]
 def run(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values:
     """Every activation of `workload`, inputs included, as int64 under its tensor's name.
 
+    A tensor of floats, which an island makes, is float32.
+
     An input has its tensor's shape (d0, d1, ...), or (images * d0, d1, ...).  Raises UsageError
     when an input is missing, unknown, of the wrong shape, out of range or of another number of
     images than the first, and IntaglioError when the workload has no constants.
@@ -71,13 +77,22 @@ def run(workload: Workload, inputs: Mapping[str, NDArray[np.integer]]) -> Values
     check_constants(workload)
     values = checked_inputs(workload, inputs)
     for op in workload.ops:
-        values[op.output] = compute(workload, op, values)
+        values.update(results(workload, op, values))
     return values
 
 
+def results(workload: Workload, op: Op, values: Mapping[str, Ints]) -> Values:
+    """Every output of one operator by name, given the tensors it reads in `values`."""
+    if isinstance(op, Host):
+        return islands.run(workload, op, values)
+    return {op.output: compute(workload, op, values)}
+
+
 def compute(workload: Workload, op: Op, values: Mapping[str, Ints]) -> Ints:
-    """The output of one operator, given the tensors it reads in `values`."""
+    """The output of one operator, the first of an island, given what it reads in `values`."""
     match op:
+        case Host():
+            return results(workload, op, values)[op.output]
         case Conv2d():
             return _finish(workload, op.epilogue, _convolve(workload, op, values[op.input]), values)
         case MatMul():

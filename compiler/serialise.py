@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 from numpy.typing import NDArray
 
 from intaglio.compiler.bundle import Bundle
+from intaglio.compiler.calls import Value, call_from_dict
 from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
@@ -19,6 +20,7 @@ from intaglio.compiler.workload import (
     Eltwise,
     Expand,
     Gather,
+    Host,
     MatMul,
     Multiply,
     Norm,
@@ -38,6 +40,7 @@ from intaglio.compiler.workload import (
     Workload,
     epilogues,
     inputs,
+    outputs,
 )
 from intaglio.errors import IntaglioError
 
@@ -102,6 +105,8 @@ def _op(entry: dict[str, Any]) -> Op:
         source=lambda e: _record(Source, e),
         epilogue=_optional(_epilogue),
         epilogues=lambda several: tuple(_epilogue(e) for e in several),
+        calls=lambda several: tuple(call_from_dict(e) for e in several),
+        results=lambda several: tuple(_record(Value, e) for e in several),
     )
 
 
@@ -139,7 +144,8 @@ def _typed(tensor: Tensor) -> str:
 
 
 def _describe_op(workload: Workload, op: Op) -> str:
-    parts = [f"{_typed(workload.tensor(op.output))} = {_verb(op)}({', '.join(inputs(op))})"]
+    made = ", ".join(_typed(workload.tensor(name)) for name in outputs(op))
+    parts = [f"{made} = {_verb(op)}({', '.join(inputs(op))})"]
     parts += _attributes(workload, op)
     parts += [_describe_epilogue(workload, epilogue) for epilogue in epilogues(op)]
     return " ".join(parts)
@@ -191,6 +197,8 @@ def _attributes(workload: Workload, op: Op) -> list[str]:
             return [f"before {_pair(op.before)} after {_pair(op.after)}"]
         case Concat() | Gather():
             return [f"axis {op.axis}"] if op.axis != 1 else []
+        case Host():
+            return [f"[{'; '.join(map(str, op.calls))}]"]
         case Eltwise() | Rescale() | Multiply() | Constant() | Reshape() | Expand():
             return []
 

@@ -9,7 +9,8 @@ from intaglio.compiler.workload import Workload
 
 Signature = tuple[object, ...]
 _NAMES = frozenset(
-    {"name", "source", "output", "inputs", "weight", "value", "epilogue", "epilogues", *OPERANDS}
+    {"name", "source", "reason", "output", "outputs", "inputs", "numbers", "weight", "value"}
+    | {"epilogue", "epilogues", *OPERANDS}
 )
 """Fields of operators that hold names, or what is looked at apart."""
 

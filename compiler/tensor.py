@@ -9,13 +9,16 @@ import numpy as np
 
 from intaglio.errors import IntaglioError
 
-Encoding = Literal["signed", "unsigned", "bipolar", "ternary"]
+Encoding = Literal["signed", "unsigned", "bipolar", "ternary", "float"]
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ElementType:
-    """What one element can hold: `bits` wide in `encoding`; the zero point is always 0."""
+    """What one element can hold: `bits` wide in `encoding`; the zero point is always 0.
+
+    A `float` of 32 bits is IEEE's: what operators on the host hand to each other, or return.
+    """
 
     bits: int
     encoding: Encoding = "signed"
@@ -23,6 +26,13 @@ class ElementType:
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 48:
             raise IntaglioError(f"element type of {self.bits} bits is outside 1 to 48 bits")
+        if self.is_float and self.bits != 32:
+            raise IntaglioError(f"floats of {self.bits} bits do not exist here, only of 32")
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds real numbers, without a scale."""
+        return self.encoding == "float"
 
     @property
     def lo(self) -> int:
@@ -34,6 +44,8 @@ class ElementType:
                 return 0
             case "bipolar" | "ternary":
                 return -1
+            case "float":
+                raise IntaglioError(f"{self} is no type of integers")
 
     @property
     def hi(self) -> int:
@@ -45,15 +57,17 @@ class ElementType:
                 return (1 << self.bits) - 1
             case "bipolar" | "ternary":
                 return 1
+            case "float":
+                raise IntaglioError(f"{self} is no type of integers")
 
     def __str__(self) -> str:
-        short = {"signed": "i", "unsigned": "u", "bipolar": "b", "ternary": "t"}
+        short = {"signed": "i", "unsigned": "u", "bipolar": "b", "ternary": "t", "float": "f"}
         return f"{short[self.encoding]}{self.bits}"
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named array of integers; real value = `scale` * integer.
+    """A named array of integers, real value = `scale` * integer; or of floats, with scale 1.
 
     `scale` is per tensor for activations; for weights `channel_scales` holds one per output
     channel (and `scale` is their maximum).  Multipliers, shifts, biases and tables have scale 1.
@@ -67,7 +81,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many integers it holds."""
+        """How many elements it holds."""
         return int(np.prod(self.shape, dtype=np.int64))
 
 

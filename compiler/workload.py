@@ -1,4 +1,6 @@
-"""The exact integer workload: a DAG of operators over tensors, and nothing in floating point.
+"""The exact integer workload: a DAG of operators over tensors.
+
+Nothing is in floating point but the islands (`Host`) of networks that may use the host.
 
 A `Workload` is what `lower` makes from a quantised graph and what every template, simulator and
 reference starts from.  Shapes are PyTorch's, batch first: feature maps are (N, C, Y, X), matrices
@@ -25,6 +27,7 @@ from intaglio.compiler.operators import (
     Eltwise,
     Expand,
     Gather,
+    Host,
     MatMul,
     Multiply,
     Norm,
@@ -45,6 +48,7 @@ from intaglio.compiler.operators import (
     constants,
     epilogues,
     inputs,
+    outputs,
 )
 from intaglio.compiler.tensor import ElementType, Encoding, Shape, Tensor, channel_axis
 from intaglio.errors import IntaglioError
@@ -59,6 +63,7 @@ __all__ = [
     "Encoding",
     "Expand",
     "Gather",
+    "Host",
     "MatMul",
     "Multiply",
     "Norm",
@@ -83,6 +88,7 @@ __all__ = [
     "constants",
     "epilogues",
     "inputs",
+    "outputs",
 ]
 
 
@@ -111,15 +117,16 @@ class Workload:
     def _check_order(self) -> None:
         made = set(self.inputs)
         for op in self.ops:
-            for name in (*inputs(op), *constants(op), op.output):
+            for name in (*inputs(op), *constants(op), *outputs(op)):
                 if name not in self.tensors:
                     raise IntaglioError(f"{op.name}: tensor '{name}' is not declared")
             missing = [name for name in inputs(op) if name not in made]
             if missing:
                 raise IntaglioError(f"{op.name}: reads '{missing[0]}' before anything makes it")
-            if op.output in made:
-                raise IntaglioError(f"{op.name}: '{op.output}' is already made")
-            made.add(op.output)
+            again = [name for name in outputs(op) if name in made]
+            if again:
+                raise IntaglioError(f"{op.name}: '{again[0]}' is already made")
+            made.update(outputs(op))
         lost = [name for name in self.outputs if name not in made]
         if lost:
             raise IntaglioError(f"workload '{self.name}': nothing makes output '{lost[0]}'")
@@ -133,6 +140,8 @@ class Workload:
                 raise IntaglioError(
                     f"constant '{name}' has shape {array.shape}, its tensor says {tensor.shape}"
                 )
+            if tensor.element.is_float:
+                continue
             if array.size and (array.min() < tensor.element.lo or array.max() > tensor.element.hi):
                 raise IntaglioError(f"constant '{name}' exceeds its type {tensor.element}")
 
@@ -150,13 +159,13 @@ class Workload:
 
     def activations(self) -> tuple[Tensor, ...]:
         """Inputs, then every tensor an operator makes, in execution order."""
-        names = (*self.inputs, *(op.output for op in self.ops))
+        names = (*self.inputs, *(name for op in self.ops for name in outputs(op)))
         return tuple(self.tensors[name] for name in names)
 
     def graph(self) -> nx.DiGraph:
         """The DAG: a node per operator (its `op`), an edge per tensor (its `tensor`)."""
         graph = nx.DiGraph(name=self.name)
-        producer = {op.output: op.name for op in self.ops}
+        producer = {name: op.name for op in self.ops for name in outputs(op)}
         for op in self.ops:
             graph.add_node(op.name, op=op)
             for name in inputs(op):
@@ -167,6 +176,8 @@ class Workload:
     def macs(self, op: Op) -> int:
         """Multiply-accumulates of `op` (0 for everything but convolutions and products)."""
         match op:
+            case Host():
+                return op.macs
             case Conv2d() | MatMul():
                 per_output = int(np.prod(self.tensors[op.weight].shape[1:], dtype=np.int64))
             case BatchMatMul():

@@ -41,6 +41,8 @@ def comment(text: str) -> str:
 
 def element_type(element: ElementType) -> str:
     """The narrowest C type that holds every value of `element`."""
+    if element.is_float:
+        return "float"
     sign = "u" if element.lo >= 0 else ""
     bits = next(bits for bits in (8, 16, 32, 64) if element.bits <= bits)
     return f"{sign}int{bits}_t"

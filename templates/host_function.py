@@ -16,6 +16,7 @@ from intaglio.compiler.workload import (
     Eltwise,
     Expand,
     Gather,
+    Host,
     MatMul,
     Multiply,
     Norm,
@@ -30,7 +31,9 @@ from intaglio.compiler.workload import (
     Softmax,
     Transpose,
     inputs,
+    outputs,
 )
+from intaglio.errors import UnsupportedError
 from intaglio.templates.c_text import (
     Lines,
     array,
@@ -50,10 +53,13 @@ class Function(Moves):
     @property
     def prototype(self) -> str:
         """The declaration, without its semicolon."""
-        tensors = [self.workload.tensor(name) for name in (*inputs(self.op), self.op.output)]
-        types = [element_type(tensor.element) for tensor in tensors]
-        operands = [f"const {kind} *x{index}" for index, kind in enumerate(types[:-1])]
-        return f"void {self.name}({', '.join([*operands, f'{types[-1]} *y'])})"
+        operands = [f"const {kind} *x{at}" for at, kind in enumerate(self._types(inputs(self.op)))]
+        made = self._types(outputs(self.op))
+        results = [f"{kind} *y{at if at else ''}" for at, kind in enumerate(made)]
+        return f"void {self.name}({', '.join([*operands, *results])})"
+
+    def _types(self, names: tuple[str, ...]) -> list[str]:
+        return [element_type(self.workload.tensor(name).element) for name in names]
 
     def lines(self) -> Lines:
         """Its numbers, then the function."""
@@ -92,6 +98,11 @@ class Function(Moves):
                 return self._softmax(self.op)
             case Norm():
                 return self._norm(self.op)
+            case Host():
+                raise UnsupportedError(
+                    f"{self.op.name}: calls of PyTorch have no C; supply the function that "
+                    "network.h declares"
+                )
             case _:
                 assert_never(self.op)
 

@@ -1,15 +1,20 @@
 """C of the operators on the host, over the exact integers of the reference.
 
-It is freestanding, and correct before it is fast; `compiler.kernels` has the fast ones.
+It is freestanding, and correct before it is fast; `compiler.kernels` has the fast ones.  Islands of
+floats (`Host`) have no C: their functions are declared, with all that they must compute, and the
+system supplies them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
+from intaglio.compiler.calls import Call
 from intaglio.compiler.numerics.norm import SEED
 from intaglio.compiler.numerics.softmax import EXPONENTIAL
-from intaglio.compiler.workload import Norm, Op, Softmax, Workload
+from intaglio.compiler.tensor import Tensor
+from intaglio.compiler.workload import Host, Norm, Op, Softmax, Workload
 from intaglio.templates.c_text import array, comment
 from intaglio.templates.host_function import Function
 
@@ -17,8 +22,45 @@ from intaglio.templates.host_function import Function
 def declare_operators(
     workload: Workload, ops: Sequence[Op], name: Callable[[Op], str]
 ) -> list[str]:
-    """The declarations of the functions `name(op)` of `ops`."""
-    return [f"{Function(workload, op, name(op)).prototype};" for op in ops]
+    """The declarations of the functions `name(op)` of `ops`; of islands, what they compute."""
+    return [line for op in ops for line in _declaration(workload, op, name(op))]
+
+
+def _declaration(workload: Workload, op: Op, name: str) -> Iterator[str]:
+    if isinstance(op, Host):
+        yield from _to_be_supplied(workload, op)
+    yield f"{Function(workload, op, name).prototype};"
+
+
+def _to_be_supplied(workload: Workload, op: Host) -> Iterator[str]:
+    """A comment that says what an island computes, for who writes its function."""
+    yield f"/* To be supplied by the system: {comment(op.name)}, in floating point."
+    values = [*zip(op.inputs, op.types, strict=False)]
+    for index, (tensor, kind) in enumerate(values):
+        yield f"   %{index} is x{index}, {_meaning(workload.tensor(tensor))}, as {kind}"
+    for index, (number, kind) in enumerate(
+        zip(op.numbers, op.types[len(op.inputs) :], strict=True), start=len(values)
+    ):
+        yield f"   %{index} is {comment(number)} of workload.safetensors, as {kind}"
+    for index, call in enumerate(op.calls, start=len(op.types)):
+        yield f"   %{index} = {_call(call)}"
+    for index, (tensor, result) in enumerate(zip(op.outputs, op.results, strict=True)):
+        what = _meaning(workload.tensor(tensor))
+        yield f"   y{index if index else ''} is %{result.index}, {what}"
+    yield "   Integers are rounded half up and clamped to their range. */"
+
+
+def _call(call: Call) -> str:
+    return re.sub(r"[^\w .,:()\[\]=%+-]", "_", str(call), flags=re.ASCII)
+
+
+def _meaning(tensor: Tensor) -> str:
+    """Shape and type of a tensor, and what one of its integers is worth."""
+    shape, element = "x".join(map(str, tensor.shape)), tensor.element
+    if element.is_float:
+        return f"{shape} floats"
+    worth = "" if tensor.scale == 1 else f", each worth {tensor.scale!r}"
+    return f"{shape} integers {element.lo} to {element.hi}{worth}"
 
 
 def render_operators(workload: Workload, ops: Sequence[Op], name: Callable[[Op], str]) -> str:
@@ -34,6 +76,6 @@ def render_operators(workload: Workload, ops: Sequence[Op], name: Callable[[Op],
         lines += array("host_exponential", "int32_t", EXPONENTIAL)
     if any(isinstance(op, Norm) for op in ops):
         lines += array("host_seed", "int32_t", SEED)
-    for op in ops:
+    for op in (op for op in ops if not isinstance(op, Host)):
         lines += Function(workload, op, name(op)).lines()
     return "\n".join(lines)

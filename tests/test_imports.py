@@ -20,6 +20,7 @@ TORCH_ALONE_IN = (
     "capture",
     "check",
     "graph",
+    "islands",
     "lower",
     "model",
     "onnx_import",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
-from intaglio.compiler.lower import layers, maps, rows, tensors
+from intaglio.compiler.lower import islands, layers, maps, rows, tensors
 from intaglio.compiler.lower.builder import Builder
 from intaglio.compiler.passes.fuse import Group, Kind, Plan
+from intaglio.compiler.passes.islands import Island
 from intaglio.compiler.workload import Tensor, Workload
 from intaglio.errors import UnsupportedError
 
@@ -28,9 +29,13 @@ def lower(module: GraphModule, plan: Plan, name: str, refused: Refused | None = 
     for node in module.graph.find_nodes(op="placeholder"):
         if node.name not in plan.constants:
             builder.declare(node, node.name)
+    made = {node for part in plan.islands for node in part.outputs}
     for cut in plan.cuts:
-        builder.declare(builder.nodes[cut], cut)
+        if cut not in made:
+            builder.declare(builder.nodes[cut], cut)
+    waiting = list(plan.islands)
     for group in plan.groups:
+        _islands(builder, plan, waiting)
         try:
             output = builder.declare(builder.nodes[group.output], group.name)
             RULES[group.kind](builder, group, output)
@@ -38,7 +43,18 @@ def lower(module: GraphModule, plan: Plan, name: str, refused: Refused | None = 
             if refused is None:
                 raise
             refused(group, error)
+    _islands(builder, plan, waiting)
     return builder.finish(name)
+
+
+def _islands(builder: Builder, plan: Plan, waiting: list[Island]) -> None:
+    """Lower the islands whose inputs are there; groups come in an order in which none is late."""
+    for part in list(waiting):
+        if all(node in builder.values for node in part.inputs):
+            islands.island(builder, part, plan.cuts)
+            waiting.remove(part)
+            _islands(builder, plan, waiting)
+            return
 
 
 RULES: Mapping[Kind, Rule] = {

@@ -18,7 +18,15 @@ from intaglio.compiler.passes.attention import feeds_masks
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.passes.given import type_of
 from intaglio.compiler.passes.quantize import DEQUANTISE, quantise_half_up
-from intaglio.compiler.workload import ElementType, Op, Requantise, Tensor, Workload, inputs
+from intaglio.compiler.workload import (
+    ElementType,
+    Op,
+    Requantise,
+    Tensor,
+    Workload,
+    inputs,
+    outputs,
+)
 
 aten = torch.ops.aten
 
@@ -58,18 +66,18 @@ class Builder:
 
     def finish(self, name: str) -> Workload:
         """The workload; what no operator makes is its input, what the graph returns its output."""
-        made = {op.output for op in self.ops}
+        made = {name for op in self.ops for name in outputs(op)}
         read = [tensor for op in self.ops for tensor in inputs(op)]
         placeholders = self.module.graph.find_nodes(op="placeholder")
         entries = [self.values[node.name] for node in placeholders if node.name not in self.lifted]
         entries += [tensor for tensor in read if tensor not in made]
         known = made | set(entries) | set(self.constants) | self.unknown
         returned = cast("tuple[Node, ...]", self.module.graph.output_node().args[0])
-        outputs = [self._returned(value) for value in returned if isinstance(value, Node)]
+        results = [self._returned(value) for value in returned if isinstance(value, Node)]
         return Workload(
             name,
             tuple(dict.fromkeys(entries)),
-            tuple(output for output in outputs if output in made),
+            tuple(result for result in results if result in made),
             tuple(self.ops),
             {key: tensor for key, tensor in self.tensors.items() if key in known},
             {} if self.unknown else self.constants,
@@ -80,7 +88,7 @@ class Builder:
         if value.target is DEQUANTISE:
             quantised = cast(Node, value.args[0])
             return self.values[cast(Node, quantised.args[0]).name]
-        return None
+        return self.values.get(value.name)
 
     def input(self, group: Group, index: int = 0) -> Tensor:
         """The tensor of one of the group's operands."""

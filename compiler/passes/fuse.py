@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from intaglio.compiler.passes.refusals import Refusal, refuse_results, refuse_un
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY, composed, raised
 from intaglio.compiler.workload import Padding, Source
+
+if TYPE_CHECKING:
+    from intaglio.compiler.passes.islands import Island
 
 aten = torch.ops.aten
 
@@ -90,13 +93,14 @@ class Plan:
     """Every operator of a graph in execution order, and every node that has no integer form.
 
     `cuts` are nodes without integer form whose values operators read.  `constants` are the values
-    of placeholders that stand for tensors of the model.
+    of placeholders that stand for tensors of the model.  `islands` are for the host.
     """
 
     groups: tuple[Group, ...]
     refusals: tuple[Refusal, ...]
     cuts: tuple[str, ...] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    islands: tuple[Island, ...] = ()
 
     def without(self, groups: Collection[Group]) -> Plan:
         """The plan with `groups` left out; what they would have made becomes cuts."""

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
+from intaglio.compiler.partition import ALLOW_HOST
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
 from intaglio.compiler.passes.given import QUANTISERS, objection
+from intaglio.compiler.passes.hostable import hostable
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY, composed, raised
 
@@ -22,17 +24,26 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A node that cannot be mapped: the captured nodes behind it, the reason and the way out."""
+    """A node that cannot be mapped: the captured nodes behind it, the reason and the way out.
+
+    `hostable` says that the host can compute it in floating point.
+    """
 
     name: str
     nodes: tuple[str, ...]
     line: str
     reason: str
     way_out: str
+    hostable: bool = False
 
     def __str__(self) -> str:
         place = f" ({self.line})" if self.line else ""
-        return f"{self.name}{place}: {self.reason}; {self.way_out}"
+        return f"{self.name}{place}: {self.reason}; {self.ways_out}"
+
+    @property
+    def ways_out(self) -> str:
+        """The way out, and the host where it helps."""
+        return f"{self.way_out}, {ALLOW_HOST}" if self.hostable else self.way_out
 
 
 Complaint = tuple[str, str]
@@ -63,7 +74,7 @@ def refuse_results(module: GraphModule) -> tuple[Refusal, ...]:
 
 def _refusal(node: Node, complaint: Complaint) -> Refusal:
     name = module_path(node) if node.op == "call_function" else node.name
-    return Refusal(name, origins(node), user_line(node), *complaint)
+    return Refusal(name, origins(node), user_line(node), *complaint, hostable(node))
 
 
 def _not_real(node: Node) -> Complaint | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from intaglio.compiler.partition import HostSegment
 from intaglio.compiler.tensor import Tensor
-from intaglio.compiler.workload import Op, inputs
+from intaglio.compiler.workload import Op, inputs, outputs
 from intaglio.hw.npu_registers import render_header, version_word
 from intaglio.hw.sources import host_manual, host_sources
 from intaglio.templates.c_text import Names, comment, element_type
@@ -152,9 +152,14 @@ class _Network:
         """The size of an input or output, with what its integers mean."""
         shape = "x".join(map(str, tensor.shape))
         label = f"NETWORK_{side}_{self.tensors[tensor.name].upper()}"
+        element, meaning = tensor.element, "floats"
+        if not element.is_float:
+            meaning = (
+                f"integers {element.lo} to {element.hi}, each standing for {tensor.scale!r} times"
+            )
+            meaning += " itself"
         return [
-            f"/* {comment(tensor.name)}: {shape}, integers {tensor.element.lo} to "
-            f"{tensor.element.hi}, each standing for {tensor.scale!r} times itself. */",
+            f"/* {comment(tensor.name)}: {shape}, {meaning}. */",
             f"#define {label}_ELEMENTS {tensor.elements}u",
         ]
 
@@ -211,7 +216,7 @@ class _Network:
         """Every tensor that a segment hands to another, or that an operator on the host makes."""
         for segment in self.deployment.segments():
             if isinstance(segment, HostSegment):
-                yield from (op.output for op in segment.ops)
+                yield from (name for op in segment.ops for name in outputs(op))
             else:
                 yield from segment.program.outputs
 
@@ -219,7 +224,7 @@ class _Network:
         """The statements that run one segment."""
         if isinstance(segment, HostSegment):
             for op in segment.ops:
-                arguments = [self._pointer(name) for name in (*inputs(op), op.output)]
+                arguments = [self._pointer(name) for name in (*inputs(op), *outputs(op))]
                 yield f"  {self._function(op)}({', '.join(arguments)});"
             yield ""
             return

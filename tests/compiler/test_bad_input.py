@@ -78,7 +78,8 @@ def test_an_assignment_to_a_part_is_refused() -> None:
     line = line_of(Assigned.forward, "y[:, :2]")
     assert refusal(Assigned().eval(), images(1, 6)) == (
         f"copy ({line}): copy has no integer form; join the parts with torch.cat instead of "
-        "assigning to them (1 more: run `intaglio check`)"
+        "assigning to them, or add allow_host=True to run it on the host (1 more: run `intaglio "
+        "check`)"
     )
 
 

@@ -93,7 +93,8 @@ def test_wrong_calibration_data_are_refused() -> None:
 def test_the_first_refusal_is_raised_and_the_rest_counted() -> None:
     line = line_of(Calls.forward, "self.function")
     reason = (
-        "has no integer form; replace it by supported layers, or run this part outside the model"
+        "has no integer form; replace it by supported layers, or run this part outside the model, "
+        "or add allow_host=True to run it on the host"
     )
     with pytest.raises(UnsupportedError) as caught:
         to_workload(Calls(lambda m, x: torch.cumsum(x, 1)).eval(), (images(1, 4),))

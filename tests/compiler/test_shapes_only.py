@@ -117,5 +117,5 @@ def test_a_mask_of_unknown_values_is_refused() -> None:
     line = line_of(Masked, "torch.softmax")
     assert str(caught.value) == (
         f"where ({line}): where has no integer form; replace it by supported layers, or run this "
-        "part outside the model"
+        "part outside the model, or add allow_host=True to run it on the host"
     )

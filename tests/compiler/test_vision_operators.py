@@ -261,7 +261,7 @@ def test_what_has_no_integer_form_is_refused_with_a_way_out(operator: str) -> No
     size, forward, way_out = REFUSED[operator]
     plan = plan_of(Layers(forward), images(*size))
     refusal = plan.refusals[0]
-    assert str(refusal) == (
+    assert str(refusal).startswith(
         f"{operator} ({refusal.line}): {operator} has no integer form; {way_out}"
     )
     assert refusal.line.startswith("test_vision_operators.py:")

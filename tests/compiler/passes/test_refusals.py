@@ -89,8 +89,16 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
 def test_the_sentence(forward: Forward, name: str, reason: str, way_out: str) -> None:
     made = {refusal.name: refusal for refusal in refusals(forward)}
     assert (made[name].reason, made[name].way_out) == (reason, way_out)
-    assert str(made[name]) == f"{name} ({made[name].line}): {reason}; {way_out}"
+    assert str(made[name]) == f"{name} ({made[name].line}): {reason}; {made[name].ways_out}"
     assert made[name].line == line_of(Calls.forward, "self.function")
+
+
+def test_what_the_host_can_compute_says_so() -> None:
+    host = "or add allow_host=True to run it on the host"
+    [refusal] = refusals(lambda m, x: torch.cumsum(x, 1))
+    assert str(refusal).endswith(f"cumsum has no integer form; {ELSEWHERE}, {host}")
+    for refusal in refusals(lambda m, x: torch.cumsum(x.double(), 1).float()):
+        assert host not in str(refusal)
 
 
 def test_a_computed_weight_is_refused() -> None:
