@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from torch import nn
 
 Array = NDArray[Any]
 Size = Sequence[int | str | None]
@@ -64,3 +67,11 @@ def saved(proto: ModelProto, path: Path) -> Path:
 def evaluated(proto: ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
     """What ONNX's reference evaluator, which is numpy alone, computes."""
     return list(ReferenceEvaluator(proto).run(None, dict(inputs)))
+
+
+def exported(module: nn.Module, x: torch.Tensor, path: Path, opset: int) -> Path:
+    """What PyTorch's own exporter, the one that needs no other package, writes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), path, opset_version=opset, dynamo=False, input_names=["x"])
+    return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import keyword
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from intaglio.errors import (
     UnsupportedError,
 )
 from intaglio.examples.networks import resnet8
-from tests.compiler.onnx_import.graphs import Array, evaluated, model, node, saved
+from tests.compiler.onnx_import.graphs import Array, evaluated, exported, model, node, saved
 
 
 class Recurrent(nn.Module):
@@ -87,14 +86,6 @@ def lenet() -> ModelProto:
     ]
     constants |= {"zero": np.array([0]), "rest": np.array([-1])}
     return model(nodes, {"images": ("batch", 1, 28, 28)}, constants, ["logits"])
-
-
-def exported(module: nn.Module, x: torch.Tensor, path: Path, opset: int) -> Path:
-    """What PyTorch's own exporter, the one that needs no other package, writes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (x,), path, opset_version=opset, dynamo=False, input_names=["x"])
-    return path
 
 
 def refusal(proto: ModelProto, folder: Path, kind: type[IntaglioError] = UnsupportedError) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from intaglio.errors import UnsupportedError
-from tests.compiler.onnx_import.graphs import Array, node
-from tests.compiler.onnx_import.quantised import Writer, differences, integers
+from intaglio.examples.networks import resnet8
+from tests.compiler.onnx_import.graphs import Array, exported, model, node
+from tests.compiler.onnx_import.quantised import Pairs, Writer, differences, integers
 
 RANDOM = np.random.default_rng(3)
 
@@ -89,6 +91,25 @@ def test_convolutions_of_powers_of_two_are_the_very_same_integers(tmp_path: Path
     ]  # fmt: skip
     made = differences(proto, workload, writer.scales, values, images(4, 3, 16, 16))
     assert not made.any()
+
+
+@pytest.mark.parametrize("powers", [True, False])
+def test_a_residual_network_in_pairs_keeps_its_integers(powers: bool, tmp_path: Path) -> None:
+    """Identical integers for powers of two; for any scales a step where a value is near a tie."""
+    module, (x,) = resnet8()
+    real = onnx.load(exported(module, x, tmp_path / "real.onnx", 17))
+    pairs = Pairs(real, x.numpy(), powers)
+    proto = model(pairs.made, {"x": x.shape}, pairs.stored, [pairs.output], opset=21)
+    workload = integers(proto, tmp_path / "net.onnx")
+    given = [value for value in pairs.stored.values() if value.dtype == np.int8 and value.ndim]
+    weights = [value for name, value in workload.constants.items() if name.endswith(".weight")]
+    assert all(np.array_equal(*both) for both in zip(given, weights, strict=True))
+    tensors = [op.output for op in workload.ops if op.name != "Flatten"]
+    file = [v for v in pairs.scales if v not in ("x_q", "/Flatten_output_0")]
+    values = dict(zip(tensors, file, strict=True))
+    made = differences(proto, workload, pairs.scales, values, images(*x.shape))
+    assert np.abs(made).max() <= (0 if powers else 1)
+    assert np.count_nonzero(made) <= 0.001 * made.size
 
 
 def refused(writer: Writer, folder: Path, output: str = "y") -> str:
