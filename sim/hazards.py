@@ -104,7 +104,8 @@ def _vector(i: Instruction, design: NpuDesign) -> Iterator[Access]:
         words = TABLE_ENTRIES // design.lanes
         yield Access("weight", grid(i["table_address"], (words, 1)), writes=False)
     if i["residual"]:
-        read = grid(i["residual_address"], (y, i["residual_row_stride"]), (x, 1))
+        halves = (1 + i["residual_wide"], i["residual_high_offset"])
+        read = grid(i["residual_address"], halves, (y, i["residual_row_stride"]), (x, 1))
         yield Access("activation", read, writes=False)
     if i.opcode == Opcode.DRAIN:
         yield _half(i["source_address"], design, writes=False)

@@ -218,7 +218,7 @@ class Machine:
         for first in range(0, tiles, step):
             chosen = np.arange(first, min(tiles, first + step))
             sums += self._products(i, chosen)
-        exact = sums.astype(np.int64)
+        exact = sums.astype(np.int64) << 8 * i["input_high"]
         if i["accumulate"]:
             if not self.accumulated[target].all():
                 raise VerificationError("adds to accumulators that nothing has written")
@@ -325,7 +325,7 @@ class Machine:
         residual = table = None
         if i["residual"]:
             words = i["residual_address"] + y * i["residual_row_stride"] + x
-            residual = self._activations(words, bool(i["residual_signed"]))
+            residual = self._residual(i, words)
         if i["table"]:
             count = TABLE_ENTRIES // self.design.lanes
             words = self._weight_words(i["table_address"] + np.arange(count))
@@ -334,7 +334,7 @@ class Machine:
         result = numerics.requantise(
             accumulated,
             records.multiplier,
-            records.shift,
+            records.shift + 8 * i["output_high"],
             records.bias,
             i["lo"],
             i["hi"],
@@ -346,6 +346,14 @@ class Machine:
         self.activation.write(
             words * self.design.word_bytes, (result & 0xFF).astype(np.uint8), True
         )
+
+    def _residual(self, i: Instruction, words: np.ndarray) -> np.ndarray:
+        """The residual of every pixel; a wide one has its high bytes further on, always signed."""
+        if not i["residual_wide"]:
+            return self._activations(words, bool(i["residual_signed"]))
+        high = self._activations(words + i["residual_high_offset"], signed=True)
+        whole: np.ndarray = high << 8 | self._activations(words, signed=False)
+        return whole
 
     def _records(self, address: int) -> _Records:
         raw = self._weight_words(address + np.arange(RECORD_WORDS)).astype(np.int64)

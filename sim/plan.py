@@ -161,16 +161,15 @@ class Plan:
     def vector_work(self, index: int) -> VectorWork:
         """Setup, reads and stalls of a vector instruction."""
         field, opcode = self.field, Opcode(self.opcode[index])
-        residual = field(index, "residual")
+        asides = self._residual_reads(index)
         shape = field(index, "y"), field(index, "x")
         outputs = shape[0] * shape[1]
         output = field(index, "output_address") & 1, field(index, "output_row_stride") & 1
-        aside = field(index, "residual_address") & 1, field(index, "residual_row_stride") & 1
         mac, table = opcode == Opcode.WINDOW_MAC, bool(field(index, "table"))
         if opcode == Opcode.DRAIN:
             setup = timing.vector_cycles(self.design, 0, table=table) - timing.VECTOR_PIPELINE
-            port = use_port(shape, None, aside if residual else None, output)
-            return VectorWork(setup, outputs, port)
+            port = use_port(shape, None, asides, output)
+            return VectorWork(setup, outputs * max(len(asides), 1), port)
         window = field(index, "window_y"), field(index, "window_x")
         taps = window[0] * window[1]
         setup = timing.vector_cycles(self.design, 0, taps=taps if mac else 0, table=table)
@@ -188,8 +187,18 @@ class Plan:
                 )
             ),
         )
-        port = use_port(shape, source, aside if residual else None, output)
-        return VectorWork(setup, outputs * (taps + residual), port)
+        port = use_port(shape, source, asides, output)
+        return VectorWork(setup, outputs * (taps + len(asides)), port)
+
+    def _residual_reads(self, index: int) -> tuple[tuple[int, int], ...]:
+        """Parities of address and row stride of an output's residual reads, in their order."""
+        field = self.field
+        address, stride = field(index, "residual_address"), field(index, "residual_row_stride") & 1
+        reads = ((address & 1, stride),) if field(index, "residual") else ()
+        if reads and Opcode(self.opcode[index]) == Opcode.DRAIN and field(index, "residual_wide"):
+            high = address + field(index, "residual_high_offset") & 1
+            return ((high, stride), *reads)
+        return reads
 
 
 def _unit_lists(masks: np.ndarray) -> list[tuple[Unit, ...]]:

@@ -33,13 +33,15 @@ class PortUse:
 
 
 @cache
-def use_port(shape: Pair, source: Source | None, residual: Pair | None, output: Pair) -> PortUse:
+def use_port(
+    shape: Pair, source: Source | None, residual: tuple[Pair, ...], output: Pair
+) -> PortUse:
     """Step a vector instruction of `shape` (y, x) outputs.
 
-    `residual` and `output` are the parities of address and row stride; without `source` the sums
-    come from the accumulators.
+    `output` and, for each read of an output's residual, `residual` hold the parities of address and
+    row stride; without `source` the sums come from the accumulators.
     """
-    if source is None and residual is None:
+    if source is None and not residual:
         return PortUse(0, 1.0)
     banks = _read_banks(shape, source, residual).tolist()
     reads = len(banks) // (shape[0] * shape[1])
@@ -63,7 +65,7 @@ def use_port(shape: Pair, source: Source | None, residual: Pair | None, output: 
     return PortUse(stalls, others / cycle)
 
 
-def _read_banks(shape: Pair, source: Source | None, residual: Pair | None) -> np.ndarray:
+def _read_banks(shape: Pair, source: Source | None, residual: tuple[Pair, ...]) -> np.ndarray:
     """Bank of every activation read in order of issue."""
     y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     reads = []
@@ -72,7 +74,6 @@ def _read_banks(shape: Pair, source: Source | None, residual: Pair | None) -> np
         wy, wx = np.divmod(np.arange(window_y * window_x), window_x)
         outputs = address + y * y_stride + x * x_stride
         reads.append(outputs[:, None] + wy * wy_stride + wx * wx_stride)
-    if residual is not None:
-        reads.append((residual[0] + y * residual[1] + x)[:, None])
+    reads += [(address + y * stride + x)[:, None] for address, stride in residual]
     banks: np.ndarray = (np.concatenate(reads, axis=1) & 1).reshape(-1)
     return banks

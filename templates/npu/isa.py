@@ -14,7 +14,7 @@ import numpy as np
 
 from intaglio.errors import ArtifactError, DesignError
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 INSTRUCTION_WORDS = 16
 INSTRUCTION_BYTES = 4 * INSTRUCTION_WORDS
 TOKEN_LIMIT = 255
@@ -113,6 +113,7 @@ _DMA = {
 _COMPUTE = {
     "accumulate": Field(1, 16, 1),
     "input_signed": Field(1, 17, 1),
+    "input_high": Field(1, 18, 1),
     "act_address": Field(2, 0, 32),
     "weight_address": Field(3, 0, 24),
     "acc_address": Field(4, 0, 16),
@@ -132,6 +133,7 @@ _VECTOR = {
     "residual": Field(1, 17, 1),
     "residual_signed": Field(1, 18, 1),
     "table": Field(1, 19, 1),
+    "output_high": Field(1, 20, 1),
     "source_address": Field(2, 0, 24),
     "record_address": Field(3, 0, 24),
     "tap_address": Field(4, 0, 24),
@@ -152,6 +154,11 @@ _VECTOR = {
     "lo": Field(14, 0, 16, signed=True),
     "hi": Field(14, 16, 16, signed=True),
 }
+_DRAIN = {
+    "residual_wide": Field(1, 21, 1),
+    "residual_high_offset": Field(15, 0, 24),
+}
+"""What a DRAIN has beside the fields of every vector instruction."""
 FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.SYNC_LOAD: {},
     Opcode.SYNC_COMPUTE: {},
@@ -160,7 +167,7 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.LOAD: _DMA,
     Opcode.STORE: _DMA,
     Opcode.COMPUTE: _COMPUTE,
-    Opcode.DRAIN: _VECTOR,
+    Opcode.DRAIN: _VECTOR | _DRAIN,
     Opcode.WINDOW_MAC: _VECTOR,
     Opcode.WINDOW_SUM: _VECTOR,
     Opcode.WINDOW_MAX: _VECTOR,
@@ -298,7 +305,13 @@ def render_package() -> str:
         "",
         *(f"  localparam logic [7:0] OP_{op.name} = 8'd{op.value};" for op in Opcode),
     ]
-    groups = {"": HEADER, "DMA_": _DMA, "COMPUTE_": _COMPUTE, "VECTOR_": _VECTOR}
+    groups = {
+        "": HEADER,
+        "DMA_": _DMA,
+        "COMPUTE_": _COMPUTE,
+        "VECTOR_": _VECTOR,
+        "DRAIN_": _DRAIN,
+    }
     for prefix, fields in groups.items():
         lines.append("")
         for name, spec in fields.items():

@@ -55,6 +55,7 @@ def _random_conv(shape: Shape, rng: np.random.Generator, *, pixels: int = 8) -> 
     fields["acc_address"] = half + int(rng.integers(0, room + 1))
     fields["accumulate"] = int(rng.integers(0, 2))
     fields["input_signed"] = int(rng.integers(0, 2))
+    fields["input_high"] = int(rng.integers(0, 2))
     return Instruction(Opcode.COMPUTE, fields)
 
 
@@ -194,8 +195,11 @@ def _random_vector(
         "lo": int(rng.integers(-200, 1)),
         "hi": int(rng.integers(1, 256)),
     }
-    for name in ("input_signed", "residual", "residual_signed", "table"):
+    for name in ("input_signed", "residual", "residual_signed", "table", "output_high"):
         fields[name] = int(rng.integers(0, 2))
+    if opcode is Opcode.DRAIN:
+        fields["residual_wide"] = int(rng.integers(0, 2))
+        fields["residual_high_offset"] = int(rng.integers(0, 8))
     return Instruction(opcode, fields | chosen)
 
 
@@ -204,7 +208,9 @@ def _vector_latency(shape: Shape, item: Instruction) -> int:
     window = item["window_y"] * item["window_x"]
     setup = RECORD_WORDS + 256 // shape.lanes * item["table"]
     setup += window if item.opcode is Opcode.WINDOW_MAC else 0
-    reads = 1 if item.opcode is Opcode.DRAIN else window + item["residual"]
+    reads = window + item["residual"]
+    if item.opcode is Opcode.DRAIN:
+        reads = 2 if item["residual"] and item["residual_wide"] else 1
     return setup + _pixels(item) * reads + PIPELINE
 
 
@@ -248,6 +254,43 @@ def test_one_vector_instruction(bench: Bench, opcode: Opcode, seed: int) -> None
     contended = item["residual"] or opcode is not Opcode.DRAIN
     least = _vector_latency(bench.shape, item)
     assert least <= latency <= least + (_pixels(item) if contended else 0)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_two_drains_make_the_halves_of_a_wide_sum(bench: Bench, signed: int) -> None:
+    """The result and its residual have 16 bits; each DRAIN writes a byte of the result."""
+    rng, lanes = np.random.default_rng(19), bench.shape.lanes
+    lo, hi = (-30000, 32000) if signed else (0, 32767)
+    state = State.random(bench.shape, rng)
+    state.sums[:] = rng.integers(-(1 << 16), 1 << 16, state.sums.shape)
+    if not signed:
+        state.activations &= 127
+    whole = np.full(lanes, 1 << 14)
+    records = Records(1 << 13 + 0 * whole, whole, -whole * (1 - 2 * signed), 15 + 0 * whole)
+    state.weights[RECORD_ADDRESS : RECORD_ADDRESS + RECORD_WORDS] = records.words()
+    common = dict.fromkeys(("residual", "residual_wide", "residual_signed"), 1)
+    common |= {"y": 2, "x": 8, "residual_address": 3, "residual_row_stride": 8}
+    common |= {"residual_high_offset": 17, "record_address": RECORD_ADDRESS}
+    drains = [
+        Instruction(
+            Opcode.DRAIN,
+            common | {"output_high": half, "output_address": OUTPUTS + 32 * half,
+            "output_row_stride": 8, "lo": lo >> 8 * half, "hi": hi >> 8 * half},
+        )
+        for half in range(2)
+    ]  # fmt: skip
+    bench.load(state)
+    _, cycles = bench.run(vector=drains)
+    found = bench.activations().astype(np.int64)
+    kind = np.int8 if signed else np.uint8
+    residual = state.activations[20:36].view(np.int8).astype(np.int64) << 8
+    residual |= state.activations[3:19]
+    total = state.sums[:16, :lanes].astype(np.int64) * records.m + residual * records.mr
+    expected = np.clip(total + records.b >> records.s, lo, hi)
+    high = found[OUTPUTS + 32 :][:16].astype(kind).astype(np.int64)
+    np.testing.assert_array_equal(high << 8 | found[OUTPUTS:][:16], expected)
+    assert len(np.unique(expected)) > 4 * lanes
+    assert cycles.latencies[0] >= RECORD_WORDS + 2 * 16 + PIPELINE
 
 
 @pytest.mark.parametrize("opcode", [Opcode.DRAIN, *WINDOWS])

@@ -32,12 +32,14 @@ class Model:
         return self.now - self.busy.get(at, -SETTLE) >= SETTLE
 
     async def cycle(self, add: int | None, overwrite: bool, read: int | None) -> None:
-        """One cycle: accumulates into word `add`, reads word `read`."""
+        """One cycle: accumulates into word `add`, 256 times as often as not, reads word `read`."""
         dut, sums = self._dut, [random.getrandbits(32) for _ in range(self.cols)]
         self._sums.append(sums)
         dut.acc_sums_i.value = _packed(self._sums.popleft())
         dut.acc_valid_i.value, dut.acc_addr_i.value = int(add is not None), add or 0
         dut.acc_overwrite_i.value = int(overwrite)
+        high = random.getrandbits(1)
+        dut.acc_high_i.value = high
         dut.rd_en_i.value, dut.rd_addr_i.value = int(read is not None), read or 0
         await RisingEdge(dut.clk_i)
         due = self._reads.popleft()
@@ -45,7 +47,9 @@ class Model:
         self._reads.append(None if read is None else self.words[read])
         if add is not None:
             before = [0] * self.cols if overwrite else self.words[add]
-            self.words[add] = [(a + b) & WORD for a, b in zip(before, sums, strict=True)]
+            self.words[add] = [
+                a + (b << 8 * high) & WORD for a, b in zip(before, sums, strict=True)
+            ]
             self.busy[add] = self.now
         self.now += 1
 

@@ -37,7 +37,7 @@ class Buffers:
         self.state = state.copy()
         self._vectors: deque[int] = deque([0, 0])
         self._rows: deque[int] = deque([0, 0])
-        self._sums: deque[tuple[int, int] | None] = deque([None, None])
+        self._sums: deque[tuple[int, int, int] | None] = deque([None, None])
         self.retired = 0
         self._task = cocotb.start_soon(self._run())
 
@@ -77,13 +77,16 @@ class Buffers:
         """The sums of an accumulation follow two cycles after its address."""
         dut = self._dut
         valid = value(dut.acc_valid_o)
-        self._sums.append((value(dut.acc_addr_o), value(dut.acc_overwrite_o)) if valid else None)
+        about = tuple(
+            value(getattr(dut, f"acc_{name}_o")) for name in ("addr", "overwrite", "high")
+        )
+        self._sums.append((about[0], about[1], about[2]) if valid else None)
         due = self._sums.popleft()
         if due is not None:
-            address, overwrite = due
+            address, overwrite, high = due
             data = value(dut.acc_sums_o).to_bytes(4 * self.state.sums.shape[1], "little")
             word = self.state.sums[address]
-            sums = np.frombuffer(data, dtype="<i4").astype(np.int64)
+            sums = np.frombuffer(data, dtype="<i4").astype(np.int64) << 8 * high
             word[:] = (sums + (0 if overwrite else word.astype(np.int64))).astype(np.int32)
 
 
@@ -100,6 +103,7 @@ def _instruction(state: State) -> Instruction:
         0, half - fields["y"] * fields["x"]
     )
     fields |= {"accumulate": random.getrandbits(1), "input_signed": random.getrandbits(1)}
+    fields["input_high"] = random.getrandbits(1)
     return Instruction(Opcode.COMPUTE, fields)
 
 

@@ -12,7 +12,10 @@ from cocotb.triggers import RisingEdge
 from tests.rtl.cocotb_bench import bench, start_clock, value
 
 RESULT_CYCLE = 12
-MODES = ("drain_i", "mac_i", "max_i", "signed_i", "residual_i", "residual_signed_i", "use_table_i")
+MODES = (
+    "drain_i", "mac_i", "max_i", "signed_i", "residual_i", "residual_signed_i", "residual_wide_i",
+    "use_table_i", "high_i",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class Setting:
 
     def result(self, total: int, residual: int) -> int:
         """The byte of an output."""
-        number = total * self.m + residual * self.mr + self.b >> self.shift
+        number = (
+            total * self.m + residual * self.mr + self.b >> self.shift + 8 * self.mode["high_i"]
+        )
         clamped = min(max(number, self.lo), self.hi) & 0xFF
         return self.table[clamped] if self.mode["use_table_i"] else clamped
 
@@ -122,6 +127,10 @@ class Schedule:
             at = self._issue() if mode["residual_i"] else self._cycle
         if mode["residual_i"]:
             residual = _element(self._read(at)[0], mode["residual_signed_i"])
+        if mode["residual_i"] and mode["residual_wide_i"]:
+            high = _element(residual & 0xFF, 1)
+            at = self._issue()
+            residual = high << 8 | self._read(at)[0]
         for stage in range(8):
             signals = self.signals[at + 4 + stage]
             signals["stage_valid_i"] = signals.get("stage_valid_i", 0) | 1 << stage

@@ -93,7 +93,7 @@ class Buffers:
 def _instruction(dut: Any) -> Instruction:
     fields = {"y": random.randint(1, 3), "x": random.randint(1, 4)}
     fields |= {"window_y": random.randint(1, 3), "window_x": random.randint(1, 3)}
-    for name in ("residual", "residual_signed", "input_signed", "table"):
+    for name in ("residual", "residual_signed", "input_signed", "table", "output_high"):
         fields[name] = random.getrandbits(1)
     fields |= {"tap_address": TAPS, "table_address": TABLE}
     fields |= {"record_address": RECORDS, "group": random.randrange(value(dut.Groups))}
@@ -102,6 +102,8 @@ def _instruction(dut: Any) -> Instruction:
     fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
     opcode = random.choice(OPCODES)
     if opcode is Opcode.DRAIN:
+        fields |= {"residual_wide": random.getrandbits(1)}
+        fields |= {"residual_high_offset": random.randrange(8)}
         return Instruction(opcode, fields | {"source_address": random.randrange(16)})
     fields |= {"source_address": random.randrange(10), "source_y_stride": 3, "source_x_stride": 2}
     fields |= {"window_y_stride": 5, "window_x_stride": 2}

@@ -9,7 +9,7 @@ from typing import Any
 
 from cocotb.triggers import RisingEdge
 
-from intaglio.templates.npu.isa import Instruction, Opcode
+from intaglio.templates.npu.isa import FIELDS, Instruction, Opcode
 from tests.rtl.cocotb_bench import bench, clock, encoded, skip, start_clock, value
 
 OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
@@ -48,7 +48,11 @@ def _instruction(counts: dict[str, int]) -> Instruction:
         fields[f"{name}_stride"] = random.getrandbits(16)
     for name in ("source_y", "window_y"):
         fields[f"{name}_stride"] = random.getrandbits(24)
-    return Instruction(random.choice(OPCODES), fields)
+    opcode = random.choice(OPCODES)
+    if opcode is Opcode.DRAIN:
+        fields |= {"residual_wide": random.getrandbits(1)}
+        fields |= {"residual_high_offset": random.getrandbits(24)}
+    return Instruction(opcode, fields)
 
 
 def _taps(item: Instruction, y: int, x: int) -> Iterator[tuple[int, int]]:
@@ -72,6 +76,10 @@ def _reads(item: Instruction, act_mask: int, acc_mask: int) -> Iterator[Read]:
         last = {"last_o": int(pixel == pixels - 1)}
         where = item["residual_address"] + y * item["residual_row_stride"] + x & act_mask
         if drain:
+            if residual and item["residual_wide"]:
+                high = where + item["residual_high_offset"] & act_mask
+                step = {"act_valid_o": 1, "tap_o": 0, "emit_o": 0, "act_addr_o": high}
+                yield common | step
             step = common | last | {"act_valid_o": residual, "tap_o": 0, "emit_o": 1}
             step["acc_addr_o"] = item["source_address"] + pixel & acc_mask
             yield step | ({"act_addr_o": where} if residual else {})
@@ -135,7 +143,8 @@ async def the_longest_walks_end_in_order(dut: Any) -> None:
 async def _check_end(dut: Any, opcode: Opcode, counts: dict[str, int]) -> None:
     """The last reads of a walk without a pause."""
     masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
-    item = Instruction(opcode, _instruction(counts).fields | {"residual": 0})
+    fields = _instruction(counts).fields | {"residual": 0}
+    item = Instruction(opcode, {name: fields[name] for name in FIELDS[opcode] if name in fields})
     reads = list(_reads(item, masks[0], masks[1]))
     dut.start_i.value, dut.instr_i.value = 1, encoded(item)
     await RisingEdge(dut.clk_i)

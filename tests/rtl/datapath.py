@@ -209,7 +209,8 @@ def compute(state: State, item: Instruction) -> None:
                     vector = elements[(start + np.arange(lanes)) % len(elements)]
                     word = state.sums[item["acc_address"] + p]
                     before = 0 if overwrite else word.astype(np.int64)
-                    word[:] = (before + vector @ tile).astype(np.int32)
+                    sums = vector @ tile << 8 * item["input_high"]
+                    word[:] = (before + sums).astype(np.int32)
                 overwrite = False
 
 
@@ -249,19 +250,27 @@ def _gather(state: State, item: Instruction, y: int, x: int, lanes: int) -> np.n
     return np.asarray(values.sum(axis=0))
 
 
+def _residual(state: State, item: Instruction, word: int) -> np.ndarray:
+    """The residual whose bytes, or low bytes, are in `word`, int64 (lanes,)."""
+    if not item["residual_wide"]:
+        return _bytes(state.activations[word], bool(item["residual_signed"]))
+    high = (word + item["residual_high_offset"]) % len(state.activations)
+    return np.asarray(256 * _bytes(state.activations[high], signed=True) + state.activations[word])
+
+
 def vector(state: State, item: Instruction, records: Records) -> None:
     """A vector instruction on `state`, with the records that its `record_address` points to."""
     lanes = state.activations.shape[1]
     source = state.copy()
     table = state.weights.reshape(-1)[item["table_address"] * lanes :][:256]
-    residuals = _bytes(source.activations, bool(item["residual_signed"]))
     for y in range(item["y"]):
         for x in range(item["x"]):
             total = _gather(source, item, y, x, lanes) * records.m + records.b
             if item["residual"]:
                 row = item["residual_address"] + y * item["residual_row_stride"] + x
-                total += residuals[row] * records.mr
-            result = np.clip(total >> records.s, item["lo"], item["hi"]) & 255
+                total += _residual(source, item, row) * records.mr
+            shifted = total >> records.s + 8 * item["output_high"]
+            result = np.clip(shifted, item["lo"], item["hi"]) & 255
             if item["table"]:
                 result = table[result]
             state.activations[item["output_address"] + y * item["output_row_stride"] + x] = result

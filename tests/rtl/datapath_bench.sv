@@ -77,6 +77,7 @@ module datapath_bench #(
   logic                        acc_valid;
   logic [AccAddr-1:0]          acc_addr;
   logic                        acc_overwrite;
+  logic                        acc_high;
   logic [AccWidth-1:0]         acc_sums;
   logic                        poke_q1;
   logic                        poke_q2;
@@ -147,6 +148,7 @@ module datapath_bench #(
     .acc_valid_i    (acc_valid || poke_valid_i),
     .acc_addr_i     (poke_valid_i ? poke_addr_i : acc_addr),
     .acc_overwrite_i(poke_valid_i || acc_overwrite),
+    .acc_high_i     (!poke_valid_i && acc_high),
     .acc_sums_i     (poke_q2 ? poke_sums_i : acc_sums),
     .rd_en_i        (peek_en_i || rd_en),
     .rd_addr_i      (peek_en_i ? peek_addr_i : rd_addr),
@@ -179,6 +181,7 @@ module datapath_bench #(
     .acc_valid_o    (acc_valid),
     .acc_addr_o     (acc_addr),
     .acc_overwrite_o(acc_overwrite),
+    .acc_high_o     (acc_high),
     .acc_sums_o     (acc_sums)
   );
 

@@ -3,10 +3,11 @@
 // The most significant address bit names the half.
 //
 // Contract
-// - Accumulation: `acc_valid_i` with `acc_addr_i` and `acc_overwrite_i` starts one
+// - Accumulation: `acc_valid_i` with `acc_addr_i`, `acc_overwrite_i` and `acc_high_i` starts one
 //   read-modify-write a cycle; its `acc_sums_i` follow exactly 2 cycles later.  The word becomes
-//   the sums when overwriting, else the sums are added to it.  Reads that start 4 or more cycles
-//   after `acc_valid_i` see the new word; until then the word may not be accumulated again or read.
+//   the sums when overwriting, else the sums are added to it; they count 256 times with
+//   `acc_high_i`.  Reads that start 4 or more cycles after `acc_valid_i` see the new word; until
+//   then the word may not be accumulated again or read.
 // - Reading: `rd_en_i` reads the word at `rd_addr_i`; always accepted, `rd_data_o` is valid exactly
 //   2 cycles later, and holds until the next read of its half while `rd_addr_i` names that half.
 // - Both may work at once, on different halves only.
@@ -23,6 +24,7 @@ module npu_accumulators #(
   input  logic               acc_valid_i,
   input  logic [AccAddr-1:0] acc_addr_i,
   input  logic               acc_overwrite_i,
+  input  logic               acc_high_i,
   input  logic [Cols*32-1:0] acc_sums_i,
   input  logic               rd_en_i,
   input  logic [AccAddr-1:0] rd_addr_i,
@@ -34,12 +36,14 @@ module npu_accumulators #(
 
   logic [2:0]         valid_q;
   logic [1:0]         overwrite_q;
+  logic [1:0]         high_q;
   logic [AccAddr-1:0] addr_q1;
   logic [AccAddr-1:0] addr_q2;
   logic [AccAddr-1:0] addr_q3;
   logic [1:0]         rd_half_q;
   logic [2*Width-1:0] half_data;
   logic [Width-1:0]   word;
+  logic [Width-1:0]   sums;
   logic [Width-1:0]   sum_q;
 
   for (genvar h = 0; h < 2; h++) begin : gen_half
@@ -73,6 +77,10 @@ module npu_accumulators #(
   assign word = addr_q2[AccAddr-1] ? half_data[Width +: Width] : half_data[0 +: Width];
   assign rd_data_o = rd_half_q[1] ? half_data[Width +: Width] : half_data[0 +: Width];
 
+  for (genvar c = 0; c < Cols; c++) begin : gen_sums
+    assign sums[c*32 +: 32] = high_q[1] ? {acc_sums_i[c*32 +: 24], 8'b0} : acc_sums_i[c*32 +: 32];
+  end
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
     else valid_q <= {valid_q[1:0], acc_valid_i};
@@ -80,13 +88,14 @@ module npu_accumulators #(
 
   always_ff @(posedge clk_i) begin
     overwrite_q <= {overwrite_q[0], acc_overwrite_i};
+    high_q <= {high_q[0], acc_high_i};
     addr_q1 <= acc_addr_i;
     addr_q2 <= addr_q1;
     addr_q3 <= addr_q2;
     rd_half_q <= {rd_half_q[0], rd_addr_i[AccAddr-1]};
     if (valid_q[1]) begin
       for (int c = 0; c < Cols; c++) begin
-        sum_q[c*32 +: 32] <= (overwrite_q[1] ? 32'd0 : word[c*32 +: 32]) + acc_sums_i[c*32 +: 32];
+        sum_q[c*32 +: 32] <= (overwrite_q[1] ? 32'd0 : word[c*32 +: 32]) + sums[c*32 +: 32];
       end
     end
   end

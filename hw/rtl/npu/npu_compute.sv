@@ -54,6 +54,7 @@ module npu_compute #(
   output logic                    acc_valid_o,
   output logic [AccAddr-1:0]      acc_addr_o,
   output logic                    acc_overwrite_o,
+  output logic                    acc_high_o,
   output logic [Cols*32-1:0]      acc_sums_o
 );
 
@@ -69,6 +70,7 @@ module npu_compute #(
   logic                   fill_done_q;
   logic                   fill_accumulate_q;
   logic                   fill_signed_q;
+  logic                   fill_high_q;
   logic [LaneBits-1:0]    fill_row_q;
   logic [ElementBits-1:0] tile_base_q;
   logic [ElementBits-1:0] fy_base_q;
@@ -93,6 +95,7 @@ module npu_compute #(
   logic                   stream_last_tile_q;
   logic                   stream_overwrite_q;
   logic                   stream_signed_q;
+  logic                   stream_high_q;
   logic [ElementBits-1:0] pixel_q;
   logic [ElementBits-1:0] line_q;
   logic [ElementBits-1:0] y_stride_q;
@@ -159,6 +162,7 @@ module npu_compute #(
       fill_acc_q <= instr_i[npu_isa_pkg::COMPUTE_ACC_ADDRESS_LSB +: AccAddr];
       fill_accumulate_q <= instr_i[npu_isa_pkg::COMPUTE_ACCUMULATE_LSB];
       fill_signed_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_SIGNED_LSB];
+      fill_high_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_HIGH_LSB];
       blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
       fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
@@ -189,6 +193,7 @@ module npu_compute #(
       stream_last_tile_q <= tile_last;
       stream_overwrite_q <= !fill_accumulate_q;
       stream_signed_q <= fill_signed_q;
+      stream_high_q <= fill_high_q;
       pixel_q <= tile_base_q;
       line_q <= tile_base_q;
       y_stride_q <= fill_y_stride_q;
@@ -239,12 +244,12 @@ module npu_compute #(
   );
 
   delay_line #(
-    .Width (AccAddr + 1),
+    .Width (AccAddr + 2),
     .Cycles(AccCycles)
   ) u_acc_address (
     .clk_i (clk_i),
-    .data_i({stream_overwrite_q, acc_q}),
-    .data_o({acc_overwrite_o, acc_addr_o})
+    .data_i({stream_high_q, stream_overwrite_q, acc_q}),
+    .data_o({acc_high_o, acc_overwrite_o, acc_addr_o})
   );
 
   assign acc_valid_o = valid_q[AccCycles-1];

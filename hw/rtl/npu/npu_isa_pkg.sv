@@ -4,7 +4,7 @@
 
 /* verilator lint_off UNUSEDPARAM */
 package npu_isa_pkg;
-  localparam int ISA_VERSION = 1;
+  localparam int ISA_VERSION = 2;
   localparam int INSTRUCTION_BITS = 512;
   localparam int INSTRUCTION_BYTES = 64;
   localparam int RECORD_WORDS = 12;
@@ -80,6 +80,8 @@ package npu_isa_pkg;
   localparam int COMPUTE_ACCUMULATE_BITS = 1;
   localparam int COMPUTE_INPUT_SIGNED_LSB = 49;
   localparam int COMPUTE_INPUT_SIGNED_BITS = 1;
+  localparam int COMPUTE_INPUT_HIGH_LSB = 50;
+  localparam int COMPUTE_INPUT_HIGH_BITS = 1;
   localparam int COMPUTE_ACT_ADDRESS_LSB = 64;
   localparam int COMPUTE_ACT_ADDRESS_BITS = 32;
   localparam int COMPUTE_WEIGHT_ADDRESS_LSB = 96;
@@ -115,6 +117,8 @@ package npu_isa_pkg;
   localparam int VECTOR_RESIDUAL_SIGNED_BITS = 1;
   localparam int VECTOR_TABLE_LSB = 51;
   localparam int VECTOR_TABLE_BITS = 1;
+  localparam int VECTOR_OUTPUT_HIGH_LSB = 52;
+  localparam int VECTOR_OUTPUT_HIGH_BITS = 1;
   localparam int VECTOR_SOURCE_ADDRESS_LSB = 64;
   localparam int VECTOR_SOURCE_ADDRESS_BITS = 24;
   localparam int VECTOR_RECORD_ADDRESS_LSB = 96;
@@ -153,5 +157,10 @@ package npu_isa_pkg;
   localparam int VECTOR_LO_BITS = 16;
   localparam int VECTOR_HI_LSB = 464;
   localparam int VECTOR_HI_BITS = 16;
+
+  localparam int DRAIN_RESIDUAL_WIDE_LSB = 53;
+  localparam int DRAIN_RESIDUAL_WIDE_BITS = 1;
+  localparam int DRAIN_RESIDUAL_HIGH_OFFSET_LSB = 480;
+  localparam int DRAIN_RESIDUAL_HIGH_OFFSET_BITS = 24;
 endpackage
 /* verilator lint_on UNUSEDPARAM */

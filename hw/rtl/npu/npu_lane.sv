@@ -2,16 +2,17 @@
 // One lane of the vector unit: gathers one channel's sum, requantises it and looks it up in a
 // table.
 //
-//   y = clamp((acc*m + r*mr + b) >> s, lo, hi), then table[y mod 256] when enabled
+//   y = clamp((acc*m + r*mr + b) >> s, lo, hi) mod 256, then table[y] when enabled
 //
 // Contract, with an output's last read issued in cycle 0:
 // - `record_valid_i`: `record_i` is the next byte; the last 12 are the record, byte 0 first.
 // - `table_valid_i`: `table_i` is word `table_row_i` of the table.
-// - The mode inputs hold while an instruction's outputs are inside.
+// - The mode inputs hold while an instruction's outputs are inside.  With `high_i` s is 8 more than
+//   the record says, at most 63: the high byte of a result of 16 bits, when lo and hi are its too.
 // - `read_valid_i`: `read_i` is a word's element of this lane, at cycle 2 for the last one: a
-//   window's element, to be multiplied by `tap_i` when `mac_i`, or the residual.  `gather_valid_i`
-//   one cycle later takes the element into the sum, `gather_first_i` when it is a window's first
-//   one.
+//   window's element, to be multiplied by `tap_i` when `mac_i`, or the residual; with
+//   `residual_wide_i` its low byte, and the read before it its high one.  `gather_valid_i` one
+//   cycle later takes the element into the sum, `gather_first_i` when it is a window's first one.
 // - With `drain_i` the sum is `drain_sum_i` at cycle 3, taken by `gather_valid_i`.
 // - `stage_valid_i`: bit k marks that the output was issued k + 4 cycles before, so bit 0 is cycle
 //   4.
@@ -35,7 +36,9 @@ module npu_lane #(
   input  logic                 signed_i,
   input  logic                 residual_i,
   input  logic                 residual_signed_i,
+  input  logic                 residual_wide_i,
   input  logic                 use_table_i,
+  input  logic                 high_i,
   input  logic [15:0]          lo_i,
   input  logic [15:0]          hi_i,
   input  logic                 read_valid_i,
@@ -72,17 +75,21 @@ module npu_lane #(
   logic signed [16:0] product_q;
   logic signed [31:0] acc_q;
   logic        [7:0]  read_q;
-  logic signed [8:0]  residual_q;
+  logic        [7:0]  before_q;
+  logic        [7:0]  residual_high;
+  logic signed [15:0] residual_q;
 
   assign element = $signed({signed_i & read_i[7], read_i});
+  assign residual_high = residual_wide_i ? before_q : {8{residual_signed_i & read_q[7]}};
   assign weight = mac_i ? $signed(tap_i) : 8'sd1;
 
   always_ff @(posedge clk_i) begin
     if (read_valid_i) begin
       product_q <= element * weight;
       read_q <= read_i;
+      before_q <= read_q;
     end
-    residual_q <= residual_i ? $signed({residual_signed_i & read_q[7], read_q}) : 9'sd0;
+    residual_q <= residual_i ? $signed({residual_high, read_q}) : 16'sd0;
     if (gather_valid_i) begin
       if (drain_i) acc_q <= $signed(drain_sum_i);
       else if (gather_first_i) acc_q <= 32'(product_q);
@@ -94,16 +101,18 @@ module npu_lane #(
   // Requantise: partial products, two sums, their sum, a shift by eights and one by units, clamp.
   logic        [31:0] high_q;
   logic        [31:0] low_q;
-  logic signed [25:0] side_q;
+  logic signed [32:0] side_q;
   logic        [47:0] main_q;
   logic        [47:0] bias_q;
   logic signed [47:0] sum_q;
+  logic        [2:0]  eights;
   logic signed [47:0] coarse_q;
   logic signed [47:0] fine_q;
   logic        [7:0]  clamped_q;
   logic               too_low;
   logic               too_high;
 
+  assign eights = shift[5:3] + 3'(high_i);
   assign too_low = fine_q < 48'($signed(lo_i));
   assign too_high = fine_q > 48'($signed(hi_i));
 
@@ -118,7 +127,7 @@ module npu_lane #(
       bias_q <= subtract ? b - 48'(side_q) : b + 48'(side_q);
     end
     if (stage_valid_i[2]) sum_q <= $signed(main_q + bias_q);
-    if (stage_valid_i[3]) coarse_q <= sum_q >>> {shift[5:3], 3'b000};
+    if (stage_valid_i[3]) coarse_q <= sum_q >>> {eights, 3'b000};
     if (stage_valid_i[4]) fine_q <= coarse_q >>> shift[2:0];
     if (stage_valid_i[5]) clamped_q <= too_low ? lo_i[7:0] : too_high ? hi_i[7:0] : fine_q[7:0];
   end

@@ -392,7 +392,7 @@ module npu_top #(
     .lw_data_i       (ww_data)
   );
 
-  logic acc_valid, acc_overwrite, acc_en;
+  logic acc_valid, acc_overwrite, acc_high, acc_en;
   logic [AccAddrBits-1:0] acc_addr, acc_read_addr;
   logic [32*Cols-1:0] acc_sums, acc_data;
 
@@ -402,6 +402,7 @@ module npu_top #(
     .acc_valid_i     (acc_valid),
     .acc_addr_i      (acc_addr),
     .acc_overwrite_i (acc_overwrite),
+    .acc_high_i      (acc_high),
     .acc_sums_i      (acc_sums),
     .rd_en_i         (acc_en),
     .rd_addr_i       (acc_read_addr),
@@ -464,6 +465,7 @@ module npu_top #(
     .acc_valid_o     (acc_valid),
     .acc_addr_o      (acc_addr),
     .acc_overwrite_o (acc_overwrite),
+    .acc_high_o      (acc_high),
     .acc_sums_o      (acc_sums)
   );
 

@@ -8,9 +8,9 @@
 // Contract
 // - `instr_i` is an instruction of this unit whose counts y and x (and window_y and window_x,
 //   unless it is a DRAIN) are at least 1; a WINDOW_MAC has at most 64 taps.
-// - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual), the
-//   window being 1 for DRAIN, which reads its residual in the same cycle, and window_y * window_x
-//   else.  After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by
+// - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual).  The
+//   window is window_y * window_x, but 1 for DRAIN, which reads its residual, or the low half of a
+//   wide one, in the same cycle, so that the residual counts only when it is wide.  After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by
 //   every cycle in which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in
 //   cycle S + N + 12, and `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again
 //   in the cycle after the retirement.
@@ -83,7 +83,9 @@ module npu_vector #(
   logic                 signed_q;
   logic                 residual_q;
   logic                 residual_signed_q;
+  logic                 residual_wide_q;
   logic                 table_q;
+  logic                 high_q;
   logic [GroupBits-1:0] group_q;
   logic [15:0]          lo_q;
   logic [15:0]          hi_q;
@@ -109,7 +111,9 @@ module npu_vector #(
       signed_q <= instr_i[npu_isa_pkg::VECTOR_INPUT_SIGNED_LSB];
       residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
       residual_signed_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_SIGNED_LSB];
+      residual_wide_q <= instr_i[npu_isa_pkg::DRAIN_RESIDUAL_WIDE_LSB];
       table_q <= has_table;
+      high_q <= instr_i[npu_isa_pkg::VECTOR_OUTPUT_HIGH_LSB];
       group_q <= instr_i[npu_isa_pkg::VECTOR_GROUP_LSB +: GroupBits];
       lo_q <= instr_i[npu_isa_pkg::VECTOR_LO_LSB +: 16];
       hi_q <= instr_i[npu_isa_pkg::VECTOR_HI_LSB +: 16];
@@ -233,7 +237,7 @@ module npu_vector #(
   );
 
   assign vr_valid_o = state_q == StIssue && act_valid;
-  assign acc_en_o = step && drain_q;
+  assign acc_en_o = step && drain_q && emit;
 
   // What travels beside a read: bit k of a shift register is one, k + 1 cycles after its issue.
   logic [ReadCycles:0]    gather_q;
@@ -249,7 +253,7 @@ module npu_vector #(
       emit_q <= '0;
       last_q <= '0;
     end else begin
-      gather_q <= {gather_q[ReadCycles-1:0], step && (tap || drain_q)};
+      gather_q <= {gather_q[ReadCycles-1:0], (step && tap) || acc_en_o};
       emit_q <= {emit_q[WriteCycles-2:0], step && emit};
       last_q <= {last_q[WriteCycles-2:0], issue_last};
     end
@@ -302,7 +306,9 @@ module npu_vector #(
       .signed_i         (signed_q),
       .residual_i       (residual_q),
       .residual_signed_i(residual_signed_q),
+      .residual_wide_i  (residual_wide_q),
       .use_table_i      (table_q),
+      .high_i           (high_q),
       .lo_i             (lo_q),
       .hi_i             (hi_q),
       .read_valid_i     (vr_data_valid_i),

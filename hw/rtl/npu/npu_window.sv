@@ -7,7 +7,8 @@
 //   moves on to the next; the instruction is through with the step in which `emit_o` and `last_o`
 //   are high.
 // - `act_valid_o`: the activation word at `act_addr_o` has to be read, for a window's element when
-//   `tap_o` (number `tap_index_o`, the window's first when `first_o`), else as the residual.
+//   `tap_o` (number `tap_index_o`, the window's first when `first_o`), else as the residual: of a
+//   DRAIN's wide one the high half first.
 // - `acc_addr_o` is the accumulator word of the output, `out_addr_o` the word to be written.
 // - `emit_o`: this step completes an output; `last_o`: that output is the instruction's last.
 
@@ -36,6 +37,9 @@ module npu_window #(
   logic drain_q;
   logic residual_q;
   logic at_residual_q;
+  logic wide;
+  logic wide_q;
+  logic at_high_q;
 
   logic [15:0] y_left_q;
   logic [15:0] x_left_q;
@@ -63,21 +67,25 @@ module npu_window #(
   logic [ActAddr-1:0] residual_addr_q;
   logic [ActAddr-1:0] residual_line_q;
   logic [ActAddr-1:0] residual_stride_q;
+  logic [ActAddr-1:0] high_offset_q;
   logic [ActAddr-1:0] next_residual;
   logic [ActAddr-1:0] out_line_q;
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] next_out;
 
   assign drain = instr_i[npu_isa_pkg::OPCODE_LSB +: 8] == npu_isa_pkg::OP_DRAIN;
+  assign wide = drain && instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB] &&
+                instr_i[npu_isa_pkg::DRAIN_RESIDUAL_WIDE_LSB];
   assign x_last = x_left_q == '0;
   assign wx_last = wx_left_q == '0;
   assign window_last = wx_last && wy_left_q == '0;
 
   assign tap_o = !drain_q && !at_residual_q;
-  assign emit_o = drain_q || at_residual_q || (window_last && !residual_q);
+  assign emit_o = (drain_q && !at_high_q) || at_residual_q || (window_last && !residual_q);
   assign last_o = x_last && y_left_q == '0;
   assign act_valid_o = !drain_q || residual_q;
-  assign act_addr_o = tap_o ? element_q : residual_addr_q;
+  assign act_addr_o = tap_o ? element_q :
+                      at_high_q ? residual_addr_q + high_offset_q : residual_addr_q;
 
   assign base = !wx_last ? element_q : !window_last ? wy_base_q : !x_last ? x_base_q : y_base_q;
   assign stride = !wx_last ? wx_stride_q : !window_last ? wy_stride_q :
@@ -91,6 +99,8 @@ module npu_window #(
     if (start_i) begin
       drain_q <= drain;
       residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
+      wide_q <= wide;
+      high_offset_q <= instr_i[npu_isa_pkg::DRAIN_RESIDUAL_HIGH_OFFSET_LSB +: ActAddr];
       y_left_q <= instr_i[npu_isa_pkg::VECTOR_Y_LSB +: 16] - 16'd1;
       x_left_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
       x_reload_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
@@ -115,6 +125,7 @@ module npu_window #(
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       at_residual_q <= 1'b0;
+      at_high_q <= wide;
       first_o <= 1'b1;
       tap_index_o <= '0;
       wy_left_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] - 8'd1;
@@ -131,6 +142,7 @@ module npu_window #(
       y_stride_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_Y_STRIDE_LSB +: ActAddr];
     end else if (step_i) begin
       at_residual_q <= tap_o && window_last && residual_q;
+      at_high_q <= wide_q && !at_high_q;
       if (tap_o) begin
         first_o <= window_last;
         tap_index_o <= window_last ? '0 : tap_index_o + 6'd1;

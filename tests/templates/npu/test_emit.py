@@ -13,6 +13,7 @@ from intaglio.hw.lint import Linter, lint, missing
 from intaglio.hw.sources import rtl_sources
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import TOP, emit, hexadecimal, parameters, render_top
+from intaglio.templates.npu.isa import ISA_VERSION
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
@@ -98,7 +99,7 @@ def test_images_are_what_memory_holds(program: Program, tmp_path: Path) -> None:
         "address": program.program_address,
         "instructions": program.count,
         "instruction_bytes": 64,
-        "isa_version": 1,
+        "isa_version": ISA_VERSION,
     }
     assert [entry["name"] for entry in described["inputs"]] == list(program.inputs)
     assert described["regions"]["tensor x"] == {
