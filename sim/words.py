@@ -130,7 +130,8 @@ def _locate(
         return Difference(image, layer, layout.name, index[axis], position, *values)
     offset = int(np.argmax(expected != got))
     word, lane = divmod(offset, layout.lanes)
-    block, pixel = divmod(word, layout.plane_words)
+    plane, pixel = divmod(word, layout.plane_words)
+    block = plane // layout.halves
     return Difference(
         image,
         layer,

@@ -57,7 +57,8 @@ class ArrayInputs:
         if not self.mapping.resident:
             return LocalBox(start, width, y.loaded(tile.height) * width)
         plane = y.loaded(y.outputs) * width
-        first = loaded.first * plane + self._first_row(index) * width
+        halves = self.shape.halves[loaded.operand]
+        first = loaded.first * halves * plane + self._first_row(index) * width
         return LocalBox(start + first, width, plane)
 
     def element(self, tile: Tile) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.compiler.workload import Concat, Conv2d, MatMul, Op, Requantise, Workload, epilogues
+from intaglio.compiler.workload import Conv2d, MatMul, Op, Requantise, Workload, epilogues
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.layout import TensorLayout
@@ -152,10 +152,10 @@ def _tiles(
     """Weight tiles of output block `index` over `touch`: (block, fy, column, row, col)."""
     first = index * design.cols
     outputs = min(design.cols, work.shape.outputs - first)
-    if isinstance(work.op, Concat):
-        dense = _selection(work, layouts, design, first, outputs, touch)
-    else:
+    if isinstance(work.op, Conv2d | MatMul):
         dense = _dense(work.op, workload, layouts[work.op.input], design, first, outputs, touch)
+    else:
+        dense = _selection(work, layouts, design, first, outputs, touch)
     padded = np.zeros((design.cols, *dense.shape[1:]), np.int8)
     padded[:outputs] = dense
     if work.shape.pixel_bytes:
@@ -208,13 +208,14 @@ def _selection(
     outputs: int,
     touch: Touch,
 ) -> Weights:
-    """Weight 1 where an output is a channel of `touch`: (outputs, channels, 1, 1)."""
+    """Weight 1 where an output is a channel of `touch`: (outputs, channels, fy, fx)."""
     offset = sum(layouts[name].map[0] for name in work.operands[: touch.operand])
     count = layouts[work.operands[touch.operand]].map[0]
     channel = first + np.arange(outputs) - offset
     here = (channel >= 0) & (channel < count)
     low = touch.first * design.rows
-    dense = np.zeros((outputs, touch.end * design.rows - low, 1, 1), np.int8)
+    window = work.shape.y.kernel, work.shape.x.kernel
+    dense = np.zeros((outputs, touch.end * design.rows - low, *window), np.int8)
     dense[np.flatnonzero(here), channel[here] - low] = 1
     return dense
 

@@ -36,10 +36,8 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     reads = shape.window + shape.residual
     taps = shape.window if shape.taps else 0
     pixels = shape.y.outputs * shape.x.outputs
-    vector = shape.blocks * (
-        len(tiles) * (timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE)
-        + pixels * reads
-    )
+    own = timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE
+    vector = shape.blocks * shape.made * (len(tiles) * own + pixels * reads)
     read = shape.blocks * _read_pixels(shape.y, shape.x, tiles)
     written = shape.blocks * pixels
     constants = shape.blocks * constant_words(shape)
@@ -47,8 +45,10 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
         shape.blocks, mapping.step_blocks
     ):
         constants *= len(tiles)
-    words = read + written * (1 + shape.residual) + constants + table_words(shape.table, design)
-    words += timing.fetch_words(design, steps * (3 + mapping.step_blocks + shape.residual))
+    words = read + written * (shape.made + shape.residual) + constants
+    words += table_words(shape.table, design)
+    instructions = 3 + mapping.step_blocks * shape.made + shape.residual
+    words += timing.fetch_words(design, steps * instructions)
     memory = timing.memory_cycles(design, words)
     first = _first(shape, mapping, design)
     exposed = first + _last(mapping, shape, design)
@@ -65,7 +65,8 @@ def _first(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -> int
 
 def _last(mapping: WindowMapping, shape: WindowShape, design: NpuDesign) -> int:
     """Cycles that the last store takes after the last instruction before it."""
-    return timing.store_cycles(design, mapping.tile_y * mapping.tile_x * mapping.step_blocks)
+    pixels = mapping.tile_y * mapping.tile_x
+    return timing.store_cycles(design, pixels * mapping.step_blocks * shape.made)
 
 
 def _read_pixels(y: Axis, x: Axis, tiles: list[Tile]) -> int:
@@ -83,7 +84,9 @@ class _ArrayCost:
         self.rows = cut(shape.y.outputs, mapping.tile_y)
         self.columns = cut(shape.x.outputs, mapping.tile_x)
         self.tiles = len(self.rows) * len(self.columns)
-        self.weight_tiles = sum(shape.tiles(t) for touched in shape.touched for t in touched)
+        touches = [touch for touched in shape.touched for touch in touched]
+        self.weight_tiles = sum(shape.tiles(touch) for touch in touches)
+        self.passes = sum(shape.tiles(touch) * shape.halves[touch.operand] for touch in touches)
         counts = {t: chunk_count(shape, t, mapping) for t in set(shape.touched)}
         self.chunks = [counts[touched] for touched in shape.touched]
 
@@ -94,11 +97,12 @@ class _ArrayCost:
         inputs, input_loads = self._inputs()
         blocks = blocks_of(self.shape.outputs, design.lanes)
         outputs = blocks * self.shape.y.outputs * self.shape.x.outputs
-        words = weights + inputs + outputs * (1 + self.shape.residual)
+        words = weights + inputs + outputs * (self.shape.made + self.shape.residual)
         words += table_words(self.shape.table, design)
-        steps = self.tiles * sum(self.chunks)
-        stores = self.tiles * len(self.chunks) * (1 + self.shape.residual)
-        instructions = steps + weight_loads + input_loads + self.tiles * blocks + stores
+        steps = self.tiles * sum(self.chunks) * max(self.shape.halves)
+        stores = self.tiles * len(self.chunks) * (1 + bool(self.shape.residual))
+        drains = self.tiles * blocks * self.shape.made
+        instructions = steps + weight_loads + input_loads + drains + stores
         words += timing.fetch_words(design, instructions)
         memory = timing.memory_cycles(design, words)
         array = self._array() + steps * timing.QUEUE
@@ -118,22 +122,22 @@ class _ArrayCost:
         )
 
     def _array(self) -> int:
-        """Cycles of all weight tiles on all pixels."""
+        """Cycles of all weight tiles on all pixels, once for each half of the operand."""
         periods = sum(
             timing.tile_period(self.design, height * width)
             for _, height in self.rows
             for _, width in self.columns
         )
-        return self.weight_tiles * periods
+        return self.passes * periods
 
     def _vector(self, blocks: int) -> int:
         """Cycles of all drains; with one output slot a store keeps the next one waiting."""
         design, mapping = self.design, self.mapping
         own = timing.vector_cycles(design, 0, 0, 0, self.shape.table) + timing.QUEUE
         pixels = self.shape.y.outputs * self.shape.x.outputs
-        total = blocks * (self.tiles * own + pixels)
+        total = blocks * self.shape.made * (self.tiles * own + pixels * self._drain_reads())
         if mapping.output_slots == 1:
-            total += timing.memory_cycles(design, blocks * pixels)
+            total += timing.memory_cycles(design, blocks * self.shape.made * pixels)
             total += self.tiles * len(self.shape.touched) * design.memory_latency_cycles
         return total
 
@@ -141,8 +145,13 @@ class _ArrayCost:
         """Cycles from the last product to the end of the last store."""
         blocks = min(self.design.groups, blocks_of(self.shape.outputs, self.design.lanes))
         pixels = self.mapping.tile_y * self.mapping.tile_x
-        drains = blocks * timing.vector_cycles(self.design, pixels, 1, 0, self.shape.table)
-        return drains + timing.store_cycles(self.design, blocks * pixels)
+        reads, words = self._drain_reads(), blocks * self.shape.made * pixels
+        one = timing.vector_cycles(self.design, pixels, reads, 0, self.shape.table)
+        return blocks * self.shape.made * one + timing.store_cycles(self.design, words)
+
+    def _drain_reads(self) -> int:
+        """Cycles that a DRAIN reads for each pixel: two of a wide residual."""
+        return max(self.shape.residual, 1)
 
     def _weights(self) -> tuple[int, int]:
         """Words and loads of weights and records."""
@@ -174,7 +183,7 @@ class _ArrayCost:
     def _words(self, pieces: list[Touch], *, resident: bool) -> int:
         """Words that all tiles read of `pieces`."""
         shape, lanes = self.shape, self.design.lanes
-        blocks = sum(piece.end - piece.first for piece in pieces)
+        blocks = sum((piece.end - piece.first) * shape.halves[piece.operand] for piece in pieces)
         spans = [(0, shape.y.outputs)] if resident else self.rows
         rows = sum(shape.y.span(*span).size for span in spans)
         if shape.pixel_bytes:

@@ -287,7 +287,8 @@ def fields(layout: TensorLayout) -> dict[str, int]:
         "left": layout.left,
         "channel_step": 1 if layout.last else height * width,
         "pixel_step": channels if layout.last else 1,
-        "filler": 0 if packed else layout.filler & 0xFF,
+        "element_bytes": layout.halves,
+        "filler": 0 if packed else layout.filler & 0xFFFF,
     }
 
 

@@ -1,8 +1,9 @@
 """How an activation tensor lies in memory, and the way from integers to bytes and back.
 
-Two kinds.  A *blocked* tensor is `[channel block][y][x][lane]`.  A *packed* tensor, a network input
-with few channels, is `[y][x][channel]` with the channels padded to a power of two and every row
-starting with the left padding that its readers need.
+Two kinds.  A *blocked* tensor is `[channel block][half][y][x][lane]`: elements of 9 to 16 bits are
+*wide* and have two halves, the low bytes and the high ones, others have one.  A *packed* tensor, a
+network input with few channels, is `[y][x][channel]` with the channels padded to a power of two and
+every row starting with the left padding that its readers need.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from intaglio.compiler.workload import Shape
+from intaglio.compiler.workload import ElementType, Shape
 from intaglio.errors import UsageError
 
 Kind = Literal["blocked", "packed"]
@@ -31,11 +32,12 @@ class TensorLayout:
     kind        blocked or packed
     address     first byte in memory
     lanes       elements of a word
-    signed      whether a byte is a signed number
+    signed      whether an element is a signed number
     left        packed: pixels of padding at the start of a row
     row_words   packed: words of a row, padding included
     filler      blocked: what the lanes beyond the last channel hold
     last        whether channels are the last axis of its elements' order, as in rows of features
+    halves      bytes of an element: 2 when it is wide
     """
 
     name: str
@@ -49,10 +51,11 @@ class TensorLayout:
     row_words: int = 0
     filler: int = 0
     last: bool = False
+    halves: int = 1
 
     @property
     def blocks(self) -> int:
-        """Words that hold one pixel of a blocked tensor."""
+        """Channel blocks of a blocked tensor."""
         return -(-self.map[0] // self.lanes)
 
     @property
@@ -66,7 +69,7 @@ class TensorLayout:
         channels, height, width = self.map
         if self.kind == "packed":
             return height * self.row_words
-        return self.blocks * height * width
+        return self.blocks * self.halves * height * width
 
     @property
     def bytes(self) -> int:
@@ -75,7 +78,7 @@ class TensorLayout:
 
     @property
     def plane_words(self) -> int:
-        """Words of one channel block of a blocked tensor."""
+        """Words of one half of one channel block of a blocked tensor."""
         return self.map[1] * self.map[2]
 
     def pack(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -88,7 +91,7 @@ class TensorLayout:
                 f"tensor '{self.name}' takes integers of shape {self.shape}, not {values.shape}; "
                 "give one image"
             )
-        folded = self._folded(values).astype(np.int64).astype(np.uint8)
+        folded = self._folded(values).astype(np.int64)
         filled = self._packed(folded) if self.kind == "packed" else self._blocked(folded)
         return filled.reshape(-1)
 
@@ -99,33 +102,40 @@ class TensorLayout:
             return values.reshape(height, width, channels).transpose(2, 0, 1)
         return values.reshape(self.map)
 
-    def _packed(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _packed(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
         channels, height, width = self.map
         pixels = self.row_words * self.lanes // self.pixel_bytes
         raw = np.zeros((height, pixels, self.pixel_bytes), np.uint8)
-        raw[:, self.left : self.left + width, :channels] = values.transpose(1, 2, 0)
+        raw[:, self.left : self.left + width, :channels] = values.transpose(1, 2, 0) & 0xFF
         return raw
 
-    def _blocked(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _blocked(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
         channels, height, width = self.map
-        raw = np.full((self.blocks * self.lanes, height, width), self.filler & 0xFF, np.uint8)
-        raw[:channels] = values
-        blocks = raw.reshape(self.blocks, self.lanes, height, width)
-        return np.ascontiguousarray(blocks.transpose(0, 2, 3, 1))
+        filled = np.full((self.blocks * self.lanes, height, width), self.filler, np.int64)
+        filled[:channels] = values
+        blocks = filled.reshape(self.blocks, self.lanes, height, width).transpose(0, 2, 3, 1)
+        halves = [blocks >> 8 * half & 0xFF for half in range(self.halves)]
+        return np.stack(halves, axis=1).astype(np.uint8)
 
     def unpack(self, raw: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The bytes of the region to int64 integers of `shape`; padding is dropped."""
         channels, height, width = self.map
-        typed = raw.view(np.int8) if self.signed else raw
         if self.kind == "packed":
-            pixels = typed.reshape(height, -1, self.pixel_bytes)
+            pixels = self._typed(raw).reshape(height, -1, self.pixel_bytes)
             folded = pixels[:, self.left : self.left + width, :channels].transpose(2, 0, 1)
         else:
-            words = typed.reshape(self.blocks, height, width, self.lanes)
+            halves = raw.reshape(self.blocks, self.halves, height, width, self.lanes)
+            words = self._typed(halves[:, -1])
+            if self.halves > 1:
+                words = words << 8 | halves[:, 0]
             folded = words.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]
         if self.last:
             folded = folded.transpose(1, 2, 0)
-        return folded.reshape(self.shape).astype(np.int64)
+        return folded.reshape(self.shape)
+
+    def _typed(self, raw: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Bytes as the integers they stand for, those of the high half when there are two."""
+        return raw.astype(np.int8 if self.signed else np.uint8).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -142,6 +152,11 @@ class TensorLayout:
         return (
             f"{self.name}: {size} {self.kind} as {stored} at {self.address:#x}, {self.bytes} bytes"
         )
+
+
+def halves_of(element: ElementType) -> int:
+    """Bytes that hold one element: 2 above 8 bits."""
+    return 1 if element.hi - element.lo <= 0xFF else 2
 
 
 def packed_channels(channels: int) -> int:

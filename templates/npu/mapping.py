@@ -182,17 +182,17 @@ def row_words(shape: ArrayShape | WindowShape, first: int, count: int, lanes: in
 
 
 def input_words(shape: ArrayShape, mapping: ArrayMapping, lanes: int) -> int:
-    """Words of one input slot."""
+    """Words of one input slot, with all halves of the widest operand."""
     width = row_words(shape, 0, mapping.tile_x, lanes)
     rows = shape.y.outputs if mapping.resident else mapping.tile_y
     blocks = mapping.input_blocks
     if mapping.resident:
         blocks = max(touch.end for touched in shape.touched for touch in touched)
-    return blocks * shape.y.loaded(rows) * width
+    return blocks * max(shape.halves) * shape.y.loaded(rows) * width
 
 
 def output_words(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> int:
-    """Words of one output slot, and of one residual slot."""
+    """Words of one half of an output slot or of a residual slot."""
     blocks = min(design.groups, blocks_of(shape.outputs, design.lanes))
     return blocks * mapping.tile_y * mapping.tile_x
 

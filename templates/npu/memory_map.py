@@ -9,7 +9,7 @@ from intaglio.compiler.workload import Conv2d, MatMul, Op, Reshape, Tensor, Work
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.constants import filler
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layout import Map, TensorLayout, packed_channels
+from intaglio.templates.npu.layout import Map, TensorLayout, halves_of, packed_channels
 from intaglio.templates.npu.work import axes, blocks_of, folded_columns, is_rows, natural_map
 
 REGION_ALIGNMENT = 64
@@ -106,6 +106,7 @@ def _fresh(tensor: Tensor, address: int, value: int, design: NpuDesign) -> Tenso
         signed=tensor.element.lo < 0,
         filler=value,
         last=is_rows(tensor.shape),
+        halves=halves_of(tensor.element),
     )
 
 
@@ -138,7 +139,9 @@ def _array_readers(workload: Workload, name: str) -> Iterator[Conv2d | MatMul]:
 def _can_pack(
     workload: Workload, name: str, readers: tuple[Conv2d | MatMul, ...], design: NpuDesign
 ) -> bool:
-    """Whether a network input has few channels and only convolutions and products as operands."""
+    """Whether an input has 8 bits, few channels and only convolutions and products as readers."""
+    if halves_of(workload.tensor(name).element) > 1:
+        return False
     channels = natural_map(workload.tensor(name).shape)[0]
     everyone = list(_readers(workload, name))
     plain = all(

@@ -208,7 +208,7 @@ def _check_tensor(program: Program, layout: TensorLayout) -> None:
     _expect(layout.kind in ("blocked", "packed"), f"tensor '{name}' is of kind {layout.kind!r}")
     sizes = (*layout.shape, *layout.map, layout.address, layout.left, layout.row_words)
     _expect(
-        _is_count(*sizes)
+        _is_count(*sizes, layout.halves)
         and type(layout.filler) is int
         and {type(layout.signed), type(layout.last)} == {bool},
         f"tensor '{name}' has a field of a wrong type",
@@ -219,6 +219,11 @@ def _check_tensor(program: Program, layout: TensorLayout) -> None:
     )
     _expect(
         layout.lanes == lanes, f"tensor '{name}' has {layout.lanes!r} lanes, the design {lanes}"
+    )
+    most = 1 if layout.kind == "packed" else 2
+    _expect(
+        1 <= layout.halves <= most,
+        f"tensor '{name}' is {layout.kind} with {layout.halves} bytes an element",
     )
     pixels = layout.left + layout.map[2]
     _expect(

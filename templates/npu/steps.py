@@ -135,7 +135,7 @@ def table_item(place: Place) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class BlockBox:
-    """A box of a blocked tensor: `blocks` channel blocks, rows and words (pixels) of each."""
+    """A box of a blocked tensor: `blocks` channel blocks, rows and words (pixels) of each half."""
 
     block: int
     blocks: int
@@ -157,18 +157,19 @@ def _memory_fields(
     packed = layout.kind == "packed"
     width = layout.row_words if packed else layout.map[2]
     plane = width * layout.map[1]
-    first = (box.block * layout.map[1] + box.row) * width + box.word
+    planes = box.blocks * layout.halves
+    first = (box.block * layout.halves * layout.map[1] + box.row) * width + box.word
     contiguous = row_step == 1 and box.words == width
     fields = {
         "memory_address": layout.address + first * layout.lanes,
         "memory_row_stride": width * row_step * layout.lanes,
         "memory_plane_stride": plane * layout.lanes,
-        "planes": box.blocks,
+        "planes": planes,
         "rows": box.rows,
         "words": box.words,
         "contiguous": int(contiguous and box.rows > 1),
     }
-    counts = (box.blocks, box.rows, box.words)
+    counts = (planes, box.rows, box.words)
     start = layout.address // layout.lanes + first
     return fields, Box(Space.MEMORY, start, counts, (plane, width * row_step))
 
@@ -215,7 +216,7 @@ def load_activations(
         "pad_right": padding.right,
     }
     counts = (
-        box.blocks,
+        box.blocks * layout.halves,
         padding.top + box.rows + padding.bottom,
         padding.left + box.words + padding.right,
     )
@@ -234,7 +235,7 @@ def store_tile(
         "local_row_stride": tile.width,
         "local_plane_stride": tile.pixels,
     }
-    read = Box.line(Space.ACTIVATION, start, blocks * tile.pixels)
+    read = Box.line(Space.ACTIVATION, start, blocks * layout.halves * tile.pixels)
     return Draft(Opcode.STORE, fields, place.layer, (read,), (written,), relocate=True)
 
 

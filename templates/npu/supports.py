@@ -17,7 +17,9 @@ from intaglio.compiler.workload import (
     inputs,
 )
 from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.layout import halves_of
 from intaglio.templates.npu.memory_map import input_layouts, reshape_refusal
+from intaglio.templates.npu.work import reads_wide
 
 MAX_PADDING = 255
 MAX_WINDOW = 255
@@ -32,6 +34,7 @@ def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
         or _types(op, workload)
         or _extents(op, workload)
         or _channels(op, workload)
+        or _tables(op, workload)
         or _own(op, workload)
         or _stored(op, workload, design)
     )
@@ -59,10 +62,10 @@ def _types(op: Op, workload: Workload) -> str | None:
                 f"{op.name}: tensor '{name}' is a batch of {tensor.shape[0]}; the npu runs one "
                 "image at a time, so give example inputs with a batch of 1"
             )
-        if tensor.element.hi - tensor.element.lo > 255:
+        if tensor.element.hi > 0x7FFF or tensor.element.lo < -0x8000:
             return (
-                f"{op.name}: tensor '{name}' holds {tensor.element}, the npu's elements have 8 "
-                "bits; quantise it to 8 bits (Precision(wide_bits=8) for scores and sums)"
+                f"{op.name}: tensor '{name}' holds {tensor.element}, the npu's elements have at "
+                "most 15 bits and a sign; quantise it to fewer bits"
             )
     if isinstance(op, Conv2d | MatMul):
         weight = workload.tensor(op.weight).element
@@ -104,11 +107,29 @@ def _channels(op: Op, workload: Workload) -> str | None:
     return None
 
 
+def _tables(op: Op, workload: Workload) -> str | None:
+    """Whether the tables of `op` have entries of 8 bits."""
+    for epilogue in epilogues(op):
+        element = workload.tensor(op.output).element
+        if epilogue.table is not None and halves_of(element) > 1:
+            return (
+                f"{op.name}: its table makes {element}, the npu's tables have entries of 8 bits; "
+                "quantise its output to 8 bits"
+            )
+    return None
+
+
 def _own(op: Op, workload: Workload) -> str | None:
     match op:
         case Conv2d():
             kernel = workload.tensor(op.weight).shape[2:]
             return _padding(op.name, op.padding) or _kernel(op.name, kernel, MAX_KERNEL)
+        case Pool(kind="max") if reads_wide(op, workload):
+            return (
+                f"{op.name}: takes the maximum of '{op.input}', which holds "
+                f"{workload.tensor(op.input).element}, the npu compares 8 bits; quantise it to 8 "
+                "bits"
+            )
         case Pool():
             return _padding(op.name, op.padding) or _kernel(op.name, op.kernel, MAX_WINDOW)
         case Concat():

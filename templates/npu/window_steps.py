@@ -46,7 +46,7 @@ def window_regions(
     needs = [
         RegionNeed("constants", Space.WEIGHT, mapping.constant_slots, constants),
         RegionNeed("input", Space.ACTIVATION, mapping.input_slots, tile_in),
-        RegionNeed("output", Space.ACTIVATION, mapping.output_slots, blocks * pixels),
+        RegionNeed("output", Space.ACTIVATION, mapping.output_slots, blocks * shape.made * pixels),
     ]
     if shape.residual:
         needs.append(
@@ -125,8 +125,9 @@ class _WindowSteps:
             items.append(item)
             residual = item.start
         work = [
-            self._window(tile, i, source.start, constants.start, out.start, residual)
+            self._window(tile, i, half, source.start, constants.start, out.start, residual)
             for i in range(blocks)
+            for half in range(self.work.shape.made)
         ]
         store = store_tile(self.place, self.output, tile, block, blocks, out.start)
         return Step(tuple(items), (*work, store))
@@ -146,15 +147,23 @@ class _WindowSteps:
         return load_constants(self.place, address, blocks * words, start)
 
     def _window(
-        self, tile: Tile, index: int, source: int, constants: int, out: int, residual: int
+        self,
+        tile: Tile,
+        index: int,
+        half: int,
+        source: int,
+        constants: int,
+        out: int,
+        residual: int,
     ) -> Draft:
-        """The instruction of the step's block `index`."""
+        """The instruction of one half of the step's block `index`."""
         shape = self.work.shape
         width = shape.x.loaded(tile.width)
         plane = width * shape.y.loaded(tile.height)
         own = constants + index * constant_words(shape)
         taps = shape.window if shape.taps else 0
-        start, target = source + index * plane, out + index * tile.pixels
+        start, target = source + index * plane, out + (index * shape.made + half) * tile.pixels
+        lo, hi = self._range()
         fields = {
             "input_signed": int(self.input.signed),
             "source_address": start,
@@ -162,6 +171,9 @@ class _WindowSteps:
             "tap_address": own if taps else 0,
             "output_address": target,
             "output_row_stride": tile.width,
+            "output_high": half,
+            "lo": lo >> 8 * half,
+            "hi": hi >> 8 * half,
             "y": tile.height,
             "x": tile.width,
             "window_y": shape.y.kernel,
@@ -182,8 +194,7 @@ class _WindowSteps:
     def _add_epilogue(
         self, fields: dict[str, int], reads: list[Box], tile: Tile, residual: int
     ) -> None:
-        """Range, residual and table of one instruction."""
-        fields["lo"], fields["hi"] = self._range()
+        """Residual and table of one instruction."""
         if self.residual is not None:
             fields |= {
                 "residual": 1,

@@ -1,8 +1,9 @@
 """What the two datapaths of the npu are asked to do for an operator.
 
 The array executes convolutions, products and concatenations (`ArrayWork`); the vector unit's window
-executes pools, depthwise convolutions, sums and rescalings (`WindowWork`).  A *shape* holds nothing
-but extents, so that equal layers share one mapping.
+executes pools, depthwise convolutions, sums and rescalings (`WindowWork`) of 8 bits.  The window
+reads bytes: when one of these reads a wide tensor the array executes it, with weights of 1 where
+the operator has none.  A *shape* holds nothing but extents, so that equal layers share one mapping.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from intaglio.compiler.workload import (
     Reshape,
     Workload,
     epilogues,
+    inputs,
 )
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import MAX_TAPS, Opcode
-from intaglio.templates.npu.layout import Map, TensorLayout
+from intaglio.templates.npu.layout import Map, TensorLayout, halves_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class ArrayShape:
     pixel_bytes  of a packed operand, whose columns are folded; 0 when it is blocked
     outputs      output channels
     touched      for every block of `cols` outputs, the input blocks it depends on
-    residual     whether a residual is added
+    halves       bytes of an element of each operand
+    made         bytes of an element of the result
+    residual     bytes of an element of the residual; 0 when none is added
     table        whether results go through a table
     """
 
@@ -57,7 +61,9 @@ class ArrayShape:
     pixel_bytes: int
     outputs: int
     touched: tuple[tuple[Touch, ...], ...]
-    residual: bool
+    halves: tuple[int, ...]
+    made: int
+    residual: int
     table: bool
 
     def tiles(self, touch: Touch) -> int:
@@ -67,15 +73,17 @@ class ArrayShape:
 
 @dataclass(frozen=True, slots=True)
 class WindowShape:
-    """Extents of a window operation that keeps channels apart.
+    """Extents of a window operation on bytes that keeps channels apart.
 
-    `blocks` channel blocks; `taps` whether every window position has a weight.
+    `blocks` channel blocks; `taps` whether every window position has a weight; `made` bytes of an
+    element of the result.
     """
 
     y: Axis
     x: Axis
     blocks: int
     taps: bool
+    made: int
     residual: bool
     table: bool
 
@@ -89,7 +97,7 @@ class WindowShape:
 class ArrayWork:
     """An operator on the array: its shape and the tensors it reads and makes."""
 
-    op: Conv2d | MatMul | Concat
+    op: Conv2d | MatMul | Concat | Pool | Eltwise | Rescale
     shape: ArrayShape
     operands: tuple[str, ...]
     epilogue: Requantise
@@ -152,6 +160,11 @@ def is_depthwise(op: Op, workload: Workload) -> bool:
     return per_group == 1 and op.groups == outputs and kernel_y * kernel_x <= MAX_TAPS
 
 
+def reads_wide(op: Op, workload: Workload) -> bool:
+    """Whether an operand or residual of `op` has more than 8 bits."""
+    return any(halves_of(workload.tensor(name).element) > 1 for name in inputs(op))
+
+
 def axes(op: Op, workload: Workload, stored: Map) -> tuple[Axis, Axis]:
     """Windows along y and x of `op` over an input stored as the map `stored`."""
     _, height, width = stored
@@ -190,15 +203,18 @@ def translate(
         case Reshape():
             return None
         case Concat():
-            return _concat_work(op, workload, layouts, design)
+            return _joined_work(op, op.inputs, workload, layouts, design)
         case MatMul():
             return _product_work(op, workload, layouts[op.input], design)
         case Conv2d():
             layout = layouts[op.input]
-            if layout.kind == "blocked" and is_depthwise(op, workload):
+            narrow = layout.kind == "blocked" and not reads_wide(op, workload)
+            if narrow and is_depthwise(op, workload):
                 return _window_work(op, workload, layout)
             return _product_work(op, workload, layout, design)
         case Pool() | Eltwise() | Rescale():
+            if reads_wide(op, workload):
+                return _joined_work(op, (op.input,), workload, layouts, design)
             return _window_work(op, workload, layouts[op.input])
         case _:
             raise AssertionError(f"{op.name}: the npu has no instruction for it")
@@ -220,7 +236,8 @@ def _product_work(
         if packed or groups == 1
         else tuple(_group_touch(i, layout.map[0], outputs, groups, design) for i in range(count))
     )
-    shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *_extras(op.epilogue))
+    types = (layout.halves,), *_types(op, op.epilogue, workload)
+    shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *types)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
 
 
@@ -235,21 +252,28 @@ def _group_touch(
     return (Touch(0, first_channel // design.lanes, blocks_of(end_channel, design.lanes)),)
 
 
-def _concat_work(
-    op: Concat, workload: Workload, layouts: Mapping[str, TensorLayout], design: NpuDesign
+def _joined_work(
+    op: Concat | Pool | Eltwise | Rescale,
+    operands: tuple[str, ...],
+    workload: Workload,
+    layouts: Mapping[str, TensorLayout],
+    design: NpuDesign,
 ) -> ArrayWork:
-    channels = [layouts[name].map[0] for name in op.inputs]
-    y, x = axes(op, workload, layouts[op.inputs[0]].map)
+    """Operands that keep their channels, one behind the other, with weights of 1."""
+    channels = [layouts[name].map[0] for name in operands]
+    y, x = axes(op, workload, layouts[operands[0]].map)
     total = sum(channels)
     touched = tuple(
-        _concat_touch(i * design.cols, min((i + 1) * design.cols, total), channels, design)
+        _joined_touch(i * design.cols, min((i + 1) * design.cols, total), channels, design)
         for i in range(blocks_of(total, design.cols))
     )
-    shape = ArrayShape(y, x, 1, 0, total, touched, *_extras(op.epilogues[0]))
-    return ArrayWork(op, shape, op.inputs, op.epilogues[0])
+    epilogue = epilogues(op)[0]
+    types = tuple(layouts[name].halves for name in operands), *_types(op, epilogue, workload)
+    shape = ArrayShape(y, x, x.kernel, 0, total, touched, *types)
+    return ArrayWork(op, shape, operands, epilogue)
 
 
-def _concat_touch(
+def _joined_touch(
     first: int, end: int, channels: list[int], design: NpuDesign
 ) -> tuple[Touch, ...]:
     """Blocks of every operand that hold output channels `first` to `end - 1`."""
@@ -262,8 +286,14 @@ def _concat_touch(
     return tuple(touches)
 
 
-def _extras(epilogue: Requantise) -> tuple[bool, bool]:
-    return epilogue.residual is not None, epilogue.table is not None
+def _types(op: Op, epilogue: Requantise | None, workload: Workload) -> tuple[int, int, bool]:
+    """Bytes of an element of the result and of the residual, and whether there is a table."""
+    made = halves_of(workload.tensor(op.output).element)
+    if epilogue is None:
+        return made, 0, False
+    residual = epilogue.residual
+    added = 0 if residual is None else halves_of(workload.tensor(residual).element)
+    return made, added, epilogue.table is not None
 
 
 _WINDOW_OPCODES = {"max": Opcode.WINDOW_MAX, "average": Opcode.WINDOW_SUM}
@@ -280,6 +310,8 @@ def _window_work(
         opcode = _WINDOW_OPCODES[op.kind]
     fill = workload.tensor(op.input).element.lo if opcode is Opcode.WINDOW_MAX else 0
     own = epilogues(op)
-    residual, table = _extras(own[0]) if own else (False, False)
-    shape = WindowShape(y, x, layout.blocks, opcode is Opcode.WINDOW_MAC, residual, table)
-    return WindowWork(op, shape, opcode, fill & 0xFF, own[0] if own else None)
+    epilogue = own[0] if own else None
+    made, residual, table = _types(op, epilogue, workload)
+    taps = opcode is Opcode.WINDOW_MAC
+    shape = WindowShape(y, x, layout.blocks, taps, made, bool(residual), table)
+    return WindowWork(op, shape, opcode, fill & 0xFF, epilogue)

@@ -164,5 +164,6 @@ class TensorInMemory(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("channels", "height", "width")),
         *((name, ctypes.c_uint32) for name in ("pixel_bytes", "row_bytes", "left")),
         *((name, ctypes.c_uint32) for name in ("channel_step", "pixel_step")),
-        ("filler", ctypes.c_uint8),
+        ("element_bytes", ctypes.c_uint32),
+        ("filler", ctypes.c_uint16),
     )

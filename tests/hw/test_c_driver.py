@@ -347,6 +347,7 @@ def layouts(draw: st.DrawFn) -> TensorLayout:
         row_words=-(-pixels // lanes) + draw(st.integers(0, 2)) if packed else 0,
         filler=draw(st.integers(-128, 127)),
         last=last,
+        halves=1 if packed else draw(st.integers(1, 2)),
     )
 
 
@@ -360,7 +361,9 @@ def test_it_packs_and_unpacks_as_the_layout_says(
     before, start = ram.copy(), 4096 + layout.address
     npu = Npu(memory=ram.ctypes.data)
     segment, tensor = Segment(memory_offset=4096), TensorInMemory(**fields(layout))
-    values = random.integers(0, 256, layout.shape).astype(np.int8)
+    values = random.integers(0, 1 << 16, layout.shape).astype(
+        (np.int8, np.int16)[layout.halves - 1]
+    )
     back = np.zeros_like(values)
     structures = [ctypes.byref(part) for part in (npu, segment, tensor)]
     host.library.npu_write_tensor(*structures, ctypes.c_void_p(values.ctypes.data))

@@ -84,25 +84,49 @@ static uint32_t plane_channels(const npu_tensor_t *tensor, uint32_t first) {
   return left < tensor->pixel_bytes ? left : tensor->pixel_bytes;
 }
 
-/* Where an element stands among those of the tensor. */
-static size_t element_index(const npu_tensor_t *tensor, uint32_t channel, uint32_t y, uint32_t x) {
+/* Where the first byte of an element stands among those of the tensor. */
+static size_t element_start(const npu_tensor_t *tensor, uint32_t channel, uint32_t y, uint32_t x) {
   const size_t pixel = (size_t)y * tensor->width + x;
-  return channel * (size_t)tensor->channel_step + pixel * tensor->pixel_step;
+  const size_t element = channel * (size_t)tensor->channel_step + pixel * tensor->pixel_step;
+  return element * tensor->element_bytes;
+}
+
+/* Bytes from a channel's element to the next channel's. */
+static size_t channel_bytes(const npu_tensor_t *tensor) {
+  return (size_t)tensor->channel_step * tensor->element_bytes;
+}
+
+/* One row of a plane: byte `half` of the elements of the channels from `first` on. */
+static void write_row(const npu_tensor_t *tensor, volatile uint8_t *row, const uint8_t *from,
+                      uint32_t first, uint32_t half, uint32_t y) {
+  const uint32_t channels = plane_channels(tensor, first);
+  const size_t step = channel_bytes(tensor);
+  for (uint32_t i = 0; i < tensor->row_bytes; ++i) row[i] = (uint8_t)(tensor->filler >> 8 * half);
+  volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
+  for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
+    const uint8_t *element = from + element_start(tensor, first, y, x) + half;
+    for (uint32_t lane = 0; lane < channels; ++lane) pixel[lane] = element[lane * step];
+  }
+}
+
+static void read_row(const npu_tensor_t *tensor, const volatile uint8_t *row, uint8_t *to,
+                     uint32_t first, uint32_t half, uint32_t y) {
+  const uint32_t channels = plane_channels(tensor, first);
+  const size_t step = channel_bytes(tensor);
+  const volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
+  for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
+    uint8_t *element = to + element_start(tensor, first, y, x) + half;
+    for (uint32_t lane = 0; lane < channels; ++lane) element[lane * step] = pixel[lane];
+  }
 }
 
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                       const void *elements) {
-  const uint8_t *from = elements;
-  const size_t step = tensor->channel_step;
   volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
   for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
-    const uint32_t channels = plane_channels(tensor, first);
-    for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
-      for (uint32_t i = 0; i < tensor->row_bytes; ++i) row[i] = tensor->filler;
-      volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
-      for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
-        const uint8_t *element = from + element_index(tensor, first, y, x);
-        for (uint32_t lane = 0; lane < channels; ++lane) pixel[lane] = element[lane * step];
+    for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
+      for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
+        write_row(tensor, row, elements, first, half, y);
       }
     }
   }
@@ -110,16 +134,11 @@ void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_
 
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                      void *elements) {
-  uint8_t *to = elements;
-  const size_t step = tensor->channel_step;
   const volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
   for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
-    const uint32_t channels = plane_channels(tensor, first);
-    for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
-      const volatile uint8_t *pixel = row + (size_t)tensor->left * tensor->pixel_bytes;
-      for (uint32_t x = 0; x < tensor->width; ++x, pixel += tensor->pixel_bytes) {
-        uint8_t *element = to + element_index(tensor, first, y, x);
-        for (uint32_t lane = 0; lane < channels; ++lane) element[lane * step] = pixel[lane];
+    for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
+      for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
+        read_row(tensor, row, elements, first, half, y);
       }
     }
   }

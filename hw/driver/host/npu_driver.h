@@ -50,14 +50,16 @@ typedef struct {
 } npu_segment_t;
 
 /* How the elements of a tensor lie in memory: planes of `pixel_bytes` channels each, a plane of
-   `height` rows, a row of `row_bytes` whose pixels start after `left` pixels of padding.  In the
-   order of the elements, channels are `channel_step` apart and pixels `pixel_step`. */
+   `height` rows, a row of `row_bytes` whose pixels start after `left` pixels of padding.  Elements
+   of two bytes have two planes, low bytes before high ones.  In the order of the elements, channels
+   are `channel_step` apart and pixels `pixel_step`. */
 typedef struct {
   size_t offset; /* from the start of the segment's part of memory */
   uint32_t channels, height, width;
   uint32_t pixel_bytes, row_bytes, left;
   uint32_t channel_step, pixel_step;
-  uint8_t filler; /* what bytes of no element hold */
+  uint32_t element_bytes; /* 1 or 2 */
+  uint16_t filler;        /* what elements of no channel hold */
 } npu_tensor_t;
 
 /* Is this the npu that a program was compiled for, and is the memory fit for it? */
@@ -69,7 +71,8 @@ npu_status_t npu_reset(const npu_t *npu);
 /* Place constants and instructions in memory: once, or by a loader instead. */
 void npu_load(const npu_t *npu, const npu_segment_t *segment);
 
-/* Elements, 8 bits each and in the order that the tensor's shape gives, to memory and back. */
+/* Elements, of 8 or 16 bits, little endian, in the order that the tensor's shape gives, to memory
+   and back. */
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                       const void *elements);
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,

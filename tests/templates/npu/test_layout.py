@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,6 +43,23 @@ def test_the_place_of_a_blocked_element() -> None:
     block, y, x, lane = 1, 1, 2, 0
     assert raw[((block * 2 + y) * 3 + x) * 4 + lane] == values[0, 4, 1, 2]
     assert raw[((block * 2 + y) * 3 + x) * 4 + 1] == 255
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_halves_of_a_wide_element(signed: bool) -> None:
+    layout = replace(blocked(5, 2, 3, filler=700), signed=signed, halves=2)
+    low, high = (-(1 << 15), 1 << 15) if signed else (0, 1 << 16)
+    values = np.random.default_rng(0).integers(low, high, (1, 5, 2, 3))
+    raw = layout.pack(values)
+    assert raw.shape == (layout.bytes,) == (96,)
+    halves = raw.reshape(2, 2, 2, 3, 4)
+    block, y, x, lane = 1, 1, 2, 0
+    assert (
+        halves[block, :, y, x, lane].tolist()
+        == list(divmod(values[0, 4, 1, 2] & 0xFFFF, 256))[::-1]
+    )
+    assert halves[block, :, y, x, lane + 1].tolist() == [700 & 0xFF, 700 >> 8]
+    assert np.array_equal(layout.unpack(raw), values)
 
 
 def test_the_place_of_a_packed_element() -> None:

@@ -22,10 +22,22 @@ def batch() -> Workload:
     return b.build((x,), (b.conv("op", x, 3, (1, 1)),))
 
 
-def wide() -> Workload:
+def unsigned() -> Workload:
     b = Builder()
-    x = b.tensor("x", (1, 3, 4, 4), ElementType(16))
+    x = b.tensor("x", (1, 3, 4, 4), ElementType(16, "unsigned"))
     return b.build((x,), (b.conv("op", x, 3, (1, 1)),))
+
+
+def wide_maximum() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4), ElementType(12))
+    return b.build((x,), (b.pool("op", x, "max", (2, 2), (2, 2)),))
+
+
+def wide_table() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4))
+    return b.build((x,), (b.rescale("op", x, ElementType(10), table=True),))
 
 
 def weights() -> Workload:
@@ -126,9 +138,19 @@ def moved() -> Workload:
             "inputs with a batch of 1",
         ),
         (
-            wide,
-            "op: tensor 'x' holds i16, the npu's elements have 8 bits; quantise it to 8 bits "
-            "(Precision(wide_bits=8) for scores and sums)",
+            unsigned,
+            "op: tensor 'x' holds u16, the npu's elements have at most 15 bits and a sign; "
+            "quantise it to fewer bits",
+        ),
+        (
+            wide_maximum,
+            "op: takes the maximum of 'x', which holds i12, the npu compares 8 bits; quantise it "
+            "to 8 bits",
+        ),
+        (
+            wide_table,
+            "op: its table makes i10, the npu's tables have entries of 8 bits; quantise its output "
+            "to 8 bits",
         ),
         (
             weights,
