@@ -75,7 +75,7 @@ def test_the_verb_tells_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer == json.loads(json.dumps(seen))
 
 
-def test_narrow_sums_bring_every_product_onto_the_array(
+def test_sums_of_16_bits_leave_every_product_on_the_array(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     macs = {}
@@ -83,8 +83,7 @@ def test_narrow_sums_bring_every_product_onto_the_array(
         line = ["estimate", "examples/decoders.py:llama_small", "--allow-host", "--json"]
         assert main([*line, "--bits", bits]) == 0
         macs[bits] = json.loads(capsys.readouterr().out)["macs"]
-    narrow = 4 * (256 * 256 + 688 * 256)
-    assert macs["8,8,8"] - macs["8,8"] == narrow
+    assert macs["8,8,8"] == macs["8,8"] > 4 * (256 * 256 + 688 * 256)
 
 
 DECODE = """
