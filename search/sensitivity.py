@@ -1,15 +1,16 @@
 """Bits for each layer: what every choice alone does to the outputs, and the best under a budget.
 
 What layers do alone adds up to what they do together, nearly, as errors of weights do not; so the
-choice under a budget of size is a knapsack, which is solved exactly.
+choice under a budget of size or of cycles is a knapsack, which is solved exactly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ from intaglio.compiler.precision import Bits, Precision
 from intaglio.compiler.workload import Conv2d, MatMul, Workload
 from intaglio.errors import UsageError
 from intaglio.search.codesign import packed_bits
+from intaglio.search.knapsack import Budget, Option, choose
+from intaglio.sim import deployment
+from intaglio.templates.deployment import deploy
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.template import Template
 
 Build = Callable[[Precision], Workload]
 """The exact integer network at a precision, such as `to_workload` of one model makes."""
@@ -26,113 +32,173 @@ Floats = NDArray[np.floating]
 Divergence = Literal["kl", "mse"]
 Progress = Callable[[str, int, int], None]
 """Called with a step's text, what is done and the total."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """Bits for one layer, while all others have 8: what is gained and what it costs.
-
-    size_bits   of the whole network, as `packed_bits` counts
-    divergence  of the outputs on the data, measured
-    """
-
-    layer: str
-    bits: Bits
-    size_bits: int
-    divergence: float
+WEIGHTS = (2, 3, 4, 8)
+"""Bits of weights to choose from; 2 are ternary."""
+EIGHT = 8
+"""Bits of what is not chosen: those of `Precision()`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
     """The chosen precision.
 
-    predicted  divergence, from the layers alone; estimated
-    measured   divergence of the whole network at this precision
+    start             the network at 8 bits
+    size_bits         of the whole network at this precision, as `packed_bits` counts; estimated
+    cycles            of one image at this precision, simulated
+    predicted         divergence, from the layers alone; estimated
+    predicted_cycles  from the layers alone; estimated
+    measured          divergence of the whole network at this precision
+    options           all that was tried, layer by layer
     """
 
     precision: Precision
+    start: Option
     size_bits: int
+    cycles: int
     predicted: float
+    predicted_cycles: int
     measured: float
     options: tuple[Option, ...]
+
+    @property
+    def chosen(self) -> tuple[Option, ...]:
+        """The option of each layer."""
+        layers = self.precision.layers
+        return tuple(option for option in self.options if layers[option.layer] == option.bits)
+
+    @property
+    def bits_change_cycles(self) -> bool:
+        """Whether any option takes other cycles than 8 bits."""
+        return any(option.cycles != self.start.cycles for option in self.options)
+
+
+@dataclass(slots=True)
+class Cycles:
+    """Simulated cycles of one image on a design; equal programs are simulated once.
+
+    Raises the errors of `deploy` for what the design cannot run.
+    """
+
+    family: Template[Any, Any]
+    design: NpuDesign
+    allow_host: bool = False
+    _known: dict[tuple[bytes, ...], int] = field(default_factory=dict)
+
+    def __call__(self, workload: Workload) -> int:
+        """Of the accelerator alone: the time of the host is not simulated."""
+        made = deploy(workload, self.family, self.design, allow_host=self.allow_host)
+        key = tuple(sha256(p.instructions.tobytes()).digest() for p in made.programs)
+        if key not in self._known:
+            self._known[key] = deployment.simulate(made).cycles
+        return self._known[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Measures networks of one `build` against the outputs that are wanted, (images, ...)."""
+
+    build: Build
+    inputs: Mapping[str, Floats]
+    wanted: Floats
+    divergence: Divergence = "kl"
+    cycles: Callable[[Workload], int] = lambda workload: 0
+
+    def __post_init__(self) -> None:
+        if self.divergence == "kl" and self.wanted.shape[-1] < 2:
+            raise UsageError(
+                "divergence 'kl' compares classes along the last axis, of which the outputs have "
+                f"{self.wanted.shape[-1]}; choose 'mse'"
+            )
+
+    def option(self, layer: str, bits: Bits) -> Option:
+        """One layer at `bits`, all others at 8; no name for all of them at 8."""
+        return self.network(Precision(layers={layer: bits} if layer else {}), layer, bits)
+
+    def network(self, precision: Precision, layer: str = "", bits: Bits | None = None) -> Option:
+        """The whole network at `precision`."""
+        made = self.build(precision)
+        changed = MEASURES[self.divergence](self.wanted, outputs_of(made, self.inputs))
+        return Option(layer, bits or Bits(), packed_bits(made), changed, self.cycles(made))
 
 
 def mixed_precision(
     build: Build,
     inputs: Mapping[str, Floats],
     *,
-    budget_bits: int,
+    budget: Budget,
     wanted: Floats | None = None,
-    weights: Sequence[int] = (2, 3, 4, 8),
-    activations: Sequence[int] = (8,),
+    weights: Sequence[int] = WEIGHTS,
+    activations: Sequence[int] = (EIGHT,),
     divergence: Divergence = "kl",
+    cycles: Callable[[Workload], int] = lambda workload: 0,
     progress: Progress = lambda step, done, total: None,
 ) -> Mixed:
-    """The bits of every layer with weights at which the outputs change least, within a size.
+    """The bits of every layer with weights at which the outputs change least, within a budget.
 
     `inputs` are real data by name, images along axis 0; `wanted` the outputs of the float network
-    on them, by default those of 8 bits.  `budget_bits` bounds `packed_bits` of the network.
-    Divergence is the mean over images: `kl` of the softmax over the last axis, `mse` the squared
-    error over the power of `wanted`.  Raises UsageError when no choice fits the budget.
+    on them, by default those of 8 bits.  `cycles` says what a network takes, as `Cycles` does.
+    Activations of 8 bits are left as `Precision()` has them, wide values included.  Divergence is
+    the mean over images: `kl` of the softmax over the last axis, `mse` the squared error over the
+    power of `wanted`.  Raises UsageError when no choice fits the budget.
     """
+    choices = [Precision(*pair) for pair in product(weights, activations)]
     base = build(Precision())
-    outputs = _outputs(base, inputs)
-    target = outputs if wanted is None else np.asarray(wanted, np.float64)
-    start = Option("", Bits(8, 8), packed_bits(base), MEASURES[divergence](target, outputs))
-    # Layers that share a weight share its bits: the first of them stands for all.
-    products = [op for op in base.ops if isinstance(op, Conv2d | MatMul)]
-    owners = {op.weight: op.name for op in reversed(products)}
-    layers = [op.name for op in products if owners[op.weight] == op.name]
-    candidates = [Bits(*pair) for pair in product(weights, activations)]
+    target = outputs_of(base, inputs) if wanted is None else np.asarray(wanted, np.float64)
+    measure = Sensitivity(build, inputs, target, divergence, cycles)
+    layers, start = owners(base), measure.option("", Bits())
+    pairs = [
+        Bits(each.weight_bits, None if each.activation_bits == EIGHT else each.activation_bits)
+        for each in choices
+    ]
     options = []
-    for done, (layer, bits) in enumerate(product(layers, candidates)):
-        progress("measure layers", done, len(layers) * len(candidates))
-        made = build(Precision(layers={layer: bits}))
-        changed = MEASURES[divergence](target, _outputs(made, inputs))
-        options.append(Option(layer, bits, packed_bits(made), changed))
-    chosen = choose(
-        start, [[o for o in options if o.layer == name] for name in layers], budget_bits
-    )
-    precision = Precision(layers={option.layer: option.bits for option in chosen})
-    made = build(precision)
+    for done, (layer, bits) in enumerate(product(layers, pairs)):
+        progress("measure layers", done, len(layers) * len(pairs))
+        options.append(measure.option(layer, bits))
+    progress("measure layers", len(options), len(options))
+    table = [[option for option in options if option.layer == layer] for layer in layers]
+    return _within(measure, start, table, budget)
+
+
+def _within(
+    measure: Sensitivity, start: Option, table: Sequence[Sequence[Option]], budget: Budget
+) -> Mixed:
+    """The best choice whose whole keeps the budget, which layers alone may miss in cycles."""
+    taken = choose(start, table, budget)
+    whole, precision = _together(measure, taken)
+    limit = asked = budget.cycles
+    while limit is not None and asked is not None and whole.cycles > limit:
+        asked -= whole.cycles - limit
+        try:
+            taken = choose(start, table, replace(budget, cycles=asked))
+        except UsageError as error:
+            raise UsageError(
+                f"no choice keeps a budget of {limit} cycles: the nearest takes {whole.cycles}; "
+                "raise it, or allow fewer bits"
+            ) from error
+        whole, precision = _together(measure, taken)
     return Mixed(
         precision,
-        packed_bits(made),
-        start.divergence + sum(option.divergence - start.divergence for option in chosen),
-        MEASURES[divergence](target, _outputs(made, inputs)),
-        tuple(options),
+        start,
+        whole.size_bits,
+        whole.cycles,
+        start.divergence + sum(option.divergence - start.divergence for option in taken),
+        start.cycles + sum(option.cycles - start.cycles for option in taken),
+        whole.divergence,
+        tuple(option for layer in table for option in layer),
     )
 
 
-def choose(
-    start: Option, layers: Sequence[Sequence[Option]], budget_bits: int
-) -> tuple[Option, ...]:
-    """One option for each layer: the least sum of divergences within the budget, exactly.
+def _together(measure: Sensitivity, taken: Sequence[Option]) -> tuple[Option, Precision]:
+    """The whole network with one option for each layer, and its precision."""
+    precision = Precision(layers={option.layer: option.bits for option in taken})
+    return measure.network(precision), precision
 
-    Sizes and divergences count as differences from `start`.  Partial choices that another one
-    beats in both are dropped, layer by layer.  Raises UsageError when nothing fits.
-    """
-    front: list[tuple[int, float, tuple[Option, ...]]] = [(start.size_bits, 0.0, ())]
-    for options in layers:
-        grown = [
-            (
-                size + option.size_bits - start.size_bits,
-                cost + option.divergence - start.divergence,
-                (*taken, option),
-            )
-            for size, cost, taken in front
-            for option in options
-        ]
-        front = []
-        for candidate in sorted(grown, key=lambda entry: entry[:2]):
-            if not front or candidate[1] < front[-1][1]:
-                front.append(candidate)
-    if front[0][0] > budget_bits:
-        raise UsageError(
-            f"a budget of {budget_bits} bits is below {front[0][0]}, the least that these bits "
-            "take; raise it, or allow fewer bits"
-        )
-    return [entry for entry in front if entry[0] <= budget_bits][-1][2]
+
+def owners(workload: Workload) -> tuple[str, ...]:
+    """The layers with weights; of those that share one, the first, which stands for all."""
+    products = [op for op in workload.ops if isinstance(op, Conv2d | MatMul)]
+    first = {op.weight: op.name for op in reversed(products)}
+    return tuple(op.name for op in products if first[op.weight] == op.name)
 
 
 def kl(target: Floats, made: Floats) -> float:
@@ -155,7 +221,7 @@ def _log_softmax(logits: Floats) -> Floats:
 MEASURES: Mapping[Divergence, Callable[[Floats, Floats], float]] = {"kl": kl, "mse": mse}
 
 
-def _outputs(workload: Workload, inputs: Mapping[str, Floats]) -> Floats:
+def outputs_of(workload: Workload, inputs: Mapping[str, Floats]) -> Floats:
     """What the integer network returns first, in real numbers."""
     images = len(next(iter(inputs.values())))
     run = execution.runner(workload, execution.chosen(workload, images))

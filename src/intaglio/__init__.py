@@ -4,8 +4,8 @@
 workload, program, RTL), `simulate` counts its cycles (`estimate` those of a model, its weights
 known or not), `verify` proves the RTL equal to the integer reference word for word, `accuracy` runs
 the integer network on data, `summarise` shows what came out, `qat` trains with the rounding of the
-integers, and `explore` chooses network and hardware together.  Names load on first use, so
-importing `intaglio` is fast and brings neither torch nor numpy.
+integers, `compress` chooses the bits of every layer, and `explore` network and hardware together.
+Names load on first use, so importing `intaglio` is fast and brings neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         summarise,
         verify,
     )
-    from intaglio.choosing import explore
+    from intaglio.choosing import compress, explore
     from intaglio.compiler.calibration import Method
     from intaglio.compiler.precision import Precision
     from intaglio.compiler.workload import Workload
@@ -55,7 +55,7 @@ _HOMES = {
         "summarise",
         "verify",
     ),
-    "intaglio.choosing": ("explore",),
+    "intaglio.choosing": ("compress", "explore"),
     "intaglio.compiler.calibration": ("Method",),
     "intaglio.compiler.precision": ("Bits", "Precision"),
     "intaglio.compiler.workload": ("Workload",),
@@ -95,6 +95,7 @@ __all__ = [
     "accuracy",
     "check",
     "compile",
+    "compress",
     "estimate",
     "explore",
     "qat",

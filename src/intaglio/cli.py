@@ -65,6 +65,9 @@ WeightObserver = Annotated[
 CorrectBias = Annotated[
     bool, typer.Option("--correct-bias", help="take the mean error of weights from biases")
 ]
+Calibration = Annotated[
+    Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
+]
 Rounding = Annotated[str, typer.Option(metavar="NAME", help="of weights: nearest or compensated")]
 Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to run its own code")]
 AllowHost = Annotated[
@@ -111,9 +114,7 @@ def compile(
     design: Design = None,
     bits: Bits = None,
     precision: PrecisionFile = None,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="X.npz", help="inputs to calibrate on, by input name")
-    ] = None,
+    calibration: Calibration = None,
     observer: Observer = "minmax",
     weight_observer: WeightObserver = "minmax",
     correct_bias: CorrectBias = False,
@@ -223,6 +224,55 @@ def search(
     from intaglio import verbs
 
     return verbs.show(verbs.search(specification, output, resume=resume, quiet=as_json), as_json)
+
+
+@app.command()
+def compress(
+    model: Model,
+    data: Annotated[Path, typer.Option(metavar="X.npz", help="inputs to judge by, by input name")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="where to write")],
+    kib: Annotated[
+        float | None, typer.Option(help="of weights and activations at their own bits, at most")
+    ] = None,
+    cycles: Annotated[int | None, typer.Option(help="of one image, simulated, at most")] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="BITS", help="to choose from, for weights; 2 are ternary")
+    ] = "2,3,4,8",
+    activations: Annotated[
+        str, typer.Option(metavar="BITS", help="to choose from, for outputs of layers")
+    ] = "8",
+    divergence: Annotated[
+        str, typer.Option(metavar="NAME", help="of outputs from float: kl or mse")
+    ] = "kl",
+    template: Template = "npu",
+    design: Design = None,
+    calibration: Calibration = None,
+    observer: Observer = "minmax",
+    weight_observer: WeightObserver = "minmax",
+    correct_bias: CorrectBias = False,
+    rounding: Rounding = "nearest",
+    trust: Trust = False,
+    allow_host: AllowHost = False,
+    force: Annotated[bool, typer.Option("--force", help="replace FILE when it exists")] = False,
+    as_json: Json = False,
+) -> int:
+    """Choose the bits of every layer within a size or cycles."""
+    from intaglio import request, verbs
+
+    asked = request.Request(model, template, design, trust, allow_host)
+    outcome = verbs.compress(
+        asked,
+        output,
+        data=data,
+        kib=kib,
+        cycles=cycles,
+        choices=request.Choices.of(weights, activations, divergence),
+        calibration=calibration,
+        method=request.method(observer, weight_observer, rounding, correct_bias=correct_bias),
+        force=force,
+        quiet=as_json,
+    )
+    return verbs.show(outcome, as_json)
 
 
 @app.command()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from intaglio.compiler.calibration import Method
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.precision_file import read_precision
 from intaglio.errors import UsageError
+from intaglio.search.sensitivity import Divergence
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.template import find_template
 
@@ -81,3 +83,34 @@ def method(observer: str, weights: str, rounding: str, *, correct_bias: bool) ->
         rounding=cast("Rounding", rounding),
         correct_bias=correct_bias,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What `compress` chooses from, and how it compares outputs."""
+
+    weights: tuple[int, ...]
+    activations: tuple[int, ...]
+    divergence: Divergence
+
+    @classmethod
+    def of(cls, weights: str, activations: str, divergence: str) -> Choices:
+        """From the command line.
+
+        Raises UsageError for what is no list of bits, and for an unknown divergence.
+        """
+        if divergence not in get_args(Divergence):
+            known = ", ".join(get_args(Divergence))
+            raise UsageError(f"'{divergence}' is no divergence; choose one of {known}")
+        return cls(
+            _listed("--weights", weights),
+            _listed("--activations", activations),
+            cast("Divergence", divergence),
+        )
+
+
+def _listed(option: str, text: str) -> tuple[int, ...]:
+    """Bits that are given as `2,4,8`, each once."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise UsageError(f"{option} is '{text}', expected numbers of bits as in {option} 4,8")
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))

@@ -22,11 +22,15 @@ from intaglio.doctor import Part, diagnose
 from intaglio.errors import UsageError
 from intaglio.options import as_options
 from intaglio.progress import bars
-from intaglio.request import Request
+from intaglio.request import Choices, Request
 
 if TYPE_CHECKING:
     from intaglio.compiler.execution import Engine
     from intaglio.templates.deployment import Deployment
+
+
+KIB = 8 * 1024
+"""Bits of one KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,48 @@ def search(specification: Path, output: Path, *, resume: bool, quiet: bool) -> O
     with bars(wanted=not quiet) as progress:
         found = choosing.explore(specification, output, resume=resume, progress=progress)
     return Outcome(found.to_dict(), str(found), 0 if found.passed else 1)
+
+
+def compress(
+    request: Request,
+    output: Path,
+    *,
+    data: Path,
+    kib: float | None,
+    cycles: int | None,
+    choices: Choices,
+    calibration: Path | None,
+    method: Method,
+    force: bool,
+    quiet: bool,
+) -> Outcome:
+    """Choose the bits of every layer under a budget, and write them to a file."""
+    design, arrays = request.read_design(), _real_numbers(read_arrays(data))
+    calibrated = read_arrays(calibration) if calibration else None
+    if kib is None and cycles is None:
+        raise UsageError("no budget is given; add --kib, --cycles or both")
+    loaded = request.load()
+    with bars(wanted=not quiet) as progress:
+        found = choosing.compress(
+            loaded.module,
+            loaded.example_inputs,
+            arrays,
+            output,
+            size_bits=None if kib is None else int(kib * KIB),
+            cycles=cycles,
+            weights=choices.weights,
+            activations=choices.activations,
+            divergence=choices.divergence,
+            template=request.template,
+            design=design,
+            calibration=calibrated,
+            method=method,
+            name=loaded.name,
+            allow_host=request.allow_host,
+            force=force,
+            progress=progress,
+        )
+    return Outcome(found.to_dict(), str(found))
 
 
 def report(folder: Path, *, quiet: bool) -> Outcome:

@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from intaglio.compiler.calibration import Method
 from intaglio.compiler.pipeline import to_workload
-from intaglio.compiler.precision import Bits, Precision
+from intaglio.compiler.precision import Precision
+from intaglio.compiler.precision_file import to_toml
 from intaglio.compiler.workload import Workload
 from intaglio.errors import UsageError
 from intaglio.examples.mnist import Recipe, load_digits, train
 from intaglio.examples.networks import LeNet5
 from intaglio.progress import silent
-from intaglio.search import sensitivity
 from intaglio.search.codesign import packed_bits
-from intaglio.search.sensitivity import Option, choose, kl, mixed_precision, mse
-
-START = Option("", Bits(8, 8), 1000, 0.25)
-
-
-def test_the_choice_is_the_best_of_all() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        layers = [
-            [
-                Option(str(layer), Bits(bits), 1000 - int(random.integers(200)), value)
-                for bits, value in zip((2, 4, 8), random.random(3).tolist(), strict=True)
-            ]
-            for layer in range(5)
-        ]
-        every = [
-            (sum(o.divergence for o in taken), sum(o.size_bits - 1000 for o in taken) + 1000)
-            for taken in product(*layers)
-        ]
-        budget = int(np.median([size for _, size in every]))
-        best = min(cost for cost, size in every if size <= budget)
-        made = choose(START, layers, budget)
-        assert [option.layer for option in made] == list("01234")
-        assert sum(option.divergence for option in made) == pytest.approx(best)
-        assert sum(option.size_bits - 1000 for option in made) + 1000 <= budget
-
-
-def test_a_budget_that_nothing_fits_is_refused() -> None:
-    layers = [[Option("fc", Bits(2), 700, 1.0), Option("fc", Bits(4), 800, 0.5)]]
-    with pytest.raises(UsageError) as caught:
-        choose(START, layers, 699)
-    assert str(caught.value) == (
-        "a budget of 699 bits is below 700, the least that these bits take; raise it, or allow "
-        "fewer bits"
-    )
+from intaglio.search.knapsack import Budget
+from intaglio.search.sensitivity import (
+    Cycles,
+    Mixed,
+    Sensitivity,
+    kl,
+    mixed_precision,
+    mse,
+    outputs_of,
+    owners,
+)
+from intaglio.sim import deployment
+from intaglio.templates.deployment import deploy
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.template import find_template
 
 
 def test_divergences() -> None:
@@ -63,29 +45,100 @@ def test_divergences() -> None:
     assert mse(np.array([[3.0, 4.0]]), np.array([[3.0, 5.0]])) == pytest.approx(1 / 25)
 
 
-def test_mixed_bits_beat_uniform_ones_of_the_same_size() -> None:
-    digits = load_digits()
-    model = train(Recipe(LeNet5, 1, 8e-3, 64), digits, silent)
-    data = {"images": digits.train_images[:32].numpy()}
+class Digits(NamedTuple):
+    """LeNet-5 trained for a moment: how to build it, images, and the float outputs on them."""
+
+    build: Callable[[Precision], Workload]
+    inputs: dict[str, NDArray[np.floating]]
+    wanted: NDArray[np.floating]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    data = load_digits()
+    model = train(Recipe(LeNet5, 1, 8e-3, 64), data, silent)
+    calibration = {"images": data.train_images[:16].numpy()}
+    known: dict[str, Workload] = {}
 
     def build(precision: Precision) -> Workload:
-        method = Method(observer="mse", weights="mse")
-        inputs = (digits.train_images[:1],)
-        return to_workload(model, inputs, calibration=data, method=method, precision=precision)
+        key = to_toml(precision)
+        if key not in known:
+            method = Method(observer="mse", weights="mse")
+            given = (data.train_images[:1],)
+            known[key] = to_workload(
+                model, given, calibration=calibration, method=method, precision=precision
+            )
+        return known[key]
 
-    images = digits.train_images[1000:1128]
+    images = data.train_images[1000:1064]
     with torch.no_grad():
         wanted = model(images).double().numpy()
-    uniform = build(Precision(4, 8))
-    inputs = {"images": images.numpy()}
-    made = mixed_precision(
-        build, inputs, budget_bits=packed_bits(uniform), wanted=wanted, weights=(2, 4, 8)
+    return Digits(build, {"images": images.numpy()}, wanted)
+
+
+@pytest.fixture(scope="module")
+def mixed(digits: Digits) -> Mixed:
+    """The choice within the size of uniform 4 bits."""
+    uniform = packed_bits(digits.build(Precision(4, 8)))
+    return mixed_precision(
+        digits.build,
+        digits.inputs,
+        budget=Budget(uniform),
+        wanted=digits.wanted,
+        weights=(2, 8),
+        cycles=Cycles(find_template("npu"), NpuDesign()),
     )
-    assert len(made.options) == 5 * 3
-    assert made.size_bits <= packed_bits(uniform)
-    assert made.size_bits == packed_bits(build(made.precision))
-    assert made.measured <= kl(wanted, sensitivity._outputs(uniform, inputs))
-    assert made.measured == pytest.approx(made.predicted, rel=1.0)
-    coarse = {o.layer: o.divergence for o in made.options if o.bits.weights == 2}
-    fine = {o.layer: o.divergence for o in made.options if o.bits.weights == 8}
+
+
+def test_mixed_bits_beat_uniform_ones_of_the_same_size(digits: Digits, mixed: Mixed) -> None:
+    uniform = digits.build(Precision(4, 8))
+    assert len(mixed.options) == 5 * 2
+    assert mixed.size_bits <= packed_bits(uniform)
+    assert mixed.size_bits == packed_bits(digits.build(mixed.precision))
+    assert mixed.measured <= kl(digits.wanted, outputs_of(uniform, digits.inputs))
+    assert mixed.measured == pytest.approx(mixed.predicted, rel=1.0)
+    coarse = {o.layer: o.divergence for o in mixed.options if o.bits.weights == 2}
+    fine = {o.layer: o.divergence for o in mixed.options if o.bits.weights == 8}
     assert sum(coarse.values()) > sum(fine.values())
+    assert [option.layer for option in mixed.chosen] == list(mixed.precision.layers)
+
+
+def test_bits_below_a_byte_leave_the_cycles_of_the_npu(digits: Digits, mixed: Mixed) -> None:
+    simulated = deployment.simulate(
+        deploy(digits.build(mixed.precision), find_template("npu"), NpuDesign())
+    )
+    assert mixed.cycles == mixed.start.cycles == mixed.predicted_cycles == simulated.cycles
+    assert not mixed.bits_change_cycles
+
+
+def test_a_budget_of_cycles_holds_for_the_whole_network(digits: Digits) -> None:
+    """Cycles that do not add up: a network of any layer at 2 bits saves less than its layers."""
+
+    def cycles(workload: Workload) -> int:
+        kept = [workload.tensor(f"{name}.weight").element.bits > 2 for name in owners(workload)]
+        return 100 + 10 * sum(kept) + 5 * (len(kept) - sum(kept) > 1)
+
+    def within(limit: int) -> Mixed:
+        return mixed_precision(
+            digits.build, digits.inputs, budget=Budget(cycles=limit), weights=(2, 8), cycles=cycles
+        )
+
+    made = within(130)
+    assert made.cycles == 125
+    assert made.predicted_cycles == 120
+    assert made.bits_change_cycles
+    with pytest.raises(UsageError) as caught:
+        within(102)
+    assert str(caught.value) == (
+        "no choice keeps a budget of 102 cycles: the nearest takes 105; raise it, or allow fewer "
+        "bits"
+    )
+
+
+def test_a_divergence_of_classes_needs_some() -> None:
+    with pytest.raises(UsageError) as caught:
+        Sensitivity(lambda precision: Workload("x", (), (), (), {}, {}), {}, np.zeros((4, 1)))
+    assert str(caught.value) == (
+        "divergence 'kl' compares classes along the last axis, of which the outputs have 1; "
+        "choose 'mse'"
+    )
