@@ -9,8 +9,9 @@ from typing import Any, TypeVar, get_args
 
 from numpy.typing import NDArray
 
-from intaglio.compiler.bundle import Bundle
+from intaglio.compiler.bundle import Bundle, Numbers
 from intaglio.compiler.calls import Value, call_from_dict
+from intaglio.compiler.packing import pack, packs, unpack
 from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
@@ -44,7 +45,7 @@ from intaglio.compiler.workload import (
 )
 from intaglio.errors import IntaglioError
 
-FILES = Bundle("workload", schema=1)
+FILES = Bundle("workload", schema=2)
 """`workload.json` and `workload.safetensors`."""
 OP_KINDS: Mapping[str, Callable[..., Op]] = {kind.__name__: kind for kind in get_args(Op)}
 
@@ -52,8 +53,11 @@ T = TypeVar("T")
 
 
 def save_workload(workload: Workload, folder: Path) -> tuple[Path, Path]:
-    """Write `workload.json` and `workload.safetensors` into `folder`; returns their paths."""
-    return FILES.save(folder, to_dict(workload), workload.constants)
+    """Write `workload.json` and `workload.safetensors` into `folder`; returns their paths.
+
+    Weights of fewer than 8 bits are packed, as `compiler.packing` says.
+    """
+    return FILES.save(folder, to_dict(workload), _packed(workload))
 
 
 def load_workload(folder: Path) -> Workload:
@@ -64,9 +68,32 @@ def load_workload(folder: Path) -> Workload:
     """
     described, numbers = FILES.load(folder)
     try:
-        return from_dict(described, numbers)
+        return from_dict(described, _unpacked(described, numbers))
     except (ValueError, KeyError, TypeError, IntaglioError) as error:
         raise FILES.corrupt(folder, error) from error
+
+
+def _packed(workload: Workload) -> Numbers:
+    """The constants as they lie on disk."""
+    weights = {op.weight for op in workload.ops if isinstance(op, Conv2d | MatMul)}
+    elements = {name: workload.tensor(name).element for name in weights}
+    return {
+        name: pack(array, elements[name]) if name in elements and packs(elements[name]) else array
+        for name, array in workload.constants.items()
+    }
+
+
+def _unpacked(described: dict[str, Any], numbers: Numbers) -> Numbers:
+    """The constants of what is described, from how they lie on disk."""
+    layers = (Conv2d.__name__, MatMul.__name__)
+    weights = {entry["weight"] for entry in described["ops"] if entry["op"] in layers}
+    tensors = [_tensor(entry) for entry in described["tensors"] if entry["name"] in weights]
+    own = {
+        tensor.name: unpack(numbers[tensor.name], tensor.element, tensor.shape)
+        for tensor in tensors
+        if packs(tensor.element) and tensor.name in numbers
+    }
+    return {**numbers, **own}
 
 
 def to_dict(workload: Workload) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _reinterpreted(value: Expr, dtype: str) -> Expr:
 
 
 def _type(element: ElementType) -> str:
-    return f"{'int' if element.encoding == 'signed' else 'uint'}{element.bits}"
+    return f"{'uint' if element.encoding == 'unsigned' else 'int'}{element.bits}"
 
 
 def available(target: Target) -> tuple[Dot, ...]:

@@ -79,9 +79,11 @@ def _weight(builder: Builder, name: str, dequantised: Node) -> Tensor:
     if stored.name in builder.values:
         return builder.tensors[builder.values[stored.name]]
     values, scales = (parameter(builder.module, node) for node in (stored, scale))
-    hi = cast(int, dequantised.args[5])
+    lo, hi = (cast(int, bound) for bound in dequantised.args[4:6])
     channel_scales = tuple(float(scale) for scale in scales.double())
-    element, label = ElementType(hi.bit_length() + 1), f"{name}.weight"
+    ternary = (lo, hi) == (-1, 1)
+    element = ElementType(2, "ternary") if ternary else ElementType(hi.bit_length() + 1)
+    label = f"{name}.weight"
     builder.values[stored.name] = label
     if values.is_meta:
         builder.unknown_constant(label, tuple(values.shape), element)

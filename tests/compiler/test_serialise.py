@@ -88,9 +88,9 @@ def test_changed_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     serialise.save_workload(every_operator(), tmp_path)
-    change(tmp_path, schema=2)
+    change(tmp_path, schema=1)
     assert refusal(tmp_path) == (
-        f"{tmp_path / 'workload.json'}: schema 2 is not 1, the one this version reads; compile "
+        f"{tmp_path / 'workload.json'}: schema 1 is not 2, the one this version reads; compile "
         "the model again"
     )
 
