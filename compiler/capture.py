@@ -16,7 +16,14 @@ from torch.export.decomp_utils import CustomDecompTable
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from intaglio.compiler.graph import deepest_line, mark_origins, quiet, shape, user_line
+from intaglio.compiler.graph import (
+    deepest_line,
+    input_name,
+    mark_origins,
+    quiet,
+    shape,
+    user_line,
+)
 from intaglio.errors import CaptureError
 
 KEPT_WHOLE = frozenset(
@@ -100,7 +107,7 @@ def capture(model: nn.Module | ExportedProgram, example_inputs: tuple[Tensor, ..
     _check_static(module)
     mark_origins(module)
     placeholders = list(module.graph.find_nodes(op="placeholder"))
-    shapes = {node.name: shape(node) for node in placeholders}
+    shapes = {input_name(node): shape(node) for node in placeholders}
     return Captured(module, shapes, _integers(program, placeholders), is_shapes_only(module))
 
 
@@ -127,7 +134,7 @@ def _integers(program: ExportedProgram, placeholders: list[Node]) -> dict[str, T
     if len(examples) != len(values):
         examples = tuple(torch.zeros(tuple(v.shape), dtype=v.dtype) for v in values)
     return {
-        node.name: example.detach().clone()
+        input_name(node): example.detach().clone()
         for node, value, example in zip(placeholders, values, examples, strict=True)
         if not value.dtype.is_floating_point
     }
@@ -203,25 +210,25 @@ def _decompositions() -> CustomDecompTable:
 def _check_inputs(module: GraphModule) -> None:
     placeholders = module.graph.find_nodes(op="placeholder")
     for node in placeholders:
-        value = node.meta.get("val")
+        value, name = node.meta.get("val"), input_name(node)
         if not isinstance(value, Tensor):
             raise CaptureError(
-                f"input '{node.name}' is {type(value).__name__}, not a tensor; make it a constant "
+                f"input '{name}' is {type(value).__name__}, not a tensor; make it a constant "
                 "of the model"
             )
         _check_shape(node)
         if value.dtype not in (torch.float32, torch.int64, torch.int32):
             raise CaptureError(
-                f"input '{node.name}' holds {value.dtype}; give float32, or int64 for indices such "
+                f"input '{name}' holds {value.dtype}; give float32, or int64 for indices such "
                 "as token ids"
             )
         if value.dim() < 2 or value.shape[0] != 1:
             raise CaptureError(
-                f"input '{node.name}' has shape {tuple(value.shape)}; give example inputs of batch "
+                f"input '{name}' has shape {tuple(value.shape)}; give example inputs of batch "
                 "1, as in (1, channels, height, width) (calibration data may hold many images)"
             )
         if not node.users:
-            raise CaptureError(f"input '{node.name}' is never used; remove it from forward()")
+            raise CaptureError(f"input '{name}' is never used; remove it from forward()")
 
 
 def _check_static(module: GraphModule) -> None:
@@ -237,8 +244,8 @@ def _check_shape(node: Node) -> None:
     printed = f"({', '.join(str(extent) for extent in extents)})"
     if node.op == "placeholder":
         raise CaptureError(
-            f"input '{node.name}' has the dynamic shape {printed}; export the model with fixed "
-            "shapes"
+            f"input '{input_name(node)}' has the dynamic shape {printed}; export the model with "
+            "fixed shapes"
         )
     raise CaptureError(
         f"'{node.name}' has the shape {printed}, which depends on data, at {user_line(node)}; keep "

@@ -67,6 +67,11 @@ def parameter(module: GraphModule, node: Node) -> Tensor:
     return value.detach()
 
 
+def input_name(node: Node) -> str:
+    """The name that the model gives an input; the node's own is another for names like `input`."""
+    return str(node.target)
+
+
 def owner(node: Node) -> GraphModule:
     """The module whose graph a node is in."""
     module = node.graph.owning_module

@@ -48,7 +48,7 @@ def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> N
     )
     assert shell.refusal("check", f"{model}:net") == (
         1,
-        "input 'input_1' has shape (4, 3, 8, 8); give example inputs of batch 1, as in (1, "
+        "input 'input' has shape (4, 3, 8, 8); give example inputs of batch 1, as in (1, "
         "channels, height, width) (calibration data may hold many images)",
     )
 

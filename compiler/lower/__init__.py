@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch.fx import GraphModule
 
+from intaglio.compiler.graph import input_name
 from intaglio.compiler.lower import islands, layers, maps, rows, tensors
 from intaglio.compiler.lower.builder import Builder
 from intaglio.compiler.passes.fuse import Group, Kind, Plan
@@ -28,7 +29,7 @@ def lower(module: GraphModule, plan: Plan, name: str, refused: Refused | None = 
     builder = Builder(module, plan.constants)
     for node in module.graph.find_nodes(op="placeholder"):
         if node.name not in plan.constants:
-            builder.declare(node, node.name)
+            builder.declare(node, input_name(node))
     made = {node for part in plan.islands for node in part.outputs}
     for cut in plan.cuts:
         if cut not in made:

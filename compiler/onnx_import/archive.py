@@ -51,7 +51,8 @@ def read_model(path: Path) -> ModelProto:
     if opset not in OPSETS:
         raise CaptureError(
             f"{path}: is written for operator set {opset}, {OPSETS[0]} to {OPSETS[-1]} are read; "
-            "convert it with onnx.version_converter"
+            "export it again with opset_version=17, or convert it by "
+            "onnx.version_converter.convert_version(model, 17)"
         )
     return model
 

@@ -6,6 +6,7 @@ constants alone is computed here.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from intaglio.compiler.onnx_import.operators import OPERATORS, QUANTISERS, SHAPE
 from intaglio.compiler.onnx_import.pairs import Pairs
 from intaglio.errors import CaptureError, IntaglioError, UnsupportedError
 
+logger = logging.getLogger(__name__)
 WAY_OUT = "replace it by supported operators, or run this part outside the model"
 QONNX = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 """Domains of the quantisers of QONNX, newest first."""
@@ -45,9 +47,8 @@ INTEGERS = frozenset(
 def load_onnx(path: Path, seed: int = 0) -> tuple[ExportedProgram, tuple[Tensor, ...]]:
     """The program of an ONNX file, and example inputs drawn from `seed`: reals normal, integers 0.
 
-    An extent without a number in front of a shape is the batch and becomes 1.  Inputs keep their
-    names, but `_` stands for what no Python name holds, and `input` and other names of Python's own
-    functions end in `_1`.  Raises UsageError
+    An extent without a number in front of a shape is the batch and becomes 1, which is logged.
+    Inputs keep their names, but `_` stands for what no Python name holds.  Raises UsageError
     without such a file, CaptureError when it is corrupt or has dynamic shapes, and
     UnsupportedError naming the first node that cannot be imported.
     """
@@ -296,6 +297,8 @@ def _extents(path: Path, value: ValueInfoProto) -> tuple[int, ...]:
             "batch in front may stay open)"
         )
     extents = [d.dim_value for d in shape.dim]
+    if extents and extents[0] <= 0:
+        logger.warning("%s has shape %s; its batch is taken as 1", what, printed)
     if extents and extents[0] > 1:
         raise CaptureError(f"{what} has shape {printed}; export the model with batch 1")
     return tuple([1, *extents[1:]] if extents else [])

@@ -134,6 +134,7 @@ class Fuse:
         made = inputs | {group.output for group in groups}
         read = [name for group in groups for name in (*group.inputs, group.residual or "")]
         cuts = tuple(dict.fromkeys(name for name in read if name and name not in made))
+        inputs = {str(node.target) for node in module.graph.find_nodes(op="placeholder")}
         taken = (inputs | set(cuts)) - set(constants)
         return Plan(tuple(_with_unique_names(groups, taken)), refusals, cuts, constants)
 

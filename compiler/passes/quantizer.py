@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
-from intaglio.compiler.graph import is_real, quiet
+from intaglio.compiler.graph import input_name, is_real, quiet
 from intaglio.compiler.passes.fuse import MOVES, Group, Plan
 from intaglio.compiler.passes.given import GIVEN, GRID, MOST_BITS, Given, Grid, type_of
 from intaglio.compiler.passes.observers import (
@@ -89,7 +89,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
-            signed = Types.of(self.precision.of(name)).signed
+            signed = Types.of(self.precision.of(input_name(nodes[name]))).signed
             spec = _given(nodes[name]) or _spec(self.observer, signed)
             _annotation(nodes[name]).output_qspec = spec
         for group in self.plan.groups:

@@ -136,7 +136,7 @@ def test_gradients_pass_within_the_range_alone() -> None:
     with torch.no_grad():
         linear.weight.copy_(torch.eye(2))
     data = np.array([[1.0, -1.0]], np.float32)
-    network = prepare_training(linear.eval(), (torch.zeros(1, 2),), calibration={"input_1": data})
+    network = prepare_training(linear.eval(), (torch.zeros(1, 2),), calibration={"input": data})
     x = torch.tensor([[0.5, -3.0]], requires_grad=True)
     outputs = network(x)
     assert isinstance(outputs, Tensor)

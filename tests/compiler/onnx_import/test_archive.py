@@ -149,8 +149,9 @@ def test_operator_sets_outside_the_known_ones_are_refused(tmp_path: Path) -> Non
     for opset in (8, 26):
         path = saved(model([node("Relu", "x")], {"x": (1, 4)}, opset=opset), tmp_path / "net.onnx")
         assert refusal(path) == (
-            f"{path}: is written for operator set {opset}, 9 to 24 are read; convert it with "
-            "onnx.version_converter"
+            f"{path}: is written for operator set {opset}, 9 to 24 are read; export it again "
+            "with opset_version=17, or convert it by "
+            "onnx.version_converter.convert_version(model, 17)"
         )
 
 

@@ -193,6 +193,17 @@ def test_an_exported_recurrent_network_computes_the_same(tmp_path: Path) -> None
         torch.testing.assert_close(program.module()(x)[0], module(x), rtol=1e-5, atol=1e-5)
 
 
+def test_an_open_batch_is_taken_as_one_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(lenet(), tmp_path / "lenet.onnx")
+    load_onnx(path)
+    warned = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+    assert warned == [
+        f"{path}: input 'images' has shape (batch, 1, 28, 28); its batch is taken as 1"
+    ]
+
+
 def test_example_inputs_are_seeded(tmp_path: Path) -> None:
     path = saved(lenet(), tmp_path / "lenet.onnx")
     (first,), (again,), (other,) = (load_onnx(path, seed)[1] for seed in (0, 0, 1))
@@ -214,13 +225,19 @@ def test_inputs_keep_their_names_and_order(tmp_path: Path) -> None:
     assert to_workload(program, examples).inputs == ("tokens", "x_1")
 
 
-def test_an_input_with_a_name_of_pythons_own_is_numbered(tmp_path: Path) -> None:
-    proto = model([node("Relu", "input")], {"input": (1, 4)})
+def test_inputs_may_have_names_of_pythons_own(tmp_path: Path) -> None:
+    names = ("input", "filter", "id")
+    proto = model(
+        [node("Add", "input filter", "sum"), node("Add", "sum id")],
+        dict.fromkeys(names, (1, 4)),
+    )
     program, examples = load_onnx(saved(proto, tmp_path / "net.onnx"))
+    data = {name: np.ones((2, 4), np.float32) for name in names}
+    assert to_workload(program, examples, calibration=data).inputs == names
     with pytest.raises(CalibrationError) as caught:
-        to_workload(program, examples, calibration={"input": np.ones((1, 4), np.float32)})
+        to_workload(program, examples, calibration=data | {"input_1": data["input"]})
     assert str(caught.value) == (
-        "calibration key 'input' is no input of the model; did you mean 'input_1'?"
+        "calibration key 'input_1' is no input of the model; did you mean 'input'?"
     )
 
 
@@ -242,7 +259,7 @@ def test_names_of_nodes_become_names_of_layers(tmp_path: Path) -> None:
     names = ("/a/b c/Relu", "../../x", "a::b<1>", "a::b<1>", "", "é\n" * 80)
     chain = ["x", *(f"v{i}" for i in range(len(names) - 1)), "y"]
     nodes = [
-        node("Sigmoid", before, after, name)
+        node("Softmax", before, after, name)
         for name, before, after in zip(names, chain[:-1], chain[1:], strict=True)
     ]
     loaded = load_model(str(saved(model(nodes, {"x": (1, 4)}), tmp_path / "net.onnx")))
@@ -252,7 +269,7 @@ def test_names_of_nodes_become_names_of_layers(tmp_path: Path) -> None:
         "x_2",
         "a_b_1_",
         "a_b_1__2",
-        "sigmoid_5",
+        "softmax_5",
         "_",
     ]
 
@@ -291,14 +308,14 @@ def test_a_refused_node_is_named_as_onnx_names_it(tmp_path: Path) -> None:
         (
             "net.onnx:2: Pad(a, p, c)",
             "only padding by zeros is mapped",
-            "pad with zeros, or in the data",
+            "pad with zeros, or in the data, or add allow_host=True to run it on the host",
         )
     ]
     with pytest.raises(UnsupportedError) as caught:
         to_workload(loaded.module, loaded.example_inputs)
     assert str(caught.value) == (
         "pad.Pad (net.onnx:2: Pad(a, p, c)): only padding by zeros is mapped; pad with zeros, or "
-        "in the data"
+        "in the data, or add allow_host=True to run it on the host"
     )
 
 
