@@ -1,7 +1,7 @@
 """Bits for each layer: what every choice alone does to the outputs, and the best under a budget.
 
-What layers do alone adds up to what they do together, nearly, as errors of weights do not; so the
-choice under a budget of size or of cycles is a knapsack, which is solved exactly.
+What layers do alone adds up to what they do together, roughly: docs/precision.md says how well.  So
+the choice under a budget of size or of cycles is a knapsack, which is solved exactly.
 """
 
 from __future__ import annotations
@@ -121,25 +121,74 @@ class Sensitivity:
         return Option(layer, bits or Bits(), packed_bits(made), changed, self.cycles(made))
 
 
-def mixed_precision(
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What every option of every layer does alone, from which choices under budgets follow."""
+
+    measure: Sensitivity
+    start: Option
+    layers: tuple[tuple[Option, ...], ...]
+
+    def within(self, budget: Budget) -> Mixed:
+        """The best choice whose whole keeps `budget`, which layers alone may miss in cycles.
+
+        Raises UsageError when there is none.
+        """
+        taken = choose(self.start, self.layers, budget)
+        whole = self.measure.network(together(taken))
+        limit = asked = budget.cycles
+        while limit is not None and asked is not None and whole.cycles > limit:
+            asked -= whole.cycles - limit
+            try:
+                taken = choose(self.start, self.layers, replace(budget, cycles=asked))
+            except UsageError as error:
+                raise UsageError(
+                    f"no choice keeps a budget of {limit} cycles: the nearest takes "
+                    f"{whole.cycles}; raise it, or allow fewer bits"
+                ) from error
+            whole = self.measure.network(together(taken))
+        return self._mixed(taken, whole)
+
+    def predicted(self, taken: Sequence[Option]) -> float:
+        """The divergence of a choice, from the layers alone; estimated."""
+        return self.start.divergence + sum(o.divergence - self.start.divergence for o in taken)
+
+    def _mixed(self, taken: Sequence[Option], whole: Option) -> Mixed:
+        return Mixed(
+            together(taken),
+            self.start,
+            whole.size_bits,
+            whole.cycles,
+            self.predicted(taken),
+            self.start.cycles + sum(option.cycles - self.start.cycles for option in taken),
+            whole.divergence,
+            tuple(option for layer in self.layers for option in layer),
+        )
+
+
+def together(taken: Sequence[Option]) -> Precision:
+    """The precision of one option for each layer."""
+    return Precision(layers={option.layer: option.bits for option in taken})
+
+
+def survey(
     build: Build,
     inputs: Mapping[str, Floats],
     *,
-    budget: Budget,
     wanted: Floats | None = None,
     weights: Sequence[int] = WEIGHTS,
     activations: Sequence[int] = (EIGHT,),
     divergence: Divergence = "kl",
     cycles: Callable[[Workload], int] = lambda workload: 0,
     progress: Progress = lambda step, done, total: None,
-) -> Mixed:
-    """The bits of every layer with weights at which the outputs change least, within a budget.
+) -> Survey:
+    """Measure every layer with weights at every choice of bits, while all others have 8.
 
     `inputs` are real data by name, images along axis 0; `wanted` the outputs of the float network
     on them, by default those of 8 bits.  `cycles` says what a network takes, as `Cycles` does.
     Activations of 8 bits are left as `Precision()` has them, wide values included.  Divergence is
     the mean over images: `kl` of the softmax over the last axis, `mse` the squared error over the
-    power of `wanted`.  Raises UsageError when no choice fits the budget.
+    power of `wanted`.  Raises UsageError for bits that no precision has.
     """
     choices = [Precision(*pair) for pair in product(weights, activations)]
     base = build(Precision())
@@ -155,43 +204,8 @@ def mixed_precision(
         progress("measure layers", done, len(layers) * len(pairs))
         options.append(measure.option(layer, bits))
     progress("measure layers", len(options), len(options))
-    table = [[option for option in options if option.layer == layer] for layer in layers]
-    return _within(measure, start, table, budget)
-
-
-def _within(
-    measure: Sensitivity, start: Option, table: Sequence[Sequence[Option]], budget: Budget
-) -> Mixed:
-    """The best choice whose whole keeps the budget, which layers alone may miss in cycles."""
-    taken = choose(start, table, budget)
-    whole, precision = _together(measure, taken)
-    limit = asked = budget.cycles
-    while limit is not None and asked is not None and whole.cycles > limit:
-        asked -= whole.cycles - limit
-        try:
-            taken = choose(start, table, replace(budget, cycles=asked))
-        except UsageError as error:
-            raise UsageError(
-                f"no choice keeps a budget of {limit} cycles: the nearest takes {whole.cycles}; "
-                "raise it, or allow fewer bits"
-            ) from error
-        whole, precision = _together(measure, taken)
-    return Mixed(
-        precision,
-        start,
-        whole.size_bits,
-        whole.cycles,
-        start.divergence + sum(option.divergence - start.divergence for option in taken),
-        start.cycles + sum(option.cycles - start.cycles for option in taken),
-        whole.divergence,
-        tuple(option for layer in table for option in layer),
-    )
-
-
-def _together(measure: Sensitivity, taken: Sequence[Option]) -> tuple[Option, Precision]:
-    """The whole network with one option for each layer, and its precision."""
-    precision = Precision(layers={option.layer: option.bits for option in taken})
-    return measure.network(precision), precision
+    table = (tuple(option for option in options if option.layer == name) for name in layers)
+    return Survey(measure, start, tuple(table))
 
 
 def owners(workload: Workload) -> tuple[str, ...]:

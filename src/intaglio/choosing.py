@@ -128,7 +128,7 @@ def compress(
     from intaglio.compiler.precision_file import write_precision
     from intaglio.report.compression import Compressed
     from intaglio.search.knapsack import Budget
-    from intaglio.search.sensitivity import Cycles, mixed_precision
+    from intaglio.search.sensitivity import Cycles, survey
     from intaglio.templates.template import find_template
 
     path, budget, family = Path(output), Budget(size_bits, cycles), find_template(template)
@@ -150,10 +150,9 @@ def compress(
 
     base = build(Precision())
     images = len(next(iter(reference.quantise_inputs(base, data).values())))
-    found = mixed_precision(
+    surveyed = survey(
         build,
         data,
-        budget=budget,
         wanted=_float_outputs(model, example_inputs, [data[name] for name in base.inputs]),
         weights=weights,
         activations=activations,
@@ -161,6 +160,7 @@ def compress(
         cycles=Cycles(family, design or family.design(None), allow_host),
         progress=progress,
     )
+    found = surveyed.within(budget)
     comment = f"bits of {base.name}, chosen by intaglio compress on {images} images"
     write_precision(path, found.precision, comment)
     return Compressed(base.name, found, budget, divergence, images, path)

@@ -26,10 +26,10 @@ from intaglio.search.sensitivity import (
     Mixed,
     Sensitivity,
     kl,
-    mixed_precision,
     mse,
     outputs_of,
     owners,
+    survey,
 )
 from intaglio.sim import deployment
 from intaglio.templates.deployment import deploy
@@ -80,19 +80,19 @@ def digits() -> Digits:
 def mixed(digits: Digits) -> Mixed:
     """The choice within the size of uniform 4 bits."""
     uniform = packed_bits(digits.build(Precision(4, 8)))
-    return mixed_precision(
+    found = survey(
         digits.build,
         digits.inputs,
-        budget=Budget(uniform),
         wanted=digits.wanted,
-        weights=(2, 8),
+        weights=(2, 4, 8),
         cycles=Cycles(find_template("npu"), NpuDesign()),
     )
+    return found.within(Budget(uniform))
 
 
 def test_mixed_bits_beat_uniform_ones_of_the_same_size(digits: Digits, mixed: Mixed) -> None:
     uniform = digits.build(Precision(4, 8))
-    assert len(mixed.options) == 5 * 2
+    assert len(mixed.options) == 5 * 3
     assert mixed.size_bits <= packed_bits(uniform)
     assert mixed.size_bits == packed_bits(digits.build(mixed.precision))
     assert mixed.measured <= kl(digits.wanted, outputs_of(uniform, digits.inputs))
@@ -118,17 +118,13 @@ def test_a_budget_of_cycles_holds_for_the_whole_network(digits: Digits) -> None:
         kept = [workload.tensor(f"{name}.weight").element.bits > 2 for name in owners(workload)]
         return 100 + 10 * sum(kept) + 5 * (len(kept) - sum(kept) > 1)
 
-    def within(limit: int) -> Mixed:
-        return mixed_precision(
-            digits.build, digits.inputs, budget=Budget(cycles=limit), weights=(2, 8), cycles=cycles
-        )
-
-    made = within(130)
+    found = survey(digits.build, digits.inputs, weights=(2, 8), cycles=cycles)
+    made = found.within(Budget(cycles=130))
     assert made.cycles == 125
     assert made.predicted_cycles == 120
     assert made.bits_change_cycles
     with pytest.raises(UsageError) as caught:
-        within(102)
+        found.within(Budget(cycles=102))
     assert str(caught.value) == (
         "no choice keeps a budget of 102 cycles: the nearest takes 105; raise it, or allow fewer "
         "bits"
