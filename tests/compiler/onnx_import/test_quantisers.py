@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from intaglio.errors import UnsupportedError
 from intaglio.examples.networks import resnet8
@@ -173,4 +174,45 @@ def test_an_activation_of_two_signs_is_refused(tmp_path: Path) -> None:
         "sign (net.onnx:1: BipolarQuant(x, s)): its activations are +1 and -1 alone, and integers "
         "with zero point 0 hold 0 as well; quantise activations to 2 bits or more; weights may be "
         "bipolar"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "zero", "bits"), [("int8", 0, 8), ("uint8", 128, 8), ("int4", 0, 4), ("uint4", 8, 4)]
+)
+def test_stored_integers_stay_as_they_are(kind: str, zero: int, bits: int, tmp_path: Path) -> None:
+    half = 1 << (bits - 1)
+    given = RANDOM.integers(-half, half, (4, 5))
+    given[0, :2] = -half, half - 1
+    code = TensorProto.DataType.Value(kind.upper())
+    proto = model(
+        [
+            node("QuantizeLinear", "x s z", "i"),
+            node("DequantizeLinear", "i s z", "real"),
+            node("DequantizeLinear", "w s zw", "wr"),
+            node("MatMul", "real wr", "y", "fc"),
+        ],
+        {"x": (1, 4)},
+        {"s": np.array(0.25, np.float32), "z": np.array(128, np.uint8)},
+        opset=21,
+    )
+    for name, values in (("w", given + zero), ("zw", np.array(zero))):
+        size, flat = values.shape, values.flatten().tolist()
+        proto.graph.initializer.append(helper.make_tensor(name, code, size, flat))
+    workload = integers(proto, tmp_path / "net.onnx")
+    assert str(workload.tensor("x").element) == "i8"
+    assert str(workload.tensor("fc.weight").element) == f"i{bits}"
+    assert np.array_equal(workload.constants["fc.weight"], given.T)
+
+
+def test_integers_that_something_computes_with_are_refused(tmp_path: Path) -> None:
+    constants = {"s": np.array(0.25, np.float32), "z": np.array(0, np.int8)}
+    pair = node("QuantizeLinear", "x s z", "i", "q")
+    other = node("DequantizeLinear", "i t z", "y", "d")
+    proto = model([pair, other], {"x": (1, 4)}, {**constants, "t": np.array(0.5, np.float32)})
+    with pytest.raises(UnsupportedError) as caught:
+        integers(proto, tmp_path / "net.onnx")
+    assert str(caught.value) == (
+        "d (net.onnx:2: DequantizeLinear(i, t, z)): its scale or zero point is not that of q; "
+        "dequantise with the scale and the zero point of the QuantizeLinear node"
     )
