@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from intaglio.compiler.packing import weight_bits
 from intaglio.errors import ArtifactError
 from intaglio.report.origin import Origin
 from intaglio.sim.trace import HostTrace, LayerTrace, Trace
@@ -88,7 +89,7 @@ class Summary:
     """An artifact: design, rows, totals, and the verification when there was one.
 
     `rows` are the layers in order, with the operators on the host between them; the totals are of
-    the accelerator.
+    the accelerator.  `weight_bits` are those of all weights at their own widths.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Summary:
     utilisation: float
     verified: Verified | None
     origin: Origin | None = None
+    weight_bits: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -107,6 +109,7 @@ class Summary:
             "design": dict(self.design),
             **({} if self.origin is None else self.origin.to_dict()),
             "memory_bytes": self.memory_bytes,
+            "weight_bits": self.weight_bits,
             "cycles_simulated": self.cycles_simulated,
             "utilisation": round(self.utilisation, 6),
             "layers": [_row_dict(row) for row in self.rows],
@@ -127,6 +130,9 @@ class Summary:
         parameters = ", ".join(f"{key} {value}" for key, value in self.design.items())
         proof = str(self.verified) if self.verified else "not verified; run intaglio verify"
         heading = [f"{self.name}: {self.memory_bytes} bytes of memory", f"design: {parameters}"]
+        if self.weight_bits is not None:
+            packed = -(-self.weight_bits // 8)
+            heading[0] += f"; all weights packed at their own bits are {packed} bytes"
         if self.origin is not None:
             heading.append(str(self.origin))
         return "\n".join([*heading, "", *self._table(), "", *self._host_lines(), proof])
@@ -189,6 +195,7 @@ def summarise(
         trace.utilisation,
         verified,
         origin,
+        weight_bits(deployment.workload),
     )
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from intaglio.compiler import execution, reference
 from intaglio.compiler.execution import Engine
+from intaglio.compiler.packing import weight_bits
 from intaglio.compiler.precision import Precision
-from intaglio.compiler.workload import Conv2d, MatMul, Workload
+from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError, UnsupportedError
 from intaglio.search.objectives import Infeasible, Kind, Measure, Metrics, Outcome
 from intaglio.search.space import Point, Scalar
@@ -184,11 +185,10 @@ def integer_accuracy(workload: Workload, images: Labelled, engine: Engine) -> fl
 
 
 def packed_bits(workload: Workload) -> int:
-    """Bits of one image's activations and of the weights of every operator, each at its width.
+    """Bits of one image's activations and of all weights, each at its width.
 
     The npu of today keeps each of them in a container of 8 bits; this is what storage that packs
     them would take.
     """
-    weights = [workload.tensor(op.weight) for op in workload.ops if isinstance(op, Conv2d | MatMul)]
-    tensors = (*weights, *workload.activations())
-    return sum(tensor.elements * tensor.element.bits for tensor in tensors)
+    activations = (tensor.elements * tensor.element.bits for tensor in workload.activations())
+    return weight_bits(workload) + sum(activations)

@@ -241,7 +241,11 @@ def test_a_file_of_bits_is_compiled_and_reported(shell: Shell, tmp_path: Path) -
     answer = shell.json("report", folder)[1]
     assert answer["precision"] == precision
     assert answer["calibration"] == {"images": 0, "method": made["method"]}
-    assert shell("report", folder)[1].splitlines()[2:4] == [
+    packed = 8 * 216 + 4 * (576 + 640)
+    assert answer["weight_bits"] == packed
+    lines = shell("report", folder)[1].splitlines()
+    assert lines[0].endswith(f"; all weights packed at their own bits are {packed // 8} bytes")
+    assert lines[2:4] == [
         "calibration: one seeded normal image; scales of activations by mse, of weights by mse, "
         "weights rounded to nearest",
         "bits: weights 4, activations 8, wide 16; conv1 weights 8, activations 6",
