@@ -67,13 +67,17 @@ class Builder:
         residual: str | None = None,
         table: bool = False,
         sign: int = 1,
+        source: str | None = None,
     ) -> Requantise:
-        """Random constants that scale accumulators by about `gain`."""
-        shift = self.random.integers(16, 20, channels)
-        factor = self.random.uniform(0.5, 1.0, channels) * gain * 2.0**shift
+        """Random constants that scale accumulators of `source` by about `gain`, bytes by bytes."""
+        narrowing = self.halves(source) - _halves(element) if source else 0
+        shift = self.random.integers(16, 20, channels) + 8 * max(narrowing, 0)
+        factor = self.random.uniform(0.5, 1.0, channels) * gain * 2.0 ** (shift - 8 * narrowing)
         multiplier = np.minimum(factor.astype(np.int64), 65535)
         bias = self.random.integers(-8, 8, channels) << shift
         other = self.random.integers(1, 65536, channels) * sign
+        if residual is not None and self.halves(residual) > _halves(element):
+            other = (other >> 8) + sign
         entries = self.random.integers(element.lo, element.hi + 1, 256)
         return Requantise(
             self.constant(f"{name}.multiplier", multiplier, MULTIPLIER),
@@ -87,6 +91,17 @@ class Builder:
             else self.constant(f"{name}.residual_multiplier", other, RESIDUAL_MULTIPLIER),
             self.constant(f"{name}.table", entries, element) if table else None,
         )
+
+    def halves(self, name: str) -> int:
+        """Bytes of an element of a tensor."""
+        return _halves(self.tensors[name].element)
+
+    def weight(self, source: str, shape: Shape) -> NDArray[np.integer]:
+        """Weights whose sums of products with `source` fit 32 bits."""
+        element, products = self.tensors[source].element, int(np.prod(shape[1:]))
+        most = (1 << 30) // (products * max(element.hi, -element.lo))
+        limit = min(128, max(most, 1))
+        return self.random.integers(-limit, limit, shape, np.int8)
 
     def conv(
         self,
@@ -103,7 +118,7 @@ class Builder:
         table: bool = False,
     ) -> str:
         n, c, y, x = self.tensors[source].shape
-        weight = self.random.integers(-128, 128, (outputs, c // groups, *kernel), np.int8)
+        weight = self.weight(source, (outputs, c // groups, *kernel))
         oy = (y + padding[0] + padding[1] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
         ox = (x + padding[2] + padding[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
         gain = 0.7 / np.sqrt(weight[0].size) / 64
@@ -117,21 +132,21 @@ class Builder:
                 padding,
                 dilation,
                 groups,
-                self.epilogue(name, outputs, element, gain, residual, table),
+                self.epilogue(name, outputs, element, gain, residual, table, source=source),
             )
         )
         return f"{name}.out"
 
     def matmul(self, name: str, source: str, outputs: int, element: ElementType = I8) -> str:
         *rows, k = self.tensors[source].shape
-        weight = self.random.integers(-128, 128, (outputs, k), np.int8)
+        weight = self.weight(source, (outputs, k))
         self.ops.append(
             MatMul(
                 name,
                 source,
                 self.constant(f"{name}.weight", weight, I8),
                 self.tensor(f"{name}.out", (*rows, outputs), element),
-                self.epilogue(name, outputs, element, 0.7 / np.sqrt(k) / 64),
+                self.epilogue(name, outputs, element, 0.7 / np.sqrt(k) / 64, source=source),
             )
         )
         return f"{name}.out"
@@ -151,7 +166,10 @@ class Builder:
         ox = (x + padding[2] + padding[3] - kernel[1]) // stride[1] + 1
         epilogue = None
         if kind == "average":
-            m, s, b = exact_reciprocal(name, kernel[0] * kernel[1], element.lo, element.hi)
+            count = kernel[0] * kernel[1]
+            m, s, b = (1 << 16) // (count + 1), 16, 1 << 15
+            if self.halves(source) == 1:
+                m, s, b = exact_reciprocal(name, count, element.lo, element.hi)
             epilogue = Requantise(
                 self.constant(f"{name}.multiplier", np.full(c, m), MULTIPLIER),
                 self.constant(f"{name}.shift", np.full(c, s), SHIFT),
@@ -163,18 +181,26 @@ class Builder:
         self.ops.append(Pool(name, kind, source, output, kernel, stride, padding, epilogue))
         return output
 
-    def eltwise(self, name: str, kind: Literal["add", "sub"], first: str, second: str) -> str:
+    def eltwise(
+        self,
+        name: str,
+        kind: Literal["add", "sub"],
+        first: str,
+        second: str,
+        element: ElementType = I8,
+    ) -> str:
         shape = self.tensors[first].shape
         sign = 1 if kind == "add" else -1
         channels = shape[channel_axis(len(shape))]
-        epilogue = self.epilogue(name, channels, I8, 0.5, second, sign=sign)
-        self.ops.append(Eltwise(name, kind, first, self.tensor(f"{name}.out", shape), epilogue))
-        return f"{name}.out"
+        epilogue = self.epilogue(name, channels, element, 0.5, second, sign=sign, source=first)
+        output = self.tensor(f"{name}.out", shape, element)
+        self.ops.append(Eltwise(name, kind, first, output, epilogue))
+        return output
 
     def rescale(self, name: str, source: str, element: ElementType = U8, table: bool = True) -> str:
         shape = self.tensors[source].shape
         channels = shape[channel_axis(len(shape))]
-        epilogue = self.epilogue(name, channels, element, 1.0, table=table)
+        epilogue = self.epilogue(name, channels, element, 1.0, table=table, source=source)
         self.ops.append(Rescale(name, source, self.tensor(f"{name}.out", shape, element), epilogue))
         return f"{name}.out"
 
@@ -182,7 +208,8 @@ class Builder:
         shapes = [self.tensors[source].shape for source in sources]
         axis = channel_axis(len(shapes[0]))
         epilogues = tuple(
-            self.epilogue(f"{name}.{i}", shape[axis], I8, 0.8) for i, shape in enumerate(shapes)
+            self.epilogue(f"{name}.{i}", shape[axis], I8, 0.8, source=source)
+            for i, (shape, source) in enumerate(zip(shapes, sources, strict=True))
         )
         joined = list(shapes[0])
         joined[axis] = sum(shape[axis] for shape in shapes)
@@ -197,6 +224,10 @@ class Builder:
 
     def build(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Workload:
         return Workload("built", inputs, outputs, tuple(self.ops), self.tensors, self.constants)
+
+
+def _halves(element: ElementType) -> int:
+    return 1 if element.hi - element.lo <= 0xFF else 2
 
 
 def every_operator(seed: int = 0) -> Workload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -47,9 +48,15 @@ def designs(draw: st.DrawFn) -> NpuDesign:
 
 
 def elements() -> st.SearchStrategy[ElementType]:
-    """Types of activations: mostly of 8 bits, some narrower."""
-    bits = st.sampled_from((8, 8, 8, 8, 5, 4, 2))
-    return st.builds(ElementType, bits, st.sampled_from(("signed", "unsigned")))
+    """Types of activations: mostly of 8 bits, some narrower, some wide."""
+    bits = st.sampled_from((8, 8, 8, 8, 8, 5, 4, 2, 10, 15))
+    wide = st.sampled_from((ElementType(16), ElementType(15, "unsigned")))
+    return st.builds(ElementType, bits, st.sampled_from(("signed", "unsigned"))) | wide
+
+
+def _table(draw: st.DrawFn, element: ElementType) -> bool:
+    """Whether results of this type go through a table, which narrow ones may."""
+    return draw(st.booleans()) and element.bits <= 8
 
 
 @st.composite
@@ -144,6 +151,7 @@ def _conv(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) 
     groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
     weights = kernel[0] * kernel[1] * channels // groups
     most = max(1, min(MOST_CHANNELS, MOST_WEIGHTS // weights) // groups)
+    element = draw(elements())
     return b.conv(
         name,
         source,
@@ -153,8 +161,8 @@ def _conv(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) 
         padding,
         dilation,
         groups,
-        draw(elements()),
-        table=draw(st.booleans()),
+        element,
+        table=_table(draw, element),
     )
 
 
@@ -163,8 +171,8 @@ def _depthwise(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[s
     padding = _padding(draw, (3, 3)) if y * x <= MOST_PIXELS // 2 else (0, 0, 0, 0)
     kernel, dilation = _kernel(draw, 7, (y + sum(padding[:2]), x + sum(padding[2:])))
     stride = _pair(draw, 3)
-    table = draw(st.booleans())
     element = draw(elements())
+    table = _table(draw, element)
     return b.conv(
         name, source, channels, kernel, stride, padding, dilation, channels, element, table=table
     )
@@ -176,6 +184,7 @@ def _residual(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[st
     k = draw(st.sampled_from([k for k in (1, 3, 5) if k * k * channels * channels < MOST_WEIGHTS]))
     groups = draw(st.sampled_from((1, channels)))
     other = draw(st.sampled_from(_same(b, b.tensors[source].shape, made)))
+    element = draw(elements())
     return b.conv(
         name,
         source,
@@ -183,16 +192,16 @@ def _residual(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[st
         (k, k),
         padding=(k // 2,) * 4,
         groups=groups,
-        element=draw(elements()),
+        element=element,
         residual=other,
-        table=draw(st.booleans()),
+        table=_table(draw, element),
     )
 
 
 def _pool(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
     _, _, y, x = b.tensors[source].shape
     kernel = draw(st.integers(1, min(7, y))), draw(st.integers(1, min(7, x)))
-    if draw(st.booleans()):
+    if draw(st.booleans()) and b.halves(source) == 1:
         pads = _padding(draw, (kernel[0] // 2, kernel[1] // 2))
         return b.pool(name, source, "max", kernel, _pair(draw, 3), pads)
     return b.pool(name, source, "average", kernel, _pair(draw, 3))
@@ -205,11 +214,13 @@ def _global_pool(draw: st.DrawFn, b: Builder, name: str, source: str, made: list
 
 def _eltwise(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
     other = draw(st.sampled_from(_same(b, b.tensors[source].shape, made)))
-    return b.eltwise(name, "add" if draw(st.booleans()) else "sub", source, other)
+    kind: Literal["add", "sub"] = "add" if draw(st.booleans()) else "sub"
+    return b.eltwise(name, kind, source, other, draw(elements()))
 
 
 def _rescale(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:
-    return b.rescale(name, source, draw(elements()), draw(st.booleans()))
+    element = draw(elements())
+    return b.rescale(name, source, element, _table(draw, element))
 
 
 def _concat(draw: st.DrawFn, b: Builder, name: str, source: str, made: list[str]) -> str:

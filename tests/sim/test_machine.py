@@ -89,12 +89,14 @@ COMPUTE = {
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("high", [0, 1])
 def test_compute_sums_over_tiles_and_lanes(
-    machine: Machine, signed: bool, accumulate: bool
+    machine: Machine, signed: bool, accumulate: bool, high: int
 ) -> None:
     machine.accumulators[:] = np.arange(machine.accumulators.size).reshape(-1, SMALL.cols)
     machine.accumulated[:] = True
     fields = {**COMPUTE, "input_signed": int(signed), "accumulate": int(accumulate)}
+    fields["input_high"] = high
     before = machine.accumulators.copy()
     machine.execute(Instruction(Opcode.COMPUTE, fields))
     tiles = machine.weight.data[6 * LANES :].view(np.int8)
@@ -105,7 +107,7 @@ def test_compute_sums_over_tiles_and_lanes(
             start = 9 + 101 * block + 33 * fy + 5 * fx + 31 * y + 7 * x
             for row in range(SMALL.rows):
                 weight = int(tiles[(tile * SMALL.rows + row) * SMALL.cols + column])
-                total += weight * int(elements[start + row])
+                total += weight * int(elements[start + row]) * 256**high
         assert machine.accumulators[17 + 3 * y + x, column] == total
 
 
@@ -170,6 +172,30 @@ def test_drain_requantises(machine: Machine, group: int, table: bool, residual: 
         if table:
             value = int(machine.weight.data[130 * LANES + value % 256])
         expected[200 + 4 * y + x, lane] = value & 0xFF
+    machine.execute(Instruction(Opcode.DRAIN, fields))
+    assert np.array_equal(words(machine.activation.data), expected)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_drain_of_one_half_with_a_wide_residual(machine: Machine, half: int) -> None:
+    draw_records(machine, 100)
+    machine.accumulators[:] = np.random.default_rng(2).integers(
+        -(1 << 20), 1 << 20, machine.accumulators.shape
+    )
+    machine.accumulated[:] = True
+    lo, hi = -20000, 30000
+    fields = {
+        **VECTOR, "source_address": 20, "residual": 1, "residual_wide": 1, "residual_address": 10,
+        "residual_row_stride": 5, "residual_high_offset": 30, "output_high": half,
+        "lo": lo >> 8 * half, "hi": hi >> 8 * half,
+    }  # fmt: skip
+    expected = words(machine.activation.data).copy()
+    for y, x, lane in product(range(2), range(3), range(LANES)):
+        low, high = (int(expected[at + 5 * y + x, lane]) for at in (10, 40))
+        other = low + 256 * (high - 256 * (high > 127))
+        acc = int(machine.accumulators[20 + 3 * y + x, lane])
+        value = min(max(requantised(machine, acc, other, 100, lane), lo), hi)
+        expected[200 + 4 * y + x, lane] = value >> 8 * half & 0xFF
     machine.execute(Instruction(Opcode.DRAIN, fields))
     assert np.array_equal(words(machine.activation.data), expected)
 

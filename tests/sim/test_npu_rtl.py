@@ -100,10 +100,7 @@ def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: i
 )
 def test_instructions_alone_take_the_cycles_of_the_rtl(library: Path, opcode: Opcode) -> None:
     chooser = random.Random(int(opcode))
-    items = [
-        Instruction(opcode, compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser))
-        for _ in range(30)
-    ]
+    items = [Instruction(opcode, operation(chooser, opcode)) for _ in range(30)]
     _, _, late = compare(library, make(marked(items), DESIGN, memory_bytes=MEMORY))
     assert not late.any()
 
@@ -156,7 +153,12 @@ def work(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
     opcode = chooser.choice(
         [Opcode.COMPUTE, Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX]
     )
-    return opcode, compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser)
+    return opcode, operation(chooser, opcode)
+
+
+def operation(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
+    """The fields of a COMPUTE or of an instruction of the vector unit."""
+    return compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser, opcode)
 
 
 def compute(chooser: random.Random) -> dict[str, int]:
@@ -169,13 +171,18 @@ def compute(chooser: random.Random) -> dict[str, int]:
     }
 
 
-def vector(chooser: random.Random) -> dict[str, int]:
+def vector(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
     places = (
         "source_address", "source_y_stride", "source_x_stride", "window_y_stride",
         "window_x_stride", "residual_address", "residual_row_stride", "output_address",
         "output_row_stride",
     )  # fmt: skip
+    wide = {
+        "residual_wide": chooser.randint(0, 1),
+        "residual_high_offset": chooser.randint(0, 60),
+    }
     return {
+        **(wide if opcode == Opcode.DRAIN else {}),
         "y": chooser.choice([1, 2, 5]),
         "x": chooser.choice([1, 3, 7, 14]),
         "window_y": chooser.randint(1, 3),

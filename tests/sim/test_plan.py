@@ -90,5 +90,14 @@ def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
     assert (same.port.stalls, other.port.stalls) == (3, 0)
 
 
+def test_a_drain_reads_a_wide_residual_in_two_cycles_a_pixel() -> None:
+    fields = {"y": 2, "x": 20, "residual": 1, "residual_wide": 1, "residual_row_stride": 20}
+    fields |= {"output_row_stride": 20, "residual_high_offset": 40}
+    work = plan(Instruction(Opcode.DRAIN, fields)).vector_work(0)
+    assert (work.setup, work.reads) == (12, 80)
+    apart = plan(Instruction(Opcode.DRAIN, fields | {"residual_high_offset": 41})).vector_work(0)
+    assert (work.port.stalls, apart.port.stalls) == (12, 6)
+
+
 def test_columns_of_an_empty_program() -> None:
     assert Plan(np.zeros((0, 16), np.uint32), SMALL).count == 0
