@@ -161,11 +161,14 @@ def main() -> int:
     """Measure both networks, or those that are asked for, and rewrite the table of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", action="append", choices=[*RECIPES], help="measure this one")
-    networks = parser.parse_args().network or [*RECIPES]
+    given = parser.parse_args().network
+    networks = given or [*RECIPES]
     began, digits = time.monotonic(), load_digits()
     with bars(wanted=True) as progress:
         found = [measure(network, digits, progress) for network in networks]
-    made = f"Made by `python -m benchmarks.precision` in {time.monotonic() - began:.0f} s."
+    asked = "".join(f" --network {name}" for name in networks) if given else ""
+    seconds = time.monotonic() - began
+    made = f"Made by `python -m benchmarks.precision{asked}` in {seconds:.0f} s."
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     text = f"{before}{BEGIN}\n\n{made}\n\n{table(found)}\n{END}{after}"
