@@ -91,12 +91,12 @@ def _argument(entry: object) -> Argument:
 
 _DEFAULT = (
     "_cdist_forward _log_softmax _softmax abs acos acosh amax amin argmax argmin asin asinh atan"
-    " atan2 atanh bitwise_and bitwise_not bmm cat ceil celu clamp clamp_min clone constant_pad_nd"
+    " atan2 atanh bitwise_not bmm cat ceil celu clamp clamp_min clone constant_pad_nd"
     " conv1d conv2d conv3d copy cos cosh cumprod cumsum elu erf exp expand expm1 floor gather gelu"
     " grid_sampler_2d group_norm hardsigmoid hardswish hardtanh index_select isfinite isinf isnan"
     " layer_norm leaky_relu linear log log10 log1p log2 logical_and logical_not logical_or"
     " logical_xor matmul maximum minimum mm permute reciprocal relu reshape round rsqrt selu"
-    " sigmoid sign silu sin sinh slice_scatter softplus sort sqrt tan tanh topk trunc"
+    " sigmoid sign silu sin sinh slice_scatter softplus sqrt tan tanh trunc"
 )
 _OVERLOADED = (
     "_to_copy.default add.Tensor add.Scalar any.dim bitwise_and.Tensor bitwise_or.Tensor"

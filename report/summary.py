@@ -22,7 +22,8 @@ from intaglio.templates.npu.program import Program
 class Verified:
     """What `verify` stored: words compared and different, and measured cycles by layer.
 
-    `host` has the microseconds of operators on the host, measured where `verify` ran their kernels.
+    `host` has the microseconds of operators on the host, measured on `machine`, where `verify` ran
+    their kernels.
     """
 
     images: int
@@ -31,6 +32,7 @@ class Verified:
     cycles: int
     layers: Mapping[str, int]
     host: Mapping[str, float] = field(default_factory=dict)
+    machine: str = ""
 
     def __str__(self) -> str:
         verdict = "all equal" if not self.mismatches else f"{self.mismatches} differ"
@@ -49,6 +51,7 @@ def load_verified(path: Path) -> Verified:
             cycles=int(stored["cycles_rtl"]),
             layers={row["name"]: int(row["cycles_rtl"]) for row in stored["layers"]},
             host={run["name"]: float(run["microseconds"]) for run in stored["host_kernels"]},
+            machine=str(stored["host_machine"]),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
@@ -153,7 +156,9 @@ class Summary:
     def _host_lines(self) -> list[str]:
         if not self.hosted:
             return []
-        lines = ["on the host (time measured by intaglio verify --host):"]
+        machine = self.verified.machine if self.verified else ""
+        measured = f"measured on {machine}" if machine else "measured by intaglio verify --host"
+        lines = [f"on the host (time {measured}):"]
         for row in self.hosted:
             spent = "-" if row.microseconds is None else f"{row.microseconds:.1f}"
             lines.append(f"{spent:>10s} us for {row.elements} elements of {row.reason}")
@@ -246,4 +251,5 @@ def _verified_dict(verified: Verified) -> dict[str, object]:
         "words_compared": verified.words_compared,
         "mismatches": verified.mismatches,
         "cycles_rtl": verified.cycles,
+        "host_machine": verified.machine,
     }

@@ -12,7 +12,7 @@ from hashlib import sha256
 import numpy as np
 
 from intaglio.compiler.partition import HostSegment
-from intaglio.compiler.workload import Op, Workload
+from intaglio.compiler.workload import Op, Workload, outputs
 from intaglio.sim import npu
 from intaglio.sim.trace import HostTrace, LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.templates.deployment import Deployment
@@ -57,7 +57,7 @@ def join(deployment: Deployment, traces: Sequence[Trace]) -> Trace:
 
 def host_row(workload: Workload, op: Op) -> HostTrace:
     """What `op` of `workload` costs on the host."""
-    elements = workload.tensor(op.output).elements
+    elements = sum(workload.tensor(name).elements for name in outputs(op))
     return HostTrace(op.name, type(op).__name__, workload.macs(op), elements)
 
 

@@ -100,7 +100,7 @@ def verify(
             for image in range(images)
         ]
     report = _located(_report(bench, seed, segments, outcomes), segments, outcomes, cause)
-    return replace(report, kernels=runs)
+    return replace(report, kernels=runs, machine=host.machine() if runs else "")
 
 
 def _one(inputs: Values, image: int) -> Values:

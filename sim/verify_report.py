@@ -87,7 +87,7 @@ class VerifyReport:
     `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.  `location` says
     where the first difference comes from, when that was asked for and found.  `hosted` names the
     operators on the host, which the reference computes, and `kernels` has their runs as compiled
-    kernels, when those were asked for.
+    kernels on `machine`, when those were asked for.
     """
 
     name: str
@@ -106,6 +106,7 @@ class VerifyReport:
     segments: tuple[SegmentReport, ...] = ()
     hosted: tuple[str, ...] = ()
     kernels: tuple[HostRun, ...] = ()
+    machine: str = ""
 
     @property
     def passed(self) -> bool:
@@ -135,6 +136,7 @@ class VerifyReport:
             "segments": [asdict(segment) for segment in self.segments],
             "host_operators": list(self.hosted),
             "host_kernels": [asdict(run) for run in self.kernels],
+            "host_machine": self.machine,
             "units": {
                 unit.name.lower(): asdict(counters)
                 for unit, counters in zip(Unit, self.units, strict=True)
@@ -180,7 +182,8 @@ class VerifyReport:
         verdict = f"{wrong} differ" if wrong else "equal"
         return (
             f"operators on the host, as compiled kernels: {len(self.kernels)}, {elements} elements "
-            f"of 1 image compared, {verdict}; {microseconds:.1f} us measured on this machine"
+            f"of 1 image compared, {verdict}; {microseconds:.1f} us measured on "
+            f"this machine ({self.machine})"
         )
 
     def _table(self) -> list[str]:

@@ -20,6 +20,7 @@ from intaglio.compiler.workload import (
     MatMul,
     Multiply,
     Norm,
+    Op,
     Pad,
     Pool,
     Reduce,
@@ -47,6 +48,12 @@ from intaglio.templates.c_text import (
 from intaglio.templates.host_moves import Moves
 
 
+def result_names(op: Op) -> list[str]:
+    """How a function calls what it makes: y, or y0, y1, ... of an island of several results."""
+    made = outputs(op)
+    return [f"y{at}" for at in range(len(made))] if len(made) > 1 else ["y"]
+
+
 class Function(Moves):
     """The text of one operator: operands x0, x1, ... in the order of `inputs`, the result y."""
 
@@ -54,8 +61,8 @@ class Function(Moves):
     def prototype(self) -> str:
         """The declaration, without its semicolon."""
         operands = [f"const {kind} *x{at}" for at, kind in enumerate(self._types(inputs(self.op)))]
-        made = self._types(outputs(self.op))
-        results = [f"{kind} *y{at if at else ''}" for at, kind in enumerate(made)]
+        made = zip(self._types(outputs(self.op)), result_names(self.op), strict=True)
+        results = [f"{kind} *{name}" for kind, name in made]
         return f"void {self.name}({', '.join([*operands, *results])})"
 
     def _types(self, names: tuple[str, ...]) -> list[str]:

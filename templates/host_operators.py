@@ -16,7 +16,7 @@ from intaglio.compiler.numerics.softmax import EXPONENTIAL
 from intaglio.compiler.tensor import Tensor
 from intaglio.compiler.workload import Host, Norm, Op, Softmax, Workload
 from intaglio.templates.c_text import array, comment
-from intaglio.templates.host_function import Function
+from intaglio.templates.host_function import Function, result_names
 
 
 def declare_operators(
@@ -44,9 +44,8 @@ def _to_be_supplied(workload: Workload, op: Host) -> Iterator[str]:
         yield f"   %{index} is {comment(number)} of workload.safetensors, as {kind}"
     for index, call in enumerate(op.calls, start=len(op.types)):
         yield f"   %{index} = {_call(call)}"
-    for index, (tensor, result) in enumerate(zip(op.outputs, op.results, strict=True)):
-        what = _meaning(workload.tensor(tensor))
-        yield f"   y{index if index else ''} is %{result.index}, {what}"
+    for name, tensor, result in zip(result_names(op), op.outputs, op.results, strict=True):
+        yield f"   {name} is %{result.index}, {_meaning(workload.tensor(tensor))}"
     yield "   Integers are rounded half up and clamped to their range. */"
 
 

@@ -102,3 +102,24 @@ def transformer() -> Model:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         return Transformer().eval(), (torch.randn(1, 3, 16, 16),)
+
+
+class Summed(nn.Module):
+    """What has no integer form: between two layers, and behind the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.mix = nn.Conv2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.cumsum(torch.relu(self.stem(images)), 1)
+        x = torch.relu(self.mix(x)).mean((2, 3))
+        return torch.log_softmax(self.fc(x), 1)
+
+
+def summed() -> Model:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Summed().eval(), (torch.randn(1, 3, 8, 8),)

@@ -21,6 +21,7 @@ TORCH_ALONE_IN = (
     "check",
     "graph",
     "islands",
+    "kernels",
     "lower",
     "model",
     "onnx_import",

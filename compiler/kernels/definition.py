@@ -46,6 +46,8 @@ def machine_type(lo: int, hi: int) -> str:
 
 def storage(element: ElementType) -> str:
     """The machine type in which values of `element` lie in memory."""
+    if element.is_float:
+        return "float32"
     return machine_type(element.lo, element.hi)
 
 

@@ -75,13 +75,13 @@ def kernel(workload: Workload, op: Op, target: Target | None = None) -> Kernel:
     d = Definition(workload, op, available(target))
     output, schedules = define(d)
     function = te.create_prim_func([*(a.placeholder for a in d.arguments), output])
-    text = "\n".join((tvm.ir.save_json(function), str(target), _maker()))
+    text = "\n".join((tvm.ir.save_json(function), str(target), maker()))
     name = f"{type(op).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     return Kernel(name, function, schedules, tuple(d.arguments), target)
 
 
 @cache
-def _maker() -> str:
+def maker() -> str:
     """What kernels depend on beside their definition: TVM, and how this package schedules."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

@@ -27,8 +27,9 @@ def loaded(tensor: Tensor, array: Ints, images: range) -> tvm.runtime.Tensor:
 
 
 def unloaded(array: tvm.runtime.Tensor) -> Ints:
-    """(images, d0, d1, ...) as numpy's (images * d0, d1, ...)."""
-    numbers: Ints = array.numpy().astype(np.int64)
+    """(images, d0, d1, ...) as numpy's (images * d0, d1, ...), int64 or float32."""
+    made = array.numpy()
+    numbers: Ints = made if made.dtype == np.float32 else made.astype(np.int64)
     return numbers.reshape(-1, *numbers.shape[2:])
 
 

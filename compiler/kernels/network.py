@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from intaglio.compiler import reference
 from intaglio.compiler.numerics import Ints
-from intaglio.compiler.workload import Workload, inputs
+from intaglio.compiler.workload import Host, Op, Workload, inputs, outputs
 from intaglio.errors import ToolError
 from intaglio.hw.store import Progress
 from intaglio.hw.verilator import default_cache
@@ -33,7 +33,7 @@ class Step:
 
     function: Any
     arguments: tuple[Any, ...]
-    output: str
+    outputs: tuple[str, ...]
     last: frozenset[str]
 
 
@@ -76,12 +76,13 @@ class Network:
         }
         made = {name: memory.unloaded(live[name]) for name in wanted if name in live}
         for step in self.steps:
-            output = memory.empty(self.workload.tensor(step.output), len(images))
+            tensors = [self.workload.tensor(name) for name in step.outputs]
+            outputs = [memory.empty(tensor, len(images)) for tensor in tensors]
             arguments = [live[a] if isinstance(a, str) else a for a in step.arguments]
-            step.function(*arguments, output)
-            live[step.output] = output
-            if step.output in wanted:
-                made[step.output] = memory.unloaded(output)
+            step.function(*arguments, *outputs)
+            live.update(zip(step.outputs, outputs, strict=True))
+            found = [name for name in step.outputs if name in wanted]
+            made.update({name: memory.unloaded(live[name]) for name in found})
             for name in step.last:
                 live.pop(name, None)
         return made
@@ -99,22 +100,32 @@ def compile_network(
     if importlib.util.find_spec("tvm") is None:
         raise ToolError("TVM is not installed; run: pip install 'intaglio[tvm]'")
     reference.check_constants(workload)
-    from intaglio.compiler.kernels import library, memory
+    from intaglio.compiler.kernels import library
 
     home = cache if cache is not None else default_cache().with_name("kernels")
-    kernels = [library.kernel(workload, op) for op in workload.ops]
-    functions = _built(kernels, home, progress)
-    last = _last_readers(workload)
+    integer = [op for op in workload.ops if not isinstance(op, Host)]
+    kernels = {op.name: library.kernel(workload, op) for op in integer}
+    functions = _built(list(kernels.values()), home, progress)
     steps = tuple(
-        Step(
-            functions[kernel.name],
-            tuple(memory.argument(a.value) for a in kernel.arguments),
-            op.output,
-            last[index],
-        )
-        for index, (op, kernel) in enumerate(zip(workload.ops, kernels, strict=True))
+        _island(workload, op, home, last)
+        if isinstance(op, Host)
+        else _step(kernels[op.name], op, functions, last)
+        for op, last in zip(workload.ops, _last_readers(workload), strict=True)
     )
     return Network(workload, steps)
+
+
+def _step(kernel: Kernel, op: Op, functions: Mapping[str, Any], last: frozenset[str]) -> Step:
+    from intaglio.compiler.kernels import memory
+
+    arguments = tuple(memory.argument(a.value) for a in kernel.arguments)
+    return Step(functions[kernel.name], arguments, outputs(op), last)
+
+
+def _island(workload: Workload, op: Host, home: Path, last: frozenset[str]) -> Step:
+    from intaglio.compiler.kernels.floats import island_kernel
+
+    return Step(island_kernel(workload, op, home), op.inputs, op.outputs, last)
 
 
 def _built(kernels: list[Kernel], home: Path, progress: Progress | None) -> dict[str, Any]:

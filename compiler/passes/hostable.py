@@ -17,6 +17,7 @@ aten = torch.ops.aten
 PLACES = frozenset({"device", "layout", "memory_format", "non_blocking", "pin_memory"})
 """Options that say where and how a tensor lies, which are the host's own choice."""
 SORTS = frozenset({aten.sort.default, aten.topk.default})
+"""Operators that are written down as stable sorts."""
 
 
 def hostable(node: Node) -> bool:
@@ -26,7 +27,7 @@ def hostable(node: Node) -> bool:
     """
     values = [value for part in (node, *node.all_input_nodes) for value in _values(part)]
     return (
-        operator_name(node) in OPERATORS
+        (operator_name(node) in OPERATORS or node.target in SORTS)
         and bool(values)
         and all(type_name(value) in TYPES and value.numel() for value in values)
         and all(isinstance(value, Tensor) and value.dim() for value in _values(node))

@@ -161,6 +161,7 @@ def compile(
             precision=precision,
             name=name,
             seed=seed,
+            allow_host=allow_host,
             progress=progress,
         )
         bits = precision or Precision()

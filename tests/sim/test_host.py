@@ -52,7 +52,21 @@ def test_an_element_that_differs_is_counted(
 def report(*kernels: HostRun) -> VerifyReport:
     hosted = ("add", "head")
     return VerifyReport(
-        "net", 0, 1, 10, 0, None, (100,), 100, (), (), 0, 0, hosted=hosted, kernels=kernels
+        "net",
+        0,
+        1,
+        10,
+        0,
+        None,
+        (100,),
+        100,
+        (),
+        (),
+        0,
+        0,
+        hosted=hosted,
+        kernels=kernels,
+        machine="a processor, 2 cores",
     )
 
 
@@ -61,7 +75,7 @@ def test_a_report_tells_kernels_from_the_reference() -> None:
     assert ran.passed
     assert str(ran).splitlines()[1] == (
         "operators on the host, as compiled kernels: 2, 69 elements of 1 image compared, equal; "
-        "1.8 us measured on this machine"
+        "1.8 us measured on this machine (a processor, 2 cores)"
     )
     assert str(report()).splitlines()[1] == (
         "operators on the host, computed by the reference and not in RTL: 2"
