@@ -204,7 +204,7 @@ class Comparison:
     def _explain_data(self, instruction: Instruction, effect: Effect, write: int) -> Divergence:
         event = self._streams[effect.kind][write : write + 1]
         lane = int(np.argmax((event.data != effect.data[write]) & effect.defined[write]))
-        kind = np.dtype(np.int8 if instruction["lo"] < 0 else np.uint8)
+        kind = np.dtype(np.int8 if -128 <= instruction["lo"] < 0 else np.uint8)
         found = Divergence(
             self._next,
             write,

@@ -248,6 +248,24 @@ def every_operator(seed: int = 0) -> Workload:
     return b.build((x,), (b.matmul("head", flat, 5), b.rescale("tail", added, I8, table=False)))
 
 
+def every_wide_operator(seed: int = 0) -> Workload:
+    """Values of 9 to 16 bits made, added and read by every operator that may."""
+    b = Builder(seed)
+    i16, i12, u15 = ElementType(16), ElementType(12), ElementType(15, "unsigned")
+    x = b.tensor("x", (1, 5, 7, 6))
+    stem = b.conv("stem", x, 9, padding=(1, 1, 1, 1), element=i16)
+    narrow = b.conv("narrow", stem, 7, (1, 1), element=U8)
+    deep = b.conv("depthwise", narrow, 7, padding=(1, 1, 1, 1), groups=7, element=u15)
+    sums = b.conv("project", deep, 9, (1, 1), element=i12, residual=stem)
+    added = b.eltwise("add", "add", stem, sums, i16)
+    taken = b.eltwise("sub", "sub", narrow, b.conv("same", deep, 7, (1, 1), element=u15))
+    joined = b.concat("concat", b.rescale("curve", added, I8), added, taken)
+    windows = b.conv("windows", added, 9, stride=(2, 1), padding=(1, 0, 1, 1), groups=9)
+    mean = b.pool("average", added, "average", (2, 2), (2, 2))
+    flat = b.reshape("flatten", mean, (1, 9 * 3 * 3))
+    return b.build((x,), (b.matmul("head", flat, 11, i16), windows, joined))
+
+
 def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str, NDArray[np.int64]]:
     """Seeded integers over the whole range of every input."""
     random = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_operator
+from tests.compiler.builders import every_operator, every_wide_operator
 from tests.templates.npu.networks import SMALL, networks
 
 pytestmark = pytest.mark.rtl
@@ -45,8 +46,9 @@ def _bench(workload: Workload, design: NpuDesign) -> Bench:
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
-def test_every_operator(design: NpuDesign, model_cache: Path) -> None:
-    report = verify(_bench(every_operator(), design), images=3, cache=model_cache)
+@pytest.mark.parametrize("make", [every_operator, every_wide_operator])
+def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_cache: Path) -> None:
+    report = verify(_bench(make(), design), images=3, cache=model_cache)
     assert report.passed, str(report)
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import assume, given, settings
 
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
+from intaglio.sim.hazards import check_tokens
 from intaglio.sim.npu import simulate
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_operator
+from tests.compiler.builders import every_operator, every_wide_operator
 from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks, resnet18
 
 
 @pytest.mark.parametrize("design", [NpuDesign(), SMALL], ids=lambda design: design.name)
-def test_every_operator(design: NpuDesign) -> None:
-    workload = every_operator()
-    check(workload, schedule(workload, design))
+@pytest.mark.parametrize("make", [every_operator, every_wide_operator])
+def test_every_operator(make: Callable[[], Workload], design: NpuDesign) -> None:
+    workload = make()
+    program = schedule(workload, design)
+    check(workload, program)
+    check_tokens(program)
 
 
 @settings(REPEATABLE, max_examples=60)
