@@ -118,7 +118,11 @@ def insert_call(
 
 
 def insert_parameter(module: GraphModule, before: Node, name: str, value: Tensor) -> Node:
-    """A new buffer of `module`, fetched ahead of `before`."""
+    """A new buffer of `module`, fetched ahead of `before`; a number tells equal names apart."""
+    count, wanted = 1, name
+    while hasattr(module, name):
+        count += 1
+        name = f"{wanted}_{count}"
     module.register_buffer(name, value)
     with module.graph.inserting_before(before):
         node = module.graph.get_attr(name)

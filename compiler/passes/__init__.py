@@ -8,6 +8,7 @@ from torch.fx import GraphModule
 
 from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.compose_functions import ComposeFunctions
+from intaglio.compiler.passes.decompose import Decompose
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
@@ -20,6 +21,8 @@ Pass = Callable[[GraphModule], GraphModule]
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     ComposeNorms(),
+    ComposeFunctions(),
+    Decompose(),
     ComposeFunctions(),
     Canonicalize(),
     FoldConstants(),

@@ -23,15 +23,14 @@ from intaglio.compiler.graph import (
     insert_parameter,
     is_real,
     owner,
-    parameter,
     replace,
 )
 from intaglio.compiler.graph import shape as shape_of
+from intaglio.compiler.passes.masks import MASKED, hides, joined, kept
 from intaglio.compiler.passes.spellings import expanded, permuted, reshaped, source
+from intaglio.compiler.passes.truths import known, opposite, truth
 
 aten = torch.ops.aten
-MASKED = -1e4
-"""Scores of a constant from here down are masked: softmax gives them no float32 probability."""
 SUMS = {aten.add.Tensor: 1, aten.sub.Tensor: -1}
 """Sums of scores and a bias, and the sign of the bias."""
 MOVES_OF_MASKS = frozenset(
@@ -86,7 +85,10 @@ def _attention(node: Node) -> None:
     if argument(node, 5, "is_causal", False):
         mask = _constant_mask(node, torch.ones(size[-2:], dtype=torch.bool).tril())
     elif mask is not None and is_real(mask):
-        scores, mask = _split_bias(node, scores, mask)
+        share = None if known(mask) is not None else kept(node, mask)
+        scores, mask = (scores, share) if share else _split_bias(node, scores, mask)
+    elif mask is not None:
+        mask = _computed_mask(node, mask)
     weights = _probabilities(node, scores, mask)
     made = insert_call(node, aten.matmul.default, (weights, value), node, shape_of(node))
     replace(node, made)
@@ -127,41 +129,87 @@ def _probabilities(before: Node, scores: Node, mask: Node | None) -> Node:
 
 
 def _unmasked(before: Node, scores: Node, axis: int) -> tuple[Node, Node | None]:
-    """The scores ahead of masking, and the mask of those that count.
+    """The scores ahead of all masking, and the mask of those that count.
 
     `axis`, counted from the end, is that of the softmax.
     """
+    real, mask = _unmasked_once(before, scores, axis)
+    if mask is None or real is scores:
+        return real, mask
+    inner, other = _unmasked(before, real, axis)
+    if other is None:
+        return inner, mask
+    first, second = truth(before, mask), truth(before, other)
+    if first is None or second is None:
+        return real, mask
+    size = tuple(torch.broadcast_shapes(shape_of(first), shape_of(second)))
+    return inner, joined(before, first, second, size)
+
+
+def _unmasked_once(before: Node, scores: Node, axis: int) -> tuple[Node, Node | None]:
+    """The scores ahead of the last masking, and its mask."""
     if scores.target is aten.where.self:
-        mask, kept, masked = (cast(Node, arg) for arg in scores.args[:3])
-        if _hides(masked) and not _empties(mask, masked, axis):
-            return _stretched(before, kept, scores), mask
-        if _hides(kept) and mask.op == "get_attr":
-            inverse = _constant_mask(before, parameter(owner(before), mask).logical_not())
-            if not _empties(inverse, kept, axis):
-                return _stretched(before, masked, scores), inverse
+        mask, chosen, masked = (cast(Node, arg) for arg in scores.args[:3])
+        if hides(masked) and not _empties(mask, masked, axis):
+            return _stretched(before, chosen, scores), _computed_mask(before, mask)
+        inverse = _opposite_mask(before, mask) if hides(chosen) else None
+        if inverse is not None and not _empties(inverse, chosen, axis):
+            return _stretched(before, masked, scores), inverse
     if scores.target in SUMS and argument(scores, 2, "alpha", 1) == 1:
         real, bias = (cast(Node, arg) for arg in scores.args[:2])
         sign = SUMS[scores.target]
-        if sign > 0 and real.op == "get_attr":
-            real, bias = bias, real
-        if _is_bias(bias, sign):
-            return _split_bias(before, _stretched(before, real, scores), bias, axis, sign)
+        for value, other in ((real, bias), (bias, real))[: 2 if sign > 0 else 1]:
+            if _is_bias(other, sign):
+                return _split_bias(before, _stretched(before, value, scores), other, axis, sign)
+            share = None if known(other) is not None else kept(before, other, sign)
+            if share is not None:
+                return _stretched(before, value, scores), share
+            apart = _hiding_part(before, other) if sign > 0 else None
+            if apart is not None:
+                bias, share = apart
+                wide = [expanded(before, part, shape_of(scores)) for part in (value, bias)]
+                size = shape_of(scores)
+                return insert_call(before, aten.add.Tensor, tuple(wide), before, size), share
     return scores, None
+
+
+def _hiding_part(before: Node, bias: Node) -> tuple[Node, Node] | None:
+    """The finite part of a computed bias, and the mask that is its other part."""
+    while bias.target is aten.expand.default:
+        bias = source(bias)
+    if bias.target is not aten.add.Tensor or argument(bias, 2, "alpha", 1) != 1:
+        return None
+    first, second = (cast(Node, arg) for arg in bias.args[:2])
+    for finite, hiding in ((first, second), (second, first)):
+        share = None if known(hiding) is not None else kept(before, hiding)
+        if share is not None:
+            return finite, share
+    return None
+
+
+def _computed_mask(before: Node, mask: Node) -> Node:
+    """A mask of truth values as 0 and 1; one of the model, or of integers, as it is."""
+    if known(mask) is not None or mask.meta["val"].dtype is not torch.bool:
+        return mask
+    return truth(before, mask) or mask
+
+
+def _opposite_mask(before: Node, mask: Node) -> Node | None:
+    """The mask of what `mask` hides."""
+    value = known(mask)
+    if value is not None:
+        return _constant_mask(before, value.logical_not())
+    share = truth(before, mask)
+    return None if share is None else opposite(before, share)
 
 
 def _stretched(before: Node, value: Node, like: Node) -> Node:
     return expanded(before, value, shape_of(like))
 
 
-def _hides(node: Node) -> bool:
-    """Whether a constant masks every score that it takes the place of."""
-    value = _known(node)
-    return value is not None and bool((value <= MASKED).all())
-
-
 def _empties(mask: Node, masked: Node, axis: int) -> bool:
     """Whether a mask of the model hides whole rows behind finite scores, which then are alike."""
-    kept, value = _known(mask), _known(masked)
+    kept, value = known(mask), known(masked)
     if kept is None or value is None or not bool(value.isfinite().all()):
         return False
     rows = kept.any(axis) if kept.dim() >= -axis else kept
@@ -170,7 +218,7 @@ def _empties(mask: Node, masked: Node, axis: int) -> bool:
 
 def _is_bias(node: Node, sign: int) -> bool:
     """Whether `sign` times a constant, added to scores, masks some of them."""
-    value = _known(node)
+    value = known(node)
     return value is not None and bool((sign * value <= MASKED).any())
 
 
@@ -181,7 +229,7 @@ def _split_bias(
 
     `axis`, counted from the end, is that of the softmax.
     """
-    value = _known(bias)
+    value = known(bias)
     size = shape_of(scores)
     if value is None:
         wide = expanded(before, bias, size)
@@ -206,19 +254,8 @@ def _levelled(bias: Tensor, axis: int) -> Tensor:
     return torch.where(lowers, bias - highest, bias)
 
 
-def _known(node: Node) -> Tensor | None:
-    """The tensor of the model behind a node, ahead of any stretching; None when it has no value.
-
-    That is when it is computed, or on the meta device.
-    """
-    while node.op == "call_function" and node.target is aten.expand.default:
-        node = source(node)
-    value = parameter(owner(node), node) if node.op == "get_attr" else None
-    return None if value is None or value.is_meta else value
-
-
 def _all_kept(mask: Node) -> bool:
-    value = _known(mask)
+    value = known(mask)
     return value is not None and bool((value != 0).all())
 
 

@@ -9,7 +9,7 @@ Every table rounds once, so one for the whole of a function is closer to it than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,7 +34,8 @@ LINEAR = CLAMPS | {
     aten.rsub.Scalar,
     aten.sub.Tensor,
 }
-"""Operators that need no table while at most one operand is computed."""
+"""Operators that need no table while at most one operand of a product is computed."""
+SUMS = frozenset({aten.add.Tensor, aten.sub.Tensor})
 POINTWISE = (
     LINEAR
     | UNARY
@@ -116,8 +117,7 @@ def _composed(root: Node) -> set[Node]:
     ordered = [node for node in root.graph.nodes if node in members]
     if not _takes_table(ordered):
         return set()
-    steps = tuple(_steps(ordered, read[0]))
-    made = _call(root, read[0], steps)
+    made = _call(root, read[0], _steps(ordered, read[0]))
     for node in ordered[:-1]:
         merge_origins(made, node)
     replace(root, made)
@@ -151,7 +151,8 @@ def _takes_table(members: list[Node]) -> bool:
     if len(members) == 1:
         return members[0].target not in OWN_FORM
     return any(
-        node.target not in LINEAR or sum(_is_computed(arg) for arg in node.args) > 1
+        node.target not in LINEAR
+        or (node.target not in SUMS and sum(_is_computed(arg) for arg in node.args) > 1)
         for node in members
     )
 
@@ -160,23 +161,43 @@ def _is_computed(argument: object) -> bool:
     return isinstance(argument, Node) and _number(argument) is None
 
 
-def _steps(members: list[Node], leaf: Node) -> Iterator[Step]:
+def _steps(members: list[Node], leaf: Node) -> tuple[Step, ...]:
     """The calls in order, each operand as the position of what was computed before, in a tuple."""
-    place = {leaf: 0}
+    place, steps = {leaf: 0}, _Steps([])
     for node in members:
         for operand in node.all_input_nodes:
             if operand not in place:
-                place[operand] = len(place)
                 number = _number(operand)
                 kind = torch.bool if isinstance(number, bool) else torch.float64
-                yield aten.scalar_tensor.default, (number,), {"dtype": kind}
+                place[operand] = steps.add(aten.scalar_tensor.default, (number,), {"dtype": kind})
         args = map_arg(node.args, lambda operand: (place[operand],))
-        options = map_arg(node.kwargs, lambda operand: (place[operand],))
-        place[node] = len(place)
-        if node.target is aten._to_copy.default:
-            yield aten.mul.Tensor, (args[0], 1.0), {}
+        if node.target is composed:
+            inner = cast("tuple[Step, ...]", node.args[1])
+            place[node] = steps.join(place[cast(Node, node.args[0])], inner)
+        elif node.target is aten._to_copy.default:
+            place[node] = steps.add(aten.mul.Tensor, (args[0], 1.0), {})
         else:
-            yield node.target, args, dict(options)
+            place[node] = steps.add(node.target, args, dict(node.kwargs))
+    return tuple(steps.made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The steps made so far; each gives the position of its value."""
+
+    made: list[Step]
+
+    def add(self, target: object, args: tuple[object, ...], options: Options) -> int:
+        self.made.append((target, args, options))
+        return len(self.made)
+
+    def join(self, place: int, steps: tuple[Step, ...]) -> int:
+        """The steps of a composed function of the value at `place`."""
+        places = [place]
+        for target, args, options in steps:
+            moved = tuple((places[cast(int, a[0])],) if isinstance(a, tuple) else a for a in args)
+            places.append(self.add(target, moved, options))
+        return places[-1]
 
 
 def _call(root: Node, leaf: Node, steps: tuple[Step, ...]) -> Node:

@@ -23,6 +23,7 @@ from intaglio.compiler.passes.observers import (
     activation_observer,
     weight_observer,
 )
+from intaglio.compiler.passes.truths import TRUTH
 from intaglio.compiler.passes.wide_values import wide_values
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.tables import is_non_negative
@@ -159,7 +160,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
             return SharedQuantizationSpec(nodes[group.inputs[0]])
         types = Types.of(self.precision.of(group.name))
-        if group.kind == "softmax":
+        if group.kind == "softmax" or TRUTH in nodes[group.output].meta:
             return _spec(ProbabilityObserver, types.unsigned)
         own = self.precision.layers.get(group.name)
         if wide and (own is None or own.activations is None):
