@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from intaglio.compiler.calls import GETITEM, OPERATORS, TYPES, Argument, Call, TypeName, Value
 from intaglio.compiler.graph import argument
+from intaglio.compiler.tables import Step, composed
 
 aten = torch.ops.aten
 PLACES = frozenset({"device", "layout", "memory_format", "non_blocking", "pin_memory"})
@@ -27,20 +28,35 @@ def hostable(node: Node) -> bool:
     """
     values = [value for part in (node, *node.all_input_nodes) for value in _values(part)]
     return (
-        (operator_name(node) in OPERATORS or node.target in SORTS)
+        _is_known(node)
         and bool(values)
         and all(type_name(value) in TYPES and value.numel() for value in values)
         and all(isinstance(value, Tensor) and value.dim() for value in _values(node))
-        and _is_plain((node.args, _options(node)))
     )
+
+
+def _is_known(node: Node) -> bool:
+    """Whether the host knows an operator and the kind of its arguments; steps of a function too."""
+    if node.target is composed:
+        return all(
+            target_name(operator) in OPERATORS and _is_plain((arguments, options))
+            for operator, arguments, options in cast("Sequence[Step]", node.args[1])
+        )
+    known = operator_name(node) in OPERATORS or node.target in SORTS
+    return known and _is_plain((node.args, _options(node)))
 
 
 def operator_name(node: Node) -> str:
     """ATen's name of what a node calls, such as `cumsum.default`; empty for what is not ATen's."""
-    if node.target is operator.getitem:
+    return target_name(node.target)
+
+
+def target_name(target: object) -> str:
+    """ATen's name of an operator; empty for what is not ATen's."""
+    if target is operator.getitem:
         return GETITEM
-    if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten":
-        return node.target.__name__
+    if isinstance(target, torch._ops.OpOverload) and target.namespace == "aten":
+        return target.__name__
     return ""
 
 
@@ -85,6 +101,9 @@ class Transcript:
         if node.target in SORTS:
             self.values[node] = self._sort(node)
             return
+        if node.target is composed:
+            self.values[node] = self._steps(node)
+            return
         name = operator_name(node)
         arguments = tuple(self._argument(argument) for argument in node.args)
         options = tuple((key, self._argument(value)) for key, value in _options(node).items())
@@ -103,6 +122,19 @@ class Transcript:
         options = {"stable": True, "dim": axis, "descending": bool(descending)}
         source = self._argument(node.args[0])
         return self._call("sort.stable", (source,), tuple(options.items()))
+
+    def _steps(self, node: Node) -> Value:
+        """A function of elements, step by step; tuples of one number name earlier values."""
+        source, steps = node.args[:2]
+        made = [self.values[cast(Node, source)]]
+
+        def operand(given: object) -> Argument:
+            return made[given[0]] if isinstance(given, tuple) else self._argument(given)
+
+        for target, arguments, options in cast("Sequence[Step]", steps):
+            named = tuple((key, operand(value)) for key, value in options.items())
+            made.append(self._call(target_name(target), tuple(map(operand, arguments)), named))
+        return made[-1]
 
     def _call(
         self,
