@@ -253,7 +253,8 @@ def every_wide_operator(seed: int = 0) -> Workload:
     b = Builder(seed)
     i16, i12, u15 = ElementType(16), ElementType(12), ElementType(15, "unsigned")
     x = b.tensor("x", (1, 5, 7, 6))
-    stem = b.conv("stem", x, 9, padding=(1, 1, 1, 1), element=i16)
+    z = b.tensor("z", (1, 9, 7, 6), i16)
+    stem = b.conv("stem", x, 9, padding=(1, 1, 1, 1), element=i16, residual=z)
     narrow = b.conv("narrow", stem, 7, (1, 1), element=U8)
     deep = b.conv("depthwise", narrow, 7, padding=(1, 1, 1, 1), groups=7, element=u15)
     sums = b.conv("project", deep, 9, (1, 1), element=i12, residual=stem)
@@ -263,7 +264,7 @@ def every_wide_operator(seed: int = 0) -> Workload:
     windows = b.conv("windows", added, 9, stride=(2, 1), padding=(1, 0, 1, 1), groups=9)
     mean = b.pool("average", added, "average", (2, 2), (2, 2))
     flat = b.reshape("flatten", mean, (1, 9 * 3 * 3))
-    return b.build((x,), (b.matmul("head", flat, 11, i16), windows, joined))
+    return b.build((x, z), (b.matmul("head", flat, 11, i16), windows, joined))
 
 
 def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str, NDArray[np.int64]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import intaglio
 from intaglio.compiler import reference
+from intaglio.compiler.workload import Workload
 from intaglio.examples.mnist import load_digits
 from intaglio.examples.networks import lenet5
 from intaglio.hw.npu_model import DRIVER, MemoryModel, NpuModel
@@ -28,7 +29,7 @@ from intaglio.templates.deployment import whole
 from intaglio.templates.npu.driver import fields
 from intaglio.templates.npu.layout import TensorLayout, packed_channels
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import draw_inputs, every_operator
+from tests.compiler.builders import draw_inputs, every_operator, every_wide_operator
 from tests.hw.c_host import (
     BENCH,
     FLAGS,
@@ -167,8 +168,9 @@ def test_a_whole_c_program(
     assert last == FINE
 
 
-def test_every_operator(model: Path, tmp_path: Path) -> None:
-    workload = every_operator()
+@pytest.mark.parametrize("make", [every_operator, every_wide_operator])
+def test_every_operator(make: Callable[[], Workload], model: Path, tmp_path: Path) -> None:
+    workload = make()
     made = artifact.write(tmp_path / "out", whole(workload, schedule(workload, DESIGN)), info={})
     host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), workload)
     with NpuModel(model, memory(host)) as instance:
