@@ -36,6 +36,10 @@ QUANTISE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 
+NOT_FINITE = (
+    "{}: its values are NaN or infinite on the calibration data; check the model's weights and the "
+    "range of the data"
+)
 Refused = Callable[[Group, IntaglioError], None]
 """Told of a group that cannot be quantised, and why."""
 
@@ -93,8 +97,17 @@ class Quantize:
                 for done, batch in enumerate(batches, start=1):
                     watch.run(*batch, *self.plan.constants.values())
                     observed(done)
+            self._check_islands(prepared)
             self._settle(prepared, moments, rounded, refused)
         return prepared
+
+    def _check_islands(self, prepared: GraphModule) -> None:
+        """Raise CalibrationError when what becomes integers behind an island was not finite."""
+        nodes = {node.name: node for node in prepared.graph.nodes}
+        for island in self.plan.islands:
+            cut = [nodes[name] for name in island.outputs if name in self.plan.cuts]
+            if not all(_observer(prepared, node).finite for node in cut if is_real(node)):
+                raise CalibrationError(NOT_FINITE.format(island.label))
 
     def _settle(
         self,
@@ -160,10 +173,7 @@ def _settle(prepared: GraphModule, group: Group) -> None:
     sources = [node for node in made if is_real(node)]
     inherited = any(_observer(prepared, source) is output for source in sources)
     if not output.finite and not inherited:
-        raise CalibrationError(
-            f"{group.label}: its values are NaN or infinite on the calibration data; check the "
-            "model's weights and the range of the data"
-        )
+        raise CalibrationError(NOT_FINITE.format(group.label))
     if group.kind in LAYERS:
         _snap(prepared, group)
 

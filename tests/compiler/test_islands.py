@@ -21,7 +21,7 @@ from intaglio.compiler.numerics import dequantise, quantise
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.serialise import describe, load_workload, save_workload
 from intaglio.compiler.workload import Host, Workload
-from intaglio.errors import ArtifactError, UnsupportedError, VerificationError
+from intaglio.errors import ArtifactError, CalibrationError, UnsupportedError, VerificationError
 from tests.compiler.models import Calls, images, line_of, seeded
 
 Values = dict[str, np.ndarray]
@@ -182,10 +182,10 @@ def test_check_lists_every_call_on_the_host_with_its_line_and_way_out() -> None:
     report = check(seeded(Boxes), (images(1, 3, 8, 8),), allow_host=True)
     assert report.ok
     hosted = {verdict.node: verdict for verdict in report.hosted}
-    assert str(hosted["topk"]) == (
-        f"topk ({line_of(Boxes.forward, 'topk')}): on the host (0 macs, 0 elements): topk has no "
-        "integer form; replace it by supported layers, or run this part outside the model"
-    )
+    topk = hosted["topk"]
+    assert (topk.line, topk.target) == (line_of(Boxes.forward, "topk"), "topk")
+    assert topk.reason == "topk has no integer form"
+    assert topk.way_out.startswith("replace it by supported layers, or run this part outside")
     assert hosted["exp"].reason == "is computed in float32 together with 'topk'"
     refused = check(seeded(Boxes), (images(1, 3, 8, 8),)).refused
     assert {verdict.node for verdict in refused} <= set(hosted)
@@ -222,6 +222,12 @@ def test_a_value_that_is_no_number_is_refused_at_the_cut() -> None:
     assert run(made, usual)[island.output].min() >= 126
     with pytest.raises(VerificationError) as caught:
         run(made, torch.full((1, 100), 3.9))
+    with pytest.raises(CalibrationError) as early:
+        to_workload(model, (usual,), allow_host=True, calibration={"x": 3.9 * np.ones((1, 100))})
+    assert str(early.value) == (
+        f"cumprod ({island.source.line}): its values are NaN or infinite on the calibration data; "
+        "check the model's weights and the range of the data"
+    )
     assert str(caught.value) == (
         "cumprod: 'cumprod' holds a value that is not a finite number, which has no integer; keep "
         "its operands in the function's domain"
