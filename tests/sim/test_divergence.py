@@ -154,6 +154,23 @@ def test_a_wrong_byte_is_pinned(kind: EventKind, write: int, index: int, stage: 
     assert abs(found.expected - found.got) == 1
 
 
+@pytest.mark.parametrize(("lo", "signed"), [(-128, True), (-129, False), (0, False)])
+def test_the_low_byte_of_a_wide_result_has_no_sign(lo: int, signed: bool) -> None:
+    items = list(decode(handmade.program().instructions))
+    old = items[DRAIN]
+    fields = {**old.fields, "lo": lo}
+    items[DRAIN] = Instruction(old.opcode, fields, old.pop, old.push, old.layer, old.mark)
+    program = replace(handmade.program(), instructions=encode(items))
+    streams, kind = _events(program), EventKind.ACTIVATION_VECTOR
+    data = streams[kind].data.copy()
+    data[3, 1] ^= 128
+    wrong = Events(streams[kind].cycles, streams[kind].addresses, data)
+    found = _compare({**streams, kind: wrong}, program).found
+    assert found is not None
+    assert (found.expected, found.got) != (None, None)
+    assert (min(found.expected or 0, found.got or 0) < 0) is signed
+
+
 def test_the_sum_of_a_right_accumulator_clears_compute() -> None:
     found = _compare(_spoiled(EventKind.ACTIVATION_VECTOR, 3, byte=1)).found
     assert found is not None
