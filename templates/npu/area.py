@@ -42,8 +42,8 @@ def estimate_area(design: NpuDesign) -> Area:
     """The estimated area of `design`; memory latencies of up to 256 cycles."""
     multipliers, rows = design.multipliers, design.rows
     return Area(
-        logic_transistors=3830 * multipliers + 40_450 * rows + 126_000,
-        register_bits=61 * multipliers + 549 * rows + 5_340,
+        logic_transistors=3866 * multipliers + 44_920 * rows + 128_700,
+        register_bits=61 * multipliers + 570 * rows + 5_360,
         memory_bits=_buffer_bits(design) + _queue_bits(design),
     )
 
