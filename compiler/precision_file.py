@@ -3,6 +3,7 @@
     weights = 4
     activations = 8
     wide = 16
+    wide_values = ["sums", "outputs"]
 
     [layers]
     conv1 = { weights = 8 }
@@ -24,7 +25,12 @@ from typing import Any
 from intaglio.compiler.precision import Bits, Precision
 from intaglio.errors import UsageError, write_whole
 
-_GLOBAL = {"weights": "weight_bits", "activations": "activation_bits", "wide": "wide_bits"}
+_GLOBAL = {
+    "weights": "weight_bits",
+    "activations": "activation_bits",
+    "wide": "wide_bits",
+    "wide_values": "wide_values",
+}
 """The file's keys that count for the whole network, and the fields that they are."""
 _OWN = ("weights", "activations")
 """What one layer may have."""
@@ -66,7 +72,7 @@ def from_dict(values: Mapping[str, Any], where: str) -> Precision:
     if not isinstance(layers, dict):
         raise UsageError(f"{where}: layers is {layers!r}, expected a table, as in [layers]")
     own = {name: _bits(entry, f"{where}: layers.{name}") for name, entry in layers.items()}
-    given = {field: values[key] for key, field in _GLOBAL.items() if key in values}
+    given = {field: _plain(values[key]) for key, field in _GLOBAL.items() if key in values}
     try:
         return Precision(**given, layers=own)
     except UsageError as error:
@@ -75,8 +81,10 @@ def from_dict(values: Mapping[str, Any], where: str) -> Precision:
 
 def to_dict(precision: Precision) -> dict[str, Any]:
     """Plain values, as they stand in a file: every key of the network, what layers have."""
+    values = {key: getattr(precision, field) for key, field in _GLOBAL.items()}
     return {
-        **{key: getattr(precision, field) for key, field in _GLOBAL.items()},
+        **values,
+        "wide_values": list(precision.wide_values),
         "layers": {name: _entries(bits) for name, bits in precision.layers.items()},
     }
 
@@ -92,6 +100,11 @@ def to_toml(precision: Precision) -> str:
         key = name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
         lines.append(f"{key} = {{ {inside} }}")
     return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (checked by `Precision`)
+    """A value of the network as `Precision` has it: what a file lists is a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _entries(bits: Bits) -> dict[str, int]:

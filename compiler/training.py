@@ -31,7 +31,8 @@ from intaglio.compiler.passes.quantize import (
     convert,
     quantise_half_up,
 )
-from intaglio.compiler.passes.quantizer import LAYERS, check_layers
+from intaglio.compiler.passes.quantizer import check_layers
+from intaglio.compiler.passes.wide_values import LAYERS
 from intaglio.compiler.pipeline import Progress, batches, calibration_data, fuse, refuse
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload

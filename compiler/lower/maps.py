@@ -27,6 +27,12 @@ from intaglio.compiler.workload import (
     Tensor,
     channel_axis,
 )
+from intaglio.errors import UnsupportedError
+
+EXACT_BITS = 8
+"""Of values whose averages are rounded exactly."""
+TABLE_BITS = 8
+"""Of values that a table reads: it has an entry for each."""
 
 
 def pool(builder: Builder, group: Group, output: Tensor) -> None:
@@ -50,14 +56,20 @@ def pool(builder: Builder, group: Group, output: Tensor) -> None:
 
 
 def _averaged(builder: Builder, group: Group, output: Tensor, count: int) -> Requantise:
-    """Constants that divide a sum by `count`, every sum rounded exactly where scales are equal."""
+    """Constants that divide a sum by `count`.
+
+    Every sum is rounded exactly where scales are equal and values have at most 8 bits.  No 16-bit
+    multiplier does that for wider ones: the nearest one is off by at most a step.
+    """
     source, (lo, hi) = builder.input(group), clamped(group, output)
-    if (source.scale, source.element) == (output.scale, output.element):
+    same = (source.scale, source.element) == (output.scale, output.element)
+    if same and source.element.bits <= EXACT_BITS:
         constants = numerics.exact_reciprocal(group.label, count, lo, hi)
         made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
         return builder.epilogue(group.name, made, lo, hi)
     ratio = source.scale / count / output.scale
     reach = largest(source.element) * count
+    numerics.prove_accumulator(group.label, np.array([reach]))
     return requantised(builder, group.name, source, ratio, (lo, hi), reach)
 
 
@@ -129,6 +141,12 @@ def requantised(
 def unary(builder: Builder, group: Group, output: Tensor) -> None:
     """A table; it joins the layer that makes its input when nothing else reads that input."""
     source = builder.input(group)
+    if source.element.bits > TABLE_BITS:
+        raise UnsupportedError(
+            f"{group.label}: its table has {numerics.TABLE_ENTRIES} entries and reads "
+            f"'{source.name}' of {source.element.bits} bits; give that at most {TABLE_BITS} bits "
+            "of activations"
+        )
     function = unary_function(builder.nodes[group.anchor])
     entries = numerics.unary_table(
         function, source.scale, source.element, output.scale, output.element, group.label

@@ -22,8 +22,9 @@ from intaglio.compiler.passes.observers import (
     PerChannelWeightObserver,
     RangeObserver,
 )
-from intaglio.compiler.passes.quantizer import LAYERS, GroupQuantizer
+from intaglio.compiler.passes.quantizer import GroupQuantizer
 from intaglio.compiler.passes.round_weights import round_weights
+from intaglio.compiler.passes.wide_values import LAYERS
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
 

@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
 from intaglio.compiler.graph import input_name, is_real, quiet
-from intaglio.compiler.passes.fuse import MOVES, Group, Plan
+from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.given import GIVEN, GRID, MOST_BITS, Given, Grid, type_of
 from intaglio.compiler.passes.observers import (
     GivenObserver,
@@ -24,8 +24,8 @@ from intaglio.compiler.passes.observers import (
     weight_observer,
 )
 from intaglio.compiler.passes.truths import TRUTH
-from intaglio.compiler.passes.wide_values import wide_values
-from intaglio.compiler.precision import Precision
+from intaglio.compiler.passes.wide_values import KEEPS_SCALE, LAYERS, keeps_scale, wide_values
+from intaglio.compiler.precision import WIDEST, Precision
 from intaglio.compiler.tables import is_non_negative
 from intaglio.compiler.workload import ElementType
 from intaglio.errors import UnsupportedError, UsageError
@@ -43,26 +43,20 @@ with quiet():
 ANNOTATION = "quantization_annotation"
 """The key of a node's metadata under which torchao looks for its annotation."""
 aten = torch.ops.aten
-LAYERS = frozenset({"conv", "linear"})
-"""Kinds of groups that multiply by weights."""
-KEEPS_SCALE = MOVES | {"max_pool", "average_pool", "resize"}
-"""Kinds of groups whose output has the scale and the type of their input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Types:
-    """The element types that a precision stands for."""
+    """The element types of an activation that has a sign and of one that has none."""
 
-    weight: ElementType
     signed: ElementType
     unsigned: ElementType
 
     @classmethod
-    def of(cls, precision: Precision) -> Types:
-        """The types of `precision`."""
-        bits = precision.activation_bits
+    def of(cls, bits: int, magnitude: int = WIDEST - 1) -> Types:
+        """Types of up to `bits` bits, of values below 2^`magnitude`."""
         return cls(
-            ElementType(precision.weight_bits), ElementType(bits), ElementType(bits, "unsigned")
+            ElementType(min(bits, magnitude + 1)), ElementType(min(bits, magnitude), "unsigned")
         )
 
 
@@ -75,7 +69,6 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def __init__(self, plan: Plan, precision: Precision, method: Method) -> None:
         super().__init__()
         self.plan = plan
-        self.wide = ElementType(precision.wide_bits)
         self.precision = precision
         self.observer = activation_observer(method)
         self.weight_observer = weight_observer(method)
@@ -85,12 +78,12 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         nodes = {node.name: node for node in model.graph.nodes}
         non_negative: set[str] = set()
         self._annotate_weights(nodes)
-        wide = wide_values(self.plan, nodes)
+        wide = wide_values(self.plan, nodes, self.precision)
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
-            signed = Types.of(self.precision.of(input_name(nodes[name]))).signed
+            signed = Types.of(self.precision.activations_of(input_name(nodes[name]))).signed
             spec = _given(nodes[name]) or _spec(self.observer, signed)
             _annotation(nodes[name]).output_qspec = spec
         for group in self.plan.groups:
@@ -98,7 +91,7 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             if self._is_non_negative(group, nodes[group.anchor], non_negative):
                 non_negative.add(group.output)
-            spec = self._output(group, nodes, group.output in non_negative, group.output in wide)
+            spec = self._output(group, nodes, group.output in non_negative, wide.get(group.output))
             _annotation(nodes[group.output]).output_qspec = spec
         return model
 
@@ -122,7 +115,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         """The type of a layer's weight: what the model itself gives, or what was asked for."""
         grid: Grid | None = weight.meta.get(GRID)
         if grid is None:
-            return _spec(self.weight_observer, Types.of(self.precision.of(group.name)).weight)
+            element = ElementType(self.precision.weights_of(group.name))
+            return _spec(self.weight_observer, element)
         scales = grid.channels
         if grid.element.bits > MOST_BITS:
             raise UnsupportedError(
@@ -148,25 +142,26 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         return not constant.is_meta and bool((constant >= 0).all())
 
     def _output(
-        self, group: Group, nodes: dict[str, Node], non_negative: bool, wide: bool
+        self, group: Group, nodes: dict[str, Node], non_negative: bool, magnitude: int | None
     ) -> QuantizationSpecBase:
         """Pools and moves keep the scale of their input; other groups get their own.
 
-        What the model itself gives is kept.
+        What the model itself gives is kept.  With a `magnitude` the value is wide, and its readers
+        take it below 2^`magnitude`.
         """
         given = _given(nodes[group.output])
         if given is not None:
             return given
-        if group.kind in KEEPS_SCALE or nodes[group.anchor].target is aten.amax.default:
+        if keeps_scale(group, nodes):
             return SharedQuantizationSpec(nodes[group.inputs[0]])
-        types = Types.of(self.precision.of(group.name))
+        types = Types.of(self.precision.activations_of(group.name))
         if group.kind == "softmax" or TRUTH in nodes[group.output].meta:
             return _spec(ProbabilityObserver, types.unsigned)
-        own = self.precision.layers.get(group.name)
-        if wide and (own is None or own.activations is None):
-            return _spec(RangeObserver, self.wide)
         returned = any(user.op == "output" for user in nodes[group.output].users)
         observer = RangeObserver if returned else self.observer
+        own = self.precision.layers.get(group.name)
+        if magnitude is not None and (own is None or own.activations is None):
+            types, observer = Types.of(self.precision.wide_bits, magnitude), RangeObserver
         return _spec(observer, types.unsigned if non_negative else types.signed)
 
 
@@ -200,17 +195,15 @@ def _check_shared(precision: Precision, group: Group, owner: Group) -> None:
         )
 
 
-DTYPES = {
-    (False, False): torch.int8,
-    (True, False): torch.uint8,
-    (False, True): torch.int16,
-    (True, True): torch.uint16,
-}
-"""The PyTorch types of (unsigned, wider than 8 bits)."""
-
-
 def _annotation(node: Node) -> QuantizationAnnotation:
     return node.meta.setdefault(ANNOTATION, QuantizationAnnotation(_annotated=True))
+
+
+def _machine_type(element: ElementType) -> torch.dtype:
+    """The narrowest PyTorch type that holds `element`."""
+    if element.bits > 8:
+        return torch.int16
+    return torch.uint8 if element.encoding == "unsigned" else torch.int8
 
 
 def _given(node: Node) -> QuantizationSpec | None:
@@ -229,7 +222,7 @@ def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpe
     weight = issubclass(observer, PerChannelWeightObserver)
     symmetric = weight and not issubclass(observer, GivenWeightObserver)
     return QuantizationSpec(
-        dtype=DTYPES[element.encoding == "unsigned", element.bits > 8],
+        dtype=_machine_type(element),
         observer_or_fake_quant_ctr=observer,
         quant_min=-element.hi if symmetric else element.lo,
         quant_max=element.hi,

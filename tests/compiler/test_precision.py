@@ -33,6 +33,27 @@ def test_bits_out_of_range(bits: tuple[Any, ...], sentence: str) -> None:
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            ("bottleneck",),
+            "precision has no wide values called 'bottleneck'; did you mean 'bottlenecks'?",
+        ),
+        (
+            ("sums", 3),
+            "precision has no wide values called 3; choose from sums, outputs, bottlenecks, norms, "
+            "stem",
+        ),
+        ("stem", "precision takes wide values as 'stem'; list their names, as in ('sums',)"),
+    ],
+)
+def test_what_is_no_name_of_wide_values(values: Any, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Precision(wide_values=values)
+    assert str(caught.value) == sentence
+
+
 def test_eight_bits_are_the_default() -> None:
     assert Precision() == Precision(8, 8)
 
@@ -101,7 +122,7 @@ def test_layers_that_share_a_weight_have_its_bits() -> None:
     [
         (
             {"fc": Bits(activations=1)},
-            "fc: activation precision of 1 bits is outside 2 to 8; choose 2 to 8",
+            "fc: activation precision of 1 bits is outside 2 to 16; choose 2 to 16",
         ),
         ({"fc": 8}, "fc: precision is 8; give Bits, as in Bits(weights=4)"),
         (

@@ -13,7 +13,11 @@ from intaglio.compiler.precision_file import read_precision, to_dict, to_toml, w
 from intaglio.errors import OutputError, UsageError
 
 MIXED = Precision(
-    4, 6, 12, layers={"conv1": Bits(8), "b.0/größe 2": Bits(2, 4), "images": Bits(activations=5)}
+    4,
+    6,
+    12,
+    wide_values=("sums", "outputs"),
+    layers={"conv1": Bits(8), "b.0/größe 2": Bits(2, 4), "images": Bits(activations=5)},
 )
 
 
@@ -27,7 +31,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, precision: Precision) -> N
 
 def test_a_file_reads_as_people_write_it() -> None:
     assert to_toml(MIXED) == (
-        "weights = 4\nactivations = 6\nwide = 12\n\n[layers]\n"
+        "weights = 4\nactivations = 6\nwide = 12\n"
+        'wide_values = ["sums", "outputs"]\n\n[layers]\n'
         'conv1 = { weights = 8 }\n"b.0/größe 2" = { weights = 2, activations = 4 }\n'
         "images = { activations = 5 }\n"
     )
@@ -50,10 +55,21 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("weigths = 4", "{path}: unknown key 'weigths'; did you mean 'weights'?"),
-        ("zzz = 4", "{path}: unknown key 'zzz'; known are weights, activations, wide, layers"),
+        (
+            "zzz = 4",
+            "{path}: unknown key 'zzz'; known are weights, activations, wide, wide_values, layers",
+        ),
         (
             "weights = 9",
             "{path}: weight precision of 9 bits is outside 2 to 8; choose 2 to 8",
+        ),
+        (
+            'wide_values = ["sum"]',
+            "{path}: precision has no wide values called 'sum'; did you mean 'sums'?",
+        ),
+        (
+            'wide_values = "sums"',
+            "{path}: precision takes wide values as 'sums'; list their names, as in ('sums',)",
         ),
         (
             "wide = 4.5",
@@ -70,7 +86,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ),
         (
             "[layers.fc]\nactivations = 1",
-            "{path}: fc: activation precision of 1 bits is outside 2 to 8; choose 2 to 8",
+            "{path}: fc: activation precision of 1 bits is outside 2 to 16; choose 2 to 16",
         ),
         (
             "[layers.fc]\nweights = '4'",

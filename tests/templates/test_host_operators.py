@@ -20,7 +20,7 @@ from intaglio.hw.sources import host_sources
 from intaglio.templates.c_text import Names
 from intaglio.templates.host_operators import declare_operators, render_operators
 from tests.compiler.builders import Builder, every_operator
-from tests.compiler.kernels.test_operators import moves, rows, sums
+from tests.compiler.kernels.test_operators import moves, rows, sums, wide
 from tests.hw.c_host import FLAGS, dtype, gcc, must
 
 BUILDS = {
@@ -83,7 +83,7 @@ def test_resizing(before: tuple[int, ...], after: tuple[int, ...], aligned: bool
     check(b.build((x,), (y,)))
 
 
-@pytest.mark.parametrize("strategy", [moves, sums, rows], ids=["moves", "sums", "rows"])
+@pytest.mark.parametrize("strategy", [moves, sums, rows, wide], ids=lambda kind: kind.__name__)
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), seed=st.integers(0, 1 << 16))
 def test_all_others(

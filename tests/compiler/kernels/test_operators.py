@@ -145,6 +145,33 @@ def test_products_and_reductions_equal_the_reference(
 
 
 @st.composite
+def wide(draw: st.DrawFn) -> Workload:
+    """Every operator of the npu on values of up to 16 bits, in, out and as residuals."""
+    b = Builder(draw(st.integers(0, 1 << 16)))
+    most = st.sampled_from((ElementType(16), ElementType(15, "unsigned"), ElementType(12), U8, I8))
+    first, size = draw(most), draw(st.integers(3, 9))
+    x = b.tensor("x", (1, 4, size, draw(st.integers(3, 9))), first)
+    same = (1, 1, 1, 1)
+    dense = b.conv("dense", x, 8, element=draw(most), padding=same)
+    thin = b.conv("depthwise", dense, 8, groups=8, element=draw(most), residual=dense, padding=same)
+    grouped = b.conv("grouped", thin, 8, groups=2, element=draw(most), residual=thin, padding=same)
+    most_of = b.pool("max", grouped, "max", (2, 2), (1, 1), (1, 0, 0, 1))
+    total = b.eltwise("sub", "sub", most_of, thin, draw(most))
+    mean = b.pool("average", total, "average", (2, 3), (1, 1))
+    narrow = b.rescale("narrow", mean, I8, table=False)
+    table = b.rescale("table", narrow, draw(most))
+    joined = b.concat("concat", table, mean)
+    flat = b.reshape("flatten", joined, (1, int(np.prod(b.tensors[joined].shape))))
+    return b.build((x,), (b.matmul("head", flat, 5, draw(most)), total))
+
+
+@settings(REPEATABLE, max_examples=3)
+@given(workload=wide())
+def test_values_of_16_bits_equal_the_reference(workload: Workload, kernel_cache: Path) -> None:
+    check(workload, kernel_cache, 2)
+
+
+@st.composite
 def rows(draw: st.DrawFn) -> Workload:
     """Softmax under a mask and without, and the three norms, on one drawn tensor."""
     b = Tensors(draw(st.integers(0, 1 << 16)))
