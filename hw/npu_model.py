@@ -25,9 +25,15 @@ from intaglio.hw.npu_registers import (
 
 DRIVER = tuple(
     Path(__file__).parent / "driver" / name
-    for name in ("npu_driver.cpp", "axi_memory.h", "axi_lite.h")
+    for name in (
+        "npu_driver.cpp",
+        "npu_tap.h",
+        "npu_tap.vlt",
+        "axi_memory.h",
+        "axi_lite.h",
+    )
 )
-"""The C++ side of this module."""
+"""The C++ side of this module, and the signals that it has to see."""
 _CHUNK_CYCLES = 100_000
 _RESET_READS = 10_000
 
@@ -174,6 +180,26 @@ class NpuModel:
         end = int(self._library.npu_now(self._driver))
         return self._report(end, finished=result is _Result.INTERRUPT)
 
+    def tap(self) -> None:
+        """Record the words that the vector unit writes into the activation buffer, from now on.
+
+        Raises VerificationError when the design does not show them.
+        """
+        if not self._library.npu_tap(self._driver):
+            raise VerificationError(
+                "the hardware does not show what its vector unit writes; build npu_top with the "
+                "signals of npu_tap.vlt"
+            )
+
+    def tapped(self) -> np.ndarray:
+        """The words recorded since `tap`, in order: uint8 of shape (words, lanes)."""
+        width = self._library.npu_tap_width(self._driver)
+        shape = self._library.npu_tap_bytes(self._driver) // width, width
+        if not shape[0]:
+            return np.zeros(shape, np.uint8)
+        pointer = self._library.npu_tap_data(self._driver)
+        return np.ctypeslib.as_array(pointer, shape=shape).copy()
+
     def _prepare(self, program_address: int, count: int, watchdog: int) -> None:
         self._reset()
         base = self._memory.base
@@ -274,6 +300,10 @@ def _load(path: Path) -> ctypes.CDLL:
         "npu_mark_layers": (ctypes.POINTER(u32), (handle,)),
         "npu_mark_cycles": (ctypes.POINTER(u64), (handle,)),
         "npu_forget_marks": (None, (handle,)),
+        "npu_tap": (ctypes.c_int, (handle,)),
+        "npu_tap_bytes": (u64, (handle,)),
+        "npu_tap_width": (u64, (handle,)),
+        "npu_tap_data": (ctypes.POINTER(ctypes.c_uint8), (handle,)),
         "npu_violation_count": (u64, (handle,)),
         "npu_violation": (ctypes.c_char_p, (handle, u64)),
     }

@@ -70,8 +70,7 @@ def observed(model: Model) -> Model:
     """`model` with what `NpuObserver` needs: tracing, and the signals it reads made public."""
     return replace(
         model,
-        sources=(_FOLDER / "npu_observer.vlt", *model.sources),
-        driver=(*model.driver, _FOLDER / "npu_observer.h"),
+        driver=(*model.driver, _FOLDER / "npu_observer.h", _FOLDER / "npu_observer.vlt"),
         traced=True,
     )
 

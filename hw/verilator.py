@@ -41,6 +41,8 @@ _COMPILE_FLAGS = (
 )  # fmt: skip
 _TRACE_FLAGS = ("--trace-vcd", "--trace-depth", "3", "--trace-max-width", "4096", "--vpi")
 """For waveforms down to the units, and public signals that a driver finds by name."""
+_CONFIGURATION = ".vlt"
+"""The suffix of files that say which signals are public."""
 _FAST = "-O2"
 _SLOW = "-O0"
 """For code that runs once, or not at all: resets, the runtime of Verilator."""
@@ -70,8 +72,9 @@ class Tools:
 class Model:
     """What to build: sources in the order they are read, the top module, and the C++ driver.
 
-    `parameters` override the top module's; `driver` holds .cpp files and the headers they include.
-    A `traced` model can write waveforms, and its driver finds public signals by name.
+    `parameters` override the top module's; `driver` holds .cpp files, the headers they include, and
+    .vlt files that name the signals which they read inside the design.  A `traced` model can write
+    waveforms, and its driver finds these signals by name.
     """
 
     sources: tuple[Path, ...]
@@ -198,8 +201,10 @@ def _report(progress: Progress | None, step: str, done: int, total: int) -> None
 def _translate(model: Model, tools: Tools, work: Path) -> dict[str, list[str]]:
     """The C++ files that Verilator lists, by kind; it reads the model's files in `work/rtl`."""
     command = [str(tools.translator), *_TRANSLATE_FLAGS, "-Mdir", str(work)]
+    configuration = [path for path in model.driver if path.suffix == _CONFIGURATION]
     command += [*(_TRACE_FLAGS if model.traced else ()), "--top-module", model.top]
     command += [f"-G{name}={value}" for name, value in model.parameters]
+    command += [f"../driver/{path.name}" for path in configuration]
     command += [path.name for path in model.sources]
     _run(command, "verilator", folder=work / "rtl", VERILATOR_ROOT=str(tools.root))
     _check_room(work)

@@ -12,10 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intaglio.errors import UsageError, VerificationError
+from intaglio.sim.kept import Keeping
 from intaglio.sim.machine import Machine
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Instruction, Unit, decode
+from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.program import Program
 
 QUEUE_DEPTH = 16
@@ -152,14 +155,17 @@ def run(
         if order is None
         else random_order(program, instructions, order)
     )
+    keeping = Keeping(program)
     for done, index in enumerate(sequence):
         try:
             machine.execute(instructions[index])
         except VerificationError as error:
             raise VerificationError(f"{describe(program, instructions, index)} {error}") from None
+        keeping.note(machine, index, instructions[index])
         if progress is not None:
             progress(done + 1, len(instructions))
-    return {name: _read(program, machine, name) for name in program.tensors}
+    found = keeping.after(machine)
+    return {name: _read(layout, *found) for name, layout in program.tensors.items()}
 
 
 def loaded(program: Program, inputs: Mapping[str, np.ndarray]) -> Machine:
@@ -182,13 +188,14 @@ def loaded(program: Program, inputs: Mapping[str, np.ndarray]) -> Machine:
     return machine
 
 
-def _read(program: Program, machine: Machine, name: str) -> np.ndarray:
-    layout = program.tensors[name]
+def _read(
+    layout: TensorLayout, data: NDArray[np.uint8], defined: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     region = slice(layout.address, layout.address + layout.bytes)
-    undefined = np.flatnonzero(~machine.memory.defined[region])
+    undefined = np.flatnonzero(~defined[region])
     if undefined.size:
         raise VerificationError(
-            f"tensor '{name}': byte {int(undefined[0])} of its {layout.bytes} was never written, "
-            "or from a word that nothing has written"
+            f"tensor '{layout.name}': byte {int(undefined[0])} of its {layout.bytes} was never "
+            "written, or from a word that nothing has written"
         )
-    return layout.unpack(machine.memory.data[region])
+    return layout.unpack(data[region])

@@ -20,7 +20,7 @@ from intaglio.compiler import reference
 from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel, UnitCounters
 from intaglio.hw.verilator import Model, build
-from intaglio.sim import host, words
+from intaglio.sim import host, kept, words
 from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
@@ -237,6 +237,8 @@ def _run_segment(
     expected = words.packed(program, values)
     before = words.initial(program, expected, npu.memory.size)
     npu.memory[:] = before
+    if len(program.kept):
+        npu.tap()
     job = npu.run(
         program.program_address,
         program.count,
@@ -248,6 +250,8 @@ def _run_segment(
         raise VerificationError(_failure(program, job))
     after = npu.memory
     words.check_untouched(program, before, after, expected)
+    if len(program.kept):
+        after = kept.whole(program, after, npu.tapped(), words.final(program, expected))
     return _Outcome(job, words.compare(workload, program, expected, after, image))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,8 @@ def initial(program: Program, expected: Mapping[str, Bytes], size: int) -> Bytes
     memory = np.zeros(size, np.uint8)
     image = program.memory_image()
     memory[: image.size] = image
-    for name, data in expected.items():
+    for name in _stored(program, expected):
+        data = expected[name]
         memory[_span(program.tensors[name])] = data if name in program.inputs else ~data
     return memory
 
@@ -50,7 +51,7 @@ def check_untouched(
 ) -> None:
     """Raises VerificationError when memory changed outside the tensors that `program` makes."""
     changed = before != after
-    for name in expected:
+    for name in _stored(program, expected):
         if name not in program.inputs:
             changed[_span(program.tensors[name])] = False
     if changed.any():
@@ -61,10 +62,27 @@ def check_untouched(
         )
 
 
+def final(program: Program, expected: Mapping[str, Bytes]) -> Bytes:
+    """What the tensors of `program` must be, in memory and after it; zero where none is."""
+    result = np.zeros(program.map_bytes, np.uint8)
+    for name, data in expected.items():
+        result[_span(program.tensors[name])] = data
+    return result
+
+
+def _stored(program: Program, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the tensors `names` that are in memory."""
+    limit = program.memory_bytes
+    return tuple(name for name in names if program.tensors[name].address < limit)
+
+
 def compare(
     workload: Workload, program: Program, expected: Mapping[str, Bytes], memory: Bytes, image: int
 ) -> Comparison:
-    """Every word of every tensor that `program` makes, in `memory` after its run of `image`."""
+    """Every word of every tensor that `program` makes, after its run of `image`.
+
+    `memory` holds the tensors that stay on the chip after those in memory.
+    """
     made = [layout for layout in _distinct(program) if layout.name not in program.inputs]
     results = [_compare(workload, layout, expected[layout.name], memory, image) for layout in made]
     differences = [first for _, first in results if first is not None]

@@ -11,6 +11,7 @@
 #include "Vdut.h"
 #include "axi_lite.h"
 #include "axi_memory.h"
+#include "npu_tap.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "npu_observer.h"
@@ -40,6 +41,7 @@ class Driver {
     context_.traceEverOn(true);
 #endif
     dut_ = std::make_unique<Vdut>(&context_);
+    tap_ = std::make_unique<intaglio::Tap>(*dut_);
 #if VM_TRACE
     observer_ = std::make_unique<intaglio::NpuObserver<Vdut>>(&context_, dut_.get());
 #endif
@@ -81,6 +83,7 @@ class Driver {
   }
 
   uint64_t now() const { return now_; }
+  intaglio::Tap& tap() { return *tap_; }
   AxiMemory<Vdut>& memory() { return memory_; }
   const Violations& violations() const { return violations_; }
   const std::vector<uint32_t>& mark_layers() const { return mark_layers_; }
@@ -121,6 +124,7 @@ class Driver {
       mark_layers_.push_back(dut_->mark_layer_o);
       mark_cycles_.push_back(now_);
     }
+    tap_->sample();
 #if VM_TRACE
     observer_->before_edge(now_);
     edge();
@@ -136,6 +140,7 @@ class Driver {
   AxiMemory<Vdut> memory_;
   AxiLiteMaster<Vdut> registers_;
   std::unique_ptr<Vdut> dut_;
+  std::unique_ptr<intaglio::Tap> tap_;
 #if VM_TRACE
   std::unique_ptr<intaglio::NpuObserver<Vdut>> observer_;
 #endif
@@ -197,6 +202,18 @@ uint64_t npu_violation_count(void* driver) {
 }
 const char* npu_violation(void* driver, uint64_t index) {
   return static_cast<Driver*>(driver)->violations().at(index);
+}
+
+// Records the words that the vector unit writes, from none on; 0 when the model does not show them.
+int npu_tap(void* driver) {
+  intaglio::Tap& tap = static_cast<Driver*>(driver)->tap();
+  tap.record(tap.present());
+  return tap.present();
+}
+uint64_t npu_tap_bytes(void* driver) { return static_cast<Driver*>(driver)->tap().words().size(); }
+uint64_t npu_tap_width(void* driver) { return static_cast<Driver*>(driver)->tap().width(); }
+const uint8_t* npu_tap_data(void* driver) {
+  return static_cast<Driver*>(driver)->tap().words().data();
 }
 
 #if VM_TRACE

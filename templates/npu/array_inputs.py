@@ -84,7 +84,7 @@ class ArrayInputs:
             need, base = self.place.regions["input"]
             load = self._load(index, loaded, base, skip)
             self.strips[key] = Item(
-                "input", len(self.strips), need.space, base, base + need.words, (load,)
+                need.role, len(self.strips), need.space, base, base + need.words, (load,)
             )
         return self.strips[key]
 

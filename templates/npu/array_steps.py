@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from intaglio.compiler.workload import Requantise
@@ -58,17 +58,37 @@ def array_regions(
 
 def array_steps(work: ArrayWork, mapping: ArrayMapping, place: Place) -> list[Step]:
     """The steps of `work`, in order."""
-    return list(_ArraySteps(work, mapping, place).generate())
+    shape = work.shape
+    tiles = tiles_of(shape.y, shape.x, mapping.tile_y, mapping.tile_x)
+    return list(ArraySteps(work, mapping, place, tiles).generate())
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where the results of one output block of one tile go: words at `local`, part of `item`.
+
+    `stores` follow when they are there.  Of results that stay on the chip, `keeps` is the byte
+    address of the first in the part of the memory map that holds no memory.
+    """
+
+    item: Item
+    local: LocalBox
+    stores: tuple[Draft, ...] = ()
+    keeps: int | None = None
+
+
+SinkOf = Callable[[int, int], Sink]
+"""Gives the sink of a tile, by its index, and an output block."""
 
 
 @dataclass(slots=True)
-class _ArraySteps:
-    """Generates the steps of one operator; holds the rings of its buffers."""
+class ArraySteps:
+    """Generates the steps of one operator on `tiles`; holds the rings of its buffers."""
 
     work: ArrayWork
     mapping: ArrayMapping
     place: Place
-    tiles: list[Tile] = field(init=False)
+    tiles: list[Tile]
     inputs: ArrayInputs = field(init=False)
     rings: dict[str, Ring] = field(init=False)
     table: tuple[Item, ...] = field(init=False)
@@ -76,7 +96,6 @@ class _ArraySteps:
 
     def __post_init__(self) -> None:
         shape, place = self.shape, self.place
-        self.tiles = tiles_of(shape.y, shape.x, self.mapping.tile_y, self.mapping.tile_x)
         operands = tuple(place.layouts[name] for name in self.work.operands)
         self.inputs = ArrayInputs(shape, self.mapping, place, operands, self.tiles)
         self.rings = {role: place.ring(role) for role in place.regions if role != "input"}
@@ -85,18 +104,22 @@ class _ArraySteps:
 
     @property
     def shape(self) -> ArrayShape:
+        """Its extents."""
         return self.work.shape
 
     @property
     def design(self) -> NpuDesign:
+        """The npu."""
         return self.place.design
 
     @property
     def epilogue(self) -> Requantise:
+        """How sums become results."""
         return self.work.epilogue
 
     @property
     def output(self) -> TensorLayout:
+        """The layout of what it makes."""
         return self.place.layouts[self.work.op.output]
 
     def generate(self) -> Iterator[Step]:
@@ -108,11 +131,26 @@ class _ArraySteps:
             else [(tile, output) for tile in tiles for output in outputs]
         )
         for tile, output in pairs:
-            yield from self._block(tile, output)
-            self.half ^= 1
+            yield from self.block(tile, output, self._memory)
 
-    def _block(self, index: int, output: int) -> Iterator[Step]:
-        """One output block of one tile: a step a chunk, the last one with the results."""
+    def blocks(self, output: int) -> tuple[int, int]:
+        """The first channel block of an output block, and how many there are."""
+        first = output * self.design.groups
+        rest = blocks_of(self.shape.outputs, self.design.lanes) - first
+        return first, min(self.design.groups, rest)
+
+    def _memory(self, index: int, output: int) -> Sink:
+        """A slot from which the results are stored."""
+        tile, (first, blocks) = self.tiles[index], self.blocks(output)
+        item = self.rings["output"].get((index, output), lambda _: ())
+        store = store_tile(self.place, self.output, tile, first, blocks, item.start)
+        return Sink(item, LocalBox(item.start, tile.width, tile.pixels), (store,))
+
+    def block(self, index: int, output: int, sink_of: SinkOf) -> Iterator[Step]:
+        """One output block of one tile: a step a chunk, the last one with the results.
+
+        The next block takes the other half of the accumulators.
+        """
         shape = self.shape
         chunks = chunks_of(shape, shape.touched[output], self.mapping)
         for position, chunk in enumerate(chunks):
@@ -126,10 +164,12 @@ class _ArraySteps:
             ]
             if last:
                 records = weights.start + chunk.tiles * self.design.rows * self.design.groups
-                items, finish = self._finish(self.tiles[index], index, output, records)
-                yield Step((*inputs, weights, *items), (*computes, *finish))
+                sink = sink_of(index, output)
+                items, drains = self._finish(index, output, records, sink)
+                yield Step((*inputs, weights, *items), (*computes, *drains, *sink.stores))
             else:
                 yield Step((*inputs, weights), tuple(computes))
+        self.half ^= 1
 
     def _weights(self, output: int, position: int, chunk: Chunk, last: bool) -> Item:
         tile_words = self.design.rows * self.design.groups
@@ -186,13 +226,11 @@ class _ArraySteps:
         )
 
     def _finish(
-        self, tile: Tile, index: int, output: int, records: int
+        self, index: int, output: int, records: int, sink: Sink
     ) -> tuple[list[Item], list[Draft]]:
-        """Requantise a finished block and store it; `records` is the word of its records."""
-        first = output * self.design.groups
-        blocks = min(self.design.groups, blocks_of(self.shape.outputs, self.design.lanes) - first)
-        out = self.rings["output"].get((index, output), lambda _: ())
-        items = [*self.table, out]
+        """Requantise a finished block into `sink`; `records` is the word of its records."""
+        tile, (first, blocks) = self.tiles[index], self.blocks(output)
+        items = [*self.table, sink.item]
         residual = 0
         if self.epilogue.residual is not None:
             layout = self.place.layouts[self.epilogue.residual]
@@ -203,25 +241,25 @@ class _ArraySteps:
             items.append(item)
             residual = item.start
         drafts = [
-            self._drain(tile, group, half, records, out.start, residual)
+            self._drain(tile, group, half, records, sink, residual)
             for group in range(blocks)
             for half in range(self.shape.made)
         ]
-        store = store_tile(self.place, self.output, tile, first, blocks, out.start)
-        return items, [*drafts, store]
+        return items, drafts
 
     def _drain(
-        self, tile: Tile, group: int, half: int, records: int, out: int, residual: int
+        self, tile: Tile, group: int, half: int, records: int, sink: Sink, residual: int
     ) -> Draft:
         """The DRAIN of one half of columns `group * lanes` ... of the tile's accumulators."""
         accumulators = self.half * self.design.accumulator_words
         own = records + group * RECORD_WORDS
-        target = out + (group * self.shape.made + half) * tile.pixels
+        local, plane = sink.local, group * self.shape.made + half
+        target = local.start + plane * local.plane_words
         fields = {
             "source_address": accumulators,
             "record_address": own,
             "output_address": target,
-            "output_row_stride": tile.width,
+            "output_row_stride": local.row_words,
             "y": tile.height,
             "x": tile.width,
             "group": group,
@@ -249,5 +287,9 @@ class _ArraySteps:
             fields |= {"table": 1, "table_address": self.table[0].start}
             words = table_words(True, self.design)
             reads.append(Box.line(Space.WEIGHT, self.table[0].start, words))
-        written = Box.line(Space.ACTIVATION, target, tile.pixels)
-        return Draft(Opcode.DRAIN, fields, self.place.layer, tuple(reads), (written,))
+        counts, strides = (1, tile.height, tile.width), (0, local.row_words)
+        written = Box(Space.ACTIVATION, target, counts, strides)
+        keeps = None if sink.keeps is None else sink.keeps + plane * self.output.plane_bytes
+        return Draft(
+            Opcode.DRAIN, fields, self.place.layer, tuple(reads), (written,), keeps=keeps
+        )

@@ -33,11 +33,8 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     """`mapping` with its cycles and memory words."""
     tiles = tiles_of(shape.y, shape.x, mapping.tile_y, mapping.tile_x)
     steps = len(tiles) * blocks_of(shape.blocks, mapping.step_blocks)
-    reads = shape.window + shape.residual
-    taps = shape.window if shape.taps else 0
     pixels = shape.y.outputs * shape.x.outputs
-    own = timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE
-    vector = shape.blocks * shape.made * (len(tiles) * own + pixels * reads)
+    vector = window_units(shape, tiles, design)
     read = shape.blocks * _read_pixels(shape.y, shape.x, tiles)
     written = shape.blocks * pixels
     constants = shape.blocks * constant_words(shape)
@@ -55,6 +52,15 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     if mapping.input_slots == 1:
         exposed += timing.memory_cycles(design, read) + steps * design.memory_latency_cycles
     return replace(mapping, cycles=max(vector, memory) + exposed, memory_words=words)
+
+
+def window_units(shape: WindowShape, tiles: list[Tile], design: NpuDesign) -> int:
+    """Cycles of the unit that executes windows, for all blocks of `tiles`."""
+    taps = shape.window if shape.taps else 0
+    own = timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE
+    pixels = sum(tile.pixels for tile in tiles)
+    reads = shape.window + shape.residual
+    return shape.blocks * shape.made * (len(tiles) * own + pixels * reads)
 
 
 def _first(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -> int:

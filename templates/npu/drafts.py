@@ -38,6 +38,8 @@ class Draft:
 
     `fields` as in the instruction set; `relocate` when its memory address counts from the first
     activation tensor.  `reads` and `writes` leave out constants in memory, which nothing writes.
+    `keeps`, counted from the same tensor, is the byte address of its first result when that stays
+    on the chip.
     """
 
     opcode: Opcode
@@ -46,6 +48,7 @@ class Draft:
     reads: tuple[Box, ...]
     writes: tuple[Box, ...]
     relocate: bool = False
+    keeps: int | None = None
 
     @property
     def unit(self) -> Unit:

@@ -81,6 +81,11 @@ class TensorLayout:
         """Words of one half of one channel block of a blocked tensor."""
         return self.map[1] * self.map[2]
 
+    @property
+    def plane_bytes(self) -> int:
+        """Bytes of one channel block of a blocked tensor."""
+        return self.plane_words * self.lanes
+
     def pack(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
         """Integers of one image, of `shape`, to the bytes of the region.
 

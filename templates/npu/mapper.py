@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from intaglio.errors import DesignError
 from intaglio.templates.npu.allocator import fits, words_needed
@@ -38,7 +38,20 @@ MOST_BLOCKS, MOST_ROWS, MOST_COLUMNS = (
 )
 """Channel blocks, kernel rows and kernel columns that one COMPUTE walks at most."""
 
-M = TypeVar("M", ArrayMapping, WindowMapping)
+
+class Costed(Protocol):
+    """A mapping that knows what it costs."""
+
+    @property
+    def cycles(self) -> int:
+        """Estimate of the layer alone."""
+
+    @property
+    def memory_words(self) -> int:
+        """Words moved between memory and the buffers."""
+
+
+M = TypeVar("M", bound=Costed)
 
 
 @lru_cache(maxsize=4096)
@@ -46,7 +59,7 @@ def _best_array(shape: ArrayShape, design: NpuDesign) -> ArrayMapping | None:
     for candidates in _array_levels(shape, design):
         fitting = [c for c in candidates if fits(array_regions(shape, c, design), design)]
         if fitting:
-            return _cheapest(array_cost(shape, c, design) for c in fitting)
+            return cheapest(array_cost(shape, c, design) for c in fitting)
     return None
 
 
@@ -55,7 +68,7 @@ def _best_window(shape: WindowShape, design: NpuDesign) -> WindowMapping | None:
     for candidates in _window_levels(shape, design):
         fitting = [c for c in candidates if fits(window_regions(shape, c, design), design)]
         if fitting:
-            return _cheapest(window_cost(shape, c, design) for c in fitting)
+            return cheapest(window_cost(shape, c, design) for c in fitting)
     return None
 
 
@@ -80,7 +93,7 @@ def map_window(name: str, shape: WindowShape, design: NpuDesign) -> WindowMappin
     return best
 
 
-def _cheapest(candidates: Iterable[M]) -> M:
+def cheapest(candidates: Iterable[M]) -> M:
     """The fewest words among those within the tie of the fastest."""
     known = list(candidates)
     limit = min(c.cycles for c in known) * TIE
@@ -103,7 +116,7 @@ def _too_small(name: str, needs: Sequence[RegionNeed], design: NpuDesign) -> str
     )
 
 
-def _splits(total: int, limit: int) -> list[int]:
+def splits(total: int, limit: int) -> list[int]:
     """Sizes up to `limit` that cut `total` evenly: into few pieces, then into twice as many ..."""
     least = blocks_of(total, max(1, min(total, limit)))
     counts = [*range(least, least + 4), *(least << i for i in range(3, 16))]
@@ -138,7 +151,7 @@ def _array_levels(shape: ArrayShape, design: NpuDesign) -> Iterator[list[ArrayMa
         yield [
             candidate
             for width, loaded in level
-            for height in _splits(shape.y.outputs, half // width)
+            for height in splits(shape.y.outputs, half // width)
             for candidate in _array_candidates(shape, design, height, width, loaded)
         ]
 
@@ -149,7 +162,7 @@ def _array_candidates(
     """Every chunk size, loop order, residency and number of slots of one tile."""
     single = len({touch.operand for touched in shape.touched for touch in touched}) == 1
     strips = single and width == shape.x.outputs
-    for weight_slots, chunk in _chunks(shape, loaded, design):
+    for weight_slots, chunk in chunks(shape, loaded, design):
         for outer in (False, True):
             for resident, inputs in ((False, 2), (False, 1), *(((True, 1),) if strips else ())):
                 for outputs in (2, 1):
@@ -167,11 +180,14 @@ def _array_candidates(
 
 
 @lru_cache(maxsize=256)
-def _chunks(
-    shape: ArrayShape, loaded: int, design: NpuDesign
+def chunks(
+    shape: ArrayShape, loaded: int, design: NpuDesign, reserved: int = 0
 ) -> tuple[tuple[int, tuple[int, int, int]], ...]:
-    """Slots of the weight buffer, and the blocks, kernel rows and columns of a chunk."""
-    room = design.weight_words - table_words(shape.table, design)
+    """Slots of the weight buffer, and the blocks, kernel rows and columns of a chunk.
+
+    `reserved` words of the buffer are for something else.
+    """
+    room = design.weight_words - table_words(shape.table, design) - reserved
     found: dict[tuple[int, tuple[int, int, int]], None] = {}
     for slots in (1, 2, 3, 4, 8):
         words = min(room // slots, WIDEST_LOAD)
@@ -191,13 +207,13 @@ def _chunk(shape: ArrayShape, loaded: int, tiles: int) -> tuple[int, int, int]:
     rows, columns = shape.y.kernel, shape.columns
     whole_rows = tiles >= columns <= MOST_COLUMNS
     if whole_rows and tiles >= rows * columns and rows <= MOST_ROWS:
-        return _even(loaded, min(tiles // (rows * columns), MOST_BLOCKS)), rows, columns
+        return even(loaded, min(tiles // (rows * columns), MOST_BLOCKS)), rows, columns
     if whole_rows:
-        return 1, _even(rows, min(tiles // columns, MOST_ROWS)), columns
-    return 1, 1, _even(columns, min(tiles, MOST_COLUMNS))
+        return 1, even(rows, min(tiles // columns, MOST_ROWS)), columns
+    return 1, 1, even(columns, min(tiles, MOST_COLUMNS))
 
 
-def _even(total: int, limit: int) -> int:
+def even(total: int, limit: int) -> int:
     """The size of the fewest equal pieces of `total` that are at most `limit`."""
     return blocks_of(total, blocks_of(total, min(total, limit)))
 
@@ -207,7 +223,7 @@ def _window_levels(shape: WindowShape, design: NpuDesign) -> Iterator[list[Windo
     for width in _halvings(shape.x.outputs):
         yield [
             candidate
-            for height in _splits(shape.y.outputs, shape.y.outputs)
+            for height in splits(shape.y.outputs, shape.y.outputs)
             for blocks in _halvings(shape.blocks)
             for candidate in _window_candidates(shape, design, height, width, blocks)
         ]

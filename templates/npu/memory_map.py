@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from intaglio.compiler.workload import Conv2d, MatMul, Op, Reshape, Tensor, Workload, inputs
 from intaglio.errors import UnsupportedError
@@ -173,6 +173,28 @@ def _packed(
     )
 
 
-def activation_bytes(layouts: dict[str, TensorLayout]) -> int:
-    """Bytes that all regions of `layouts` take together."""
-    return max(align(layout.address + layout.bytes) for layout in layouts.values())
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The layouts of all tensors, and the bytes of memory that those in memory take together.
+
+    Tensors that stay on the chip have addresses after these bytes, where no memory is.
+    """
+
+    layouts: dict[str, TensorLayout]
+    bytes: int
+
+
+def keep_last(layouts: dict[str, TensorLayout], kept: Collection[str]) -> Stored:
+    """`layouts` at new addresses: those in memory first, then the tensors `kept` on the chip."""
+    end, moved = 0, dict[int, int]()
+    memory = 0
+    for last in (False, True):
+        for name, layout in layouts.items():
+            if (name in kept) is last and layout.address not in moved:
+                moved[layout.address] = end
+                end = align(end + layout.bytes)
+        memory = memory if last else end
+    placed = {
+        name: replace(layout, address=moved[layout.address]) for name, layout in layouts.items()
+    }
+    return Stored(placed, memory)

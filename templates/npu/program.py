@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +22,7 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Unit, decode
 from intaglio.templates.npu.layout import TensorLayout
 
-FILES = Bundle("program", schema=1)
+FILES = Bundle("program", schema=2)
 """`program.json` and `program.safetensors`."""
 
 
@@ -44,7 +44,8 @@ class LayerInfo:
     """One row of every per-layer table: an operator with instructions of its own.
 
     `index` is the `layer` field of its instructions, `op` the operator's kind, `macs` its
-    multiply-accumulates, `members` the graph nodes that were fused into it.
+    multiply-accumulates, `members` the graph nodes that were fused into it.  `ops` are the names
+    of the operators that it executes, of which all but the last leave their result on the chip.
     """
 
     index: int
@@ -52,6 +53,7 @@ class LayerInfo:
     op: str
     macs: int
     members: tuple[str, ...] = ()
+    ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ class Program:
     inputs, outputs  names of the tensors that enter and leave
     layers           the layers, in the order of their index
     memory_bytes     size of the memory that everything fits in
+    kept             int64 of shape (count, 2): every vector instruction whose results stay on the
+                     chip, and the address of the first; the tensors they make have addresses from
+                     `memory_bytes` on, where no memory is
     """
 
     design: NpuDesign
@@ -82,6 +87,7 @@ class Program:
     outputs: tuple[str, ...]
     layers: tuple[LayerInfo, ...]
     memory_bytes: int
+    kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
@@ -91,6 +97,12 @@ class Program:
     def count(self) -> int:
         """How many instructions there are."""
         return len(self.instructions)
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes of memory, and after them of the tensors that stay on the chip."""
+        ends = (layout.address + layout.bytes for layout in self.tensors.values())
+        return max((self.memory_bytes, *ends))
 
     @property
     def emittable(self) -> bool:
@@ -125,7 +137,7 @@ def describe(program: Program, *, instructions: bool = True) -> str:
         f"  region {name}: {region.address:#x}..{region.end:#x}"
         for name, region in program.regions.items()
     ]
-    lines += [f"  tensor {layout}" for layout in program.tensors.values()]
+    lines += [f"  tensor {_placed(program, layout)}" for layout in program.tensors.values()]
     decoded = decode(program.instructions)
     for layer in program.layers:
         own = [item for item in decoded if item.layer == layer.index]
@@ -139,9 +151,19 @@ def describe(program: Program, *, instructions: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _placed(program: Program, layout: TensorLayout) -> str:
+    """A tensor, and whether it is in memory at all."""
+    stays = layout.address >= program.memory_bytes
+    return f"{layout}, stays on the chip" if stays else str(layout)
+
+
 def save_program(program: Program, folder: Path) -> tuple[Path, Path]:
     """Write `program.json` and `program.safetensors` into `folder`; returns their paths."""
-    numbers: Numbers = {"image": program.image, "instructions": program.instructions}
+    numbers: Numbers = {
+        "image": program.image,
+        "instructions": program.instructions,
+        "kept": program.kept,
+    }
     return FILES.save(folder, to_dict(program), numbers)
 
 
@@ -168,6 +190,7 @@ def check_program(program: Program) -> None:
     for layout in program.tensors.values():
         _check_tensor(program, layout)
     _check_layers(program)
+    _check_kept(program)
     for name in (*program.inputs, *program.outputs):
         _expect(name in program.tensors, f"no tensor '{name}'")
 
@@ -189,6 +212,20 @@ def _check_numbers(program: Program) -> None:
     for key in ("memory_bytes", "program_address"):
         value = getattr(program, key)
         _expect(_is_count(value), f"{key} is {value!r}, expected a number of bytes")
+
+
+def _check_kept(program: Program) -> None:
+    kept = program.kept
+    _expect(kept.dtype == np.int64 and kept.shape == (len(kept), 2), "kept are no pairs of int64")
+    index, address = kept[:, 0], kept[:, 1]
+    inside = np.zeros(len(kept), bool)
+    for layout in program.tensors.values():
+        if layout.address >= program.memory_bytes:
+            inside |= (address >= layout.address) & (address < layout.address + layout.bytes)
+    _expect(
+        bool((inside & (index >= 0) & (index < program.count)).all()),
+        "kept are not instructions, and addresses of tensors after the memory",
+    )
 
 
 def _check_regions(program: Program) -> None:
@@ -230,15 +267,17 @@ def _check_tensor(program: Program, layout: TensorLayout) -> None:
         layout.kind == "blocked" or pixels * layout.pixel_bytes <= layout.row_words * lanes,
         f"a row of tensor '{name}' does not fit in {layout.row_words} words",
     )
+    if layout.address >= program.memory_bytes:
+        return
     region = Region(layout.address, layout.bytes)
     _expect(
-        program.regions[f"tensor {name}"] == region, f"tensor '{name}' does not fill its region"
+        program.regions.get(f"tensor {name}") == region, f"tensor '{name}' does not fill its region"
     )
 
 
 def _check_layers(program: Program) -> None:
     for index, layer in enumerate(program.layers):
-        texts = (layer.name, layer.op, *layer.members)
+        texts = (layer.name, layer.op, *layer.members, *layer.ops)
         _expect(
             layer.index == index and _is_count(layer.index, layer.macs),
             f"layer {index} has index {layer.index!r} and {layer.macs!r} macs",
@@ -280,8 +319,9 @@ def from_dict(described: dict[str, Any], numbers: Mapping[str, NDArray[Any]]) ->
         inputs=tuple(described["inputs"]),
         outputs=tuple(described["outputs"]),
         layers=tuple(
-            LayerInfo(**{**entry, "members": tuple(entry["members"])})
+            LayerInfo(**{**entry, "members": tuple(entry["members"]), "ops": tuple(entry["ops"])})
             for entry in described["layers"]
         ),
         memory_bytes=described["memory_bytes"],
+        kept=numbers["kept"],
     )

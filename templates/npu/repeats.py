@@ -54,8 +54,13 @@ def renamed(program: Program, before: Workload, after: Workload) -> Program:
         layers=tuple(
             replace(
                 layer,
-                name=ops[layer.name].name,
-                members=ops[layer.name].source.nodes or (ops[layer.name].name,),
+                name=" + ".join(ops[name].name for name in layer.ops),
+                members=tuple(
+                    node
+                    for name in layer.ops
+                    for node in ops[name].source.nodes or (ops[name].name,)
+                ),
+                ops=tuple(ops[name].name for name in layer.ops),
             )
             for layer in program.layers
         ),

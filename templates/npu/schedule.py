@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from intaglio.compiler.workload import Op, Requantise, Workload
 from intaglio.errors import DesignError, UnsupportedError
 from intaglio.templates.npu.allocator import Allocator
-from intaglio.templates.npu.array_steps import array_regions, array_steps
 from intaglio.templates.npu.builder import Builder
 from intaglio.templates.npu.constants import (
     array_constant_bytes,
@@ -24,76 +23,28 @@ from intaglio.templates.npu.constants import (
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Draft, Space
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Instruction, Opcode, encode
-from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.mapper import map_array, map_window
-from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
+from intaglio.templates.npu.layers import (
+    Layer,
+    LayerMapping,
+    Progress,
+    kept_tensors,
+    map_work,
+    mapped_regions,
+    mapped_steps,
+    plan_layers,
+)
 from intaglio.templates.npu.memory_map import (
-    activation_bytes,
+    Stored,
     align,
     input_layouts,
+    keep_last,
     plan_layouts,
 )
 from intaglio.templates.npu.program import LayerInfo, Program, Region
-from intaglio.templates.npu.steps import Place, RegionNeed, Step
+from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.supports import supports
 from intaglio.templates.npu.tokens import Tokens, derive
-from intaglio.templates.npu.window_steps import window_regions, window_steps
 from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
-
-Progress = Callable[[str, int, int], None]
-"""Called with a step's text, what is done and the total."""
-
-
-@dataclass(frozen=True, slots=True)
-class MappedArray:
-    """An operator on the array, and how it is cut."""
-
-    work: ArrayWork
-    mapping: ArrayMapping
-
-
-@dataclass(frozen=True, slots=True)
-class MappedWindow:
-    """An operator on the window, and how it is cut."""
-
-    work: WindowWork
-    mapping: WindowMapping
-
-
-Mapped = MappedArray | MappedWindow
-
-
-def map_work(name: str, work: Work, design: NpuDesign) -> Mapped:
-    """The cheapest mapping of one operator; raises DesignError naming it when there is none."""
-    match work:
-        case ArrayWork():
-            return MappedArray(work, map_array(name, work.shape, design))
-        case WindowWork():
-            return MappedWindow(work, map_window(name, work.shape, design))
-        case _:
-            assert_never(work)
-
-
-def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
-    """What a mapped operator takes of the buffers."""
-    match mapped:
-        case MappedArray():
-            return array_regions(mapped.work.shape, mapped.mapping, design)
-        case MappedWindow():
-            return window_regions(mapped.work.shape, mapped.mapping, design)
-        case _:
-            assert_never(mapped)
-
-
-def mapped_steps(mapped: Mapped, workload: Workload, place: Place) -> list[Step]:
-    """The steps of a mapped operator."""
-    match mapped:
-        case MappedArray():
-            return array_steps(mapped.work, mapped.mapping, place)
-        case MappedWindow():
-            return window_steps(mapped.work, mapped.mapping, workload, place)
-        case _:
-            assert_never(mapped)
 
 
 @dataclass(slots=True)
@@ -124,20 +75,15 @@ class _Image:
         return np.concatenate([np.zeros(0, np.uint8), *self.pieces])
 
 
-def mappings(workload: Workload, design: NpuDesign) -> dict[str, ArrayMapping | WindowMapping]:
-    """The mapping of every operator that costs something, by the operator's name.
+def mappings(workload: Workload, design: NpuDesign) -> dict[str, LayerMapping]:
+    """The mapping of every layer, by its name.
 
     Raises UnsupportedError for an operator the npu cannot execute, DesignError when the design
     cannot hold one tile of it.
     """
     _refuse(workload, design)
-    layouts = plan_layouts(workload, design)
-    works = {op.name: translate(op, workload, layouts, design) for op in workload.ops}
-    return {
-        name: map_work(name, work, design).mapping
-        for name, work in works.items()
-        if work is not None
-    }
+    layers = plan_layers(workload, plan_layouts(workload, design), design)
+    return {layer.name: layer.mapped.mapping for layer in layers}
 
 
 def misfit(op: Op, workload: Workload, design: NpuDesign) -> str | None:
@@ -167,25 +113,23 @@ def schedule(workload: Workload, design: NpuDesign, progress: Progress | None = 
     """
     _refuse(workload, design)
     layouts = plan_layouts(workload, design)
-    layering = _Layering(workload, design, layouts)
-    for done, op in enumerate(workload.ops):
-        layering.add(op)
-        if progress is not None:
-            progress("schedule", done + 1, len(workload.ops))
-    if not layering.layers:
+    layers = plan_layers(workload, layouts, design, progress)
+    if not layers:
         raise UnsupportedError(
             f"workload '{workload.name}' only reshapes; there is nothing to run on an npu"
         )
+    layering = _Layering(workload, design, keep_last(layouts, kept_tensors(layers)))
+    for layer in layers:
+        layering.add(layer)
     return layering.program()
 
 
 class _Layering:
     """Collects layers, steps and constants, operator by operator."""
 
-    def __init__(
-        self, workload: Workload, design: NpuDesign, layouts: dict[str, TensorLayout]
-    ) -> None:
-        self.workload, self.design, self.layouts = workload, design, layouts
+    def __init__(self, workload: Workload, design: NpuDesign, stored: Stored) -> None:
+        self.workload, self.design = workload, design
+        self.layouts, self.memory = stored.layouts, stored.bytes
         self.image = _Image()
         self.allocator = Allocator(design)
         self.layers: list[LayerInfo] = []
@@ -195,58 +139,57 @@ class _Layering:
         self.half = 0
         self.known = workload.emittable
 
-    def add(self, op: Op) -> None:
-        """The layer of `op`, unless it costs nothing."""
-        work = translate(op, self.workload, self.layouts, self.design)
-        if work is None:
-            return
-        mapped = map_work(op.name, work, self.design)
-        place = self._place(op, mapped)
-        steps = mapped_steps(mapped, self.workload, place)
+    def add(self, layer: Layer) -> None:
+        """The steps and constants of one layer."""
+        index, design = len(self.layers), self.design
+        pieces = tuple(self._constants(op, work) for op, work in layer.parts)
+        regions = self.allocator.place(mapped_regions(layer.mapped, design))
+        places = tuple(
+            Place(design, index, self.layouts, regions, constants, table, self.half)
+            for constants, table in pieces
+        )
+        steps = mapped_steps(layer.mapped, self.workload, places)
         self.steps += steps
-        self.owners += [place.layer] * len(steps)
-        if isinstance(mapped, MappedArray):
-            finished = sum(draft.opcode is Opcode.STORE for step in steps for draft in step.work)
-            self.half ^= finished & 1
-        members = op.source.nodes or (op.name,)
-        macs = self.workload.macs(op)
-        self.layers.append(LayerInfo(place.layer, op.name, type(op).__name__, macs, members))
+        self.owners += [index] * len(steps)
+        drafts = [draft for step in steps for draft in step.work]
+        sums = sum(d.opcode is Opcode.COMPUTE and not d.fields["accumulate"] for d in drafts)
+        self.half ^= sums & 1
+        self.layers.append(layer.info(index, self.workload))
 
-    def _place(self, op: Op, mapped: Mapped) -> Place:
-        """Regions of the buffers, and the layer's constants in memory."""
+    def _constants(self, op: Op, work: Work) -> tuple[tuple[int, ...], int]:
+        """Where one operator's constants are in memory: piece by piece, and its table."""
         first = align(self.image.bytes)
         if self.known:
-            pieces = tuple(self.image.add(piece) for piece in self._constants(op, mapped))
+            pieces = tuple(self.image.add(piece) for piece in self._pieces(op, work))
         else:
-            pieces = tuple(self.image.reserve(size) for size in self._sizes(mapped))
-        table = self._table(mapped.work.epilogue)
+            pieces = tuple(self.image.reserve(size) for size in self._sizes(work))
+        table = self._table(work.epilogue)
         self.regions[f"constants {op.name}"] = Region(first, self.image.bytes - first)
-        regions = self.allocator.place(mapped_regions(mapped, self.design))
-        return Place(self.design, len(self.layers), self.layouts, regions, pieces, table, self.half)
+        return pieces, table
 
-    def _constants(self, op: Op, mapped: Mapped) -> tuple[NDArray[np.uint8], ...]:
-        """Weights, taps and records of one layer, piece by piece."""
-        match mapped:
-            case MappedArray():
-                return array_constants(mapped.work, self.workload, self.layouts, self.design)
-            case MappedWindow():
+    def _pieces(self, op: Op, work: Work) -> tuple[NDArray[np.uint8], ...]:
+        """Weights, taps and records of one operator, piece by piece."""
+        match work:
+            case ArrayWork():
+                return array_constants(work, self.workload, self.layouts, self.design)
+            case WindowWork():
                 channels = self.layouts[op.output].map[0]
-                return (window_constants(mapped.work, self.workload, self.design, channels),)
+                return (window_constants(work, self.workload, self.design, channels),)
             case _:
-                assert_never(mapped)
+                assert_never(work)
 
-    def _sizes(self, mapped: Mapped) -> tuple[int, ...]:
-        """Bytes of what `_constants` gives."""
-        match mapped:
-            case MappedArray():
-                return array_constant_bytes(mapped.work.shape, self.design)
-            case MappedWindow():
-                return (window_constant_bytes(mapped.work.shape, self.design),)
+    def _sizes(self, work: Work) -> tuple[int, ...]:
+        """Bytes of what `_pieces` gives."""
+        match work:
+            case ArrayWork():
+                return array_constant_bytes(work.shape, self.design)
+            case WindowWork():
+                return (window_constant_bytes(work.shape, self.design),)
             case _:
-                assert_never(mapped)
+                assert_never(work)
 
     def _table(self, epilogue: Requantise | None) -> int:
-        """Where the table of one layer is in memory; 0 without one."""
+        """Where the table of one operator is in memory; 0 without one."""
         if epilogue is None or epilogue.table is None:
             return 0
         if self.known:
@@ -255,7 +198,7 @@ class _Layering:
 
     def program(self) -> Program:
         """The program of everything that was added."""
-        memory = activation_bytes(self.layouts)
+        memory = self.memory
         drafts = Builder(self.steps, self.owners, self._stored(memory)).run()
         sizes = {
             Space.MEMORY: memory // self.design.word_bytes,
@@ -275,6 +218,7 @@ class _Layering:
         self.regions |= {
             f"tensor {name}": Region(layout.address, layout.bytes)
             for name, layout in layouts.items()
+            if layout.address < base + memory
         }
         return Program(
             design=self.design,
@@ -288,6 +232,7 @@ class _Layering:
             outputs=self.workload.outputs,
             layers=tuple(self.layers),
             memory_bytes=base + memory,
+            kept=_kept(drafts, base),
         )
 
     def _stored(self, memory: int) -> NDArray[np.int32]:
@@ -298,6 +243,12 @@ class _Layering:
             first = layout.address // self.design.word_bytes
             stored[first : first + layout.words] = 1
         return stored
+
+
+def _kept(drafts: list[Draft], base: int) -> NDArray[np.int64]:
+    """Which instructions make words that stay on the chip, and where those stand in the map."""
+    found = [(i, d.keeps + base) for i, d in enumerate(drafts) if d.keeps is not None]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _finish(drafts: list[Draft], tokens: list[Tokens], base: int) -> list[Instruction]:

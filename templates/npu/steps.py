@@ -130,7 +130,7 @@ def table_item(place: Place) -> Item:
     """The table of a layer, loaded once."""
     need, base = place.regions["table"]
     draft = load_constants(place, place.table, need.words, base)
-    return Item("table", 0, Space.WEIGHT, base, base + need.words, (draft,))
+    return Item(need.role, 0, Space.WEIGHT, base, base + need.words, (draft,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,11 @@ def window_steps(
     work: WindowWork, mapping: WindowMapping, workload: Workload, place: Place
 ) -> list[Step]:
     """The steps of `work`, in order."""
-    return list(_WindowSteps(work, mapping, workload, place).generate())
+    return list(WindowSteps(work, mapping, workload, place).generate())
 
 
 @dataclass(slots=True)
-class _WindowSteps:
+class WindowSteps:
     """Generates the steps of one operator; holds the rings of its buffers."""
 
     work: WindowWork
@@ -81,14 +81,17 @@ class _WindowSteps:
 
     @property
     def input(self) -> TensorLayout:
+        """The layout of what it reads."""
         return self.place.layouts[self.work.op.input]
 
     @property
     def output(self) -> TensorLayout:
+        """The layout of what it makes."""
         return self.place.layouts[self.work.op.output]
 
     @property
     def residual(self) -> TensorLayout | None:
+        """The layout of the residual, if there is one."""
         epilogue = self.work.epilogue
         if epilogue is None or epilogue.residual is None:
             return None
@@ -104,14 +107,17 @@ class _WindowSteps:
         else:
             pairs = [(tile, group) for tile in tiles for group in groups]
         for tile, (block, blocks) in pairs:
-            yield self._step(tile, block, blocks)
+            yield self.step(tile, block, blocks, self._source(tile, block, blocks))
 
-    def _step(self, tile: Tile, block: int, blocks: int) -> Step:
-        """One tile of `blocks` channel blocks."""
-        key = tile, block
-        source = self.rings["input"].get(
-            key, lambda start: (self._load(tile, block, blocks, start),)
+    def _source(self, tile: Tile, block: int, blocks: int) -> Item:
+        """What one tile of `blocks` channel blocks reads, from memory."""
+        return self.rings["input"].get(
+            (tile, block), lambda start: (self._load(tile, block, blocks, start),)
         )
+
+    def step(self, tile: Tile, block: int, blocks: int, source: Item) -> Step:
+        """One tile of `blocks` channel blocks, which finds what it reads in `source`."""
+        key = tile, block
         constants = self.rings["constants"].get(
             block, lambda start: (self._load_constants(block, blocks, start),)
         )

@@ -13,6 +13,7 @@ from intaglio.compiler import reference
 from intaglio.compiler.partition import partition
 from intaglio.compiler.workload import Op, Workload
 from intaglio.sim import isa
+from intaglio.sim.kept import Keeping
 from intaglio.sim.machine import Machine
 from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.design import NpuDesign
@@ -188,7 +189,7 @@ _GROWERS: tuple[Grower, ...] = (
 
 
 def run(program: Program, inputs: dict[str, np.ndarray], order: int | None) -> np.ndarray:
-    """Memory after `program`, executed in the order of its text or a random legal one."""
+    """Memory, then what stays on the chip, in the order of the program's text or a random one."""
     machine = Machine(program.design, program.memory_bytes)
     image = program.memory_image()
     machine.memory.write(np.zeros(1, np.int64), image[None], True)
@@ -202,9 +203,11 @@ def run(program: Program, inputs: dict[str, np.ndarray], order: int | None) -> n
         if order is None
         else isa.random_order(program, instructions, order)
     )
+    keeping = Keeping(program)
     for index in indices:
         machine.execute(instructions[index])
-    return machine.memory.data
+        keeping.note(machine, index, instructions[index])
+    return keeping.after(machine)[0]
 
 
 def check(

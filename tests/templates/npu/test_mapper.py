@@ -11,13 +11,14 @@ from hypothesis import assume, given, settings
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
 from intaglio.sim.npu import simulate
-from intaglio.templates.npu import schedule as schedule_module
+from intaglio.templates.npu import layers as layers_module
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.array_steps import array_regions
 from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.layers import MappedArray, map_work
 from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
 from intaglio.templates.npu.memory_map import plan_layouts
-from intaglio.templates.npu.schedule import MappedArray, map_work, mappings, schedule
+from intaglio.templates.npu.schedule import mappings, schedule
 from intaglio.templates.npu.window_steps import window_regions
 from intaglio.templates.npu.work import translate
 from tests.compiler.builders import U8, Builder
@@ -116,7 +117,7 @@ def test_any_mapping_computes_the_same(
     """With one row a tile, the last strip of a resident input is nothing but padding."""
     design = replace(SMALL, activation_buffer_kib=4, weight_buffer_kib=4)
     workload = one_conv(12, (8, 5), 20, (3, 3), padding=(1, 1, 1, 1))
-    monkeypatch.setattr(schedule_module, "map_array", lambda *_: mapping)
+    monkeypatch.setattr(layers_module, "map_array", lambda *_: mapping)
     check(workload, schedule(workload, design))
 
 

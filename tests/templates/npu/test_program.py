@@ -98,7 +98,7 @@ def test_another_schema(program: Program, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         load_program(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / STRUCTURE_FILE}: schema 7 is not 1, the one this version reads; compile the "
+        f"{tmp_path / STRUCTURE_FILE}: schema 7 is not 2, the one this version reads; compile the "
         "model again"
     )
 
@@ -135,8 +135,8 @@ def test_a_corrupt_structure(program: Program, tmp_path: Path, described: object
         (("program_address",), 0, "region 'program' is not where instructions are"),
         (("regions", "program", "bytes"), 64, "region 'program' is not where instructions are"),
         (("regions", "program", "address"), -64, "region 'program' is not in bytes"),
-        (("layers",), [], "an instruction is of layer 2, there are 0 layers"),
-        (("layers", 1, "index"), 5, "layer 1 has index 5 and 0 macs"),
+        (("layers",), [], "an instruction is of layer 1, there are 0 layers"),
+        (("layers", 1, "index"), 5, "layer 1 has index 5 and 60 macs"),
         (("layers", 0, "name"), 5, "layer 0 has a name of no text"),
         (("tensors", 1, "lanes"), 32, "tensor 'conv.out' has 32 lanes, the design 4"),
         (
@@ -146,7 +146,12 @@ def test_a_corrupt_structure(program: Program, tmp_path: Path, described: object
         ),
         (("tensors", 1, "kind"), "loose", "tensor 'conv.out' is of kind 'loose'"),
         (("tensors", 1, "signed"), 2, "tensor 'conv.out' has a field of a wrong type"),
-        (("tensors", 1, "address"), 0, "tensor 'conv.out' does not fill its region"),
+        (("tensors", 2, "address"), 0, "tensor 'pool.out' does not fill its region"),
+        (
+            ("tensors", 1, "address"),
+            1 << 20,
+            "kept are not instructions, and addresses of tensors after the memory",
+        ),
         (("inputs",), ["nobody"], "no tensor 'nobody'"),
         (("design",), {"rows": 16}, "the design lacks a parameter"),
         (("design", "rows"), 8, "tensor 'x' has 4 lanes, the design 8"),

@@ -1,0 +1,182 @@
+"""Which operators make one layer of a program, and how each layer is mapped.
+
+A layer is one operator, or a pair that shares the activation buffer: one on the array, and one on
+the window that alone reads what it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from intaglio.compiler.workload import Op, Workload, inputs
+from intaglio.templates.npu.array_steps import array_regions, array_steps
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.fused_mapper import map_fused
+from intaglio.templates.npu.fused_mapping import FusedMapping
+from intaglio.templates.npu.fused_steps import FusedWork, fused_regions, fused_steps
+from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.mapper import map_array, map_window
+from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
+from intaglio.templates.npu.program import LayerInfo
+from intaglio.templates.npu.steps import Place, RegionNeed, Step
+from intaglio.templates.npu.window_steps import window_regions, window_steps
+from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's text, what is done and the total."""
+LayerMapping = ArrayMapping | WindowMapping | FusedMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappedArray:
+    """An operator on the array, and how it is cut."""
+
+    work: ArrayWork
+    mapping: ArrayMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappedWindow:
+    """An operator on the window, and how it is cut."""
+
+    work: WindowWork
+    mapping: WindowMapping
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFused:
+    """A pair of operators, and how it is cut."""
+
+    work: FusedWork
+    mapping: FusedMapping
+
+
+MappedOne = MappedArray | MappedWindow
+Mapped = MappedOne | MappedFused
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Operators with instructions of their own in common, in their order, and their mapping."""
+
+    ops: tuple[Op, ...]
+    mapped: Mapped
+
+    @property
+    def name(self) -> str:
+        """The names of its operators."""
+        return " + ".join(op.name for op in self.ops)
+
+    @property
+    def parts(self) -> tuple[tuple[Op, Work], ...]:
+        """Every operator with what the npu does for it."""
+        match self.mapped:
+            case MappedFused(FusedWork(producer, consumer)):
+                return tuple(zip(self.ops, (producer, consumer), strict=True))
+            case MappedArray(work) | MappedWindow(work):
+                return ((self.ops[0], work),)
+            case _:
+                assert_never(self.mapped)
+
+    def info(self, index: int, workload: Workload) -> LayerInfo:
+        """The row of every per-layer table."""
+        kinds = " + ".join(type(op).__name__ for op in self.ops)
+        macs = sum(workload.macs(op) for op in self.ops)
+        members = tuple(node for op in self.ops for node in op.source.nodes or (op.name,))
+        names = tuple(op.name for op in self.ops)
+        return LayerInfo(index, self.name, kinds, macs, members, names)
+
+
+def plan_layers(
+    workload: Workload,
+    layouts: Mapping[str, TensorLayout],
+    design: NpuDesign,
+    progress: Progress | None = None,
+) -> tuple[Layer, ...]:
+    """The layers of `workload`, in the order in which they run.
+
+    Raises DesignError when the design cannot hold one tile of an operator.
+    """
+    readers = _readers(workload)
+    made: dict[str, Layer] = {}
+    for done, op in enumerate(workload.ops):
+        work = translate(op, workload, layouts, design)
+        if work is not None:
+            layer = Layer((op,), map_work(op.name, work, design))
+            source = work.op.input if isinstance(work, WindowWork) else ""
+            fused = None
+            if source in made and readers[source] == 1 and source not in workload.outputs:
+                fused = _fused(made[source], layer, design)
+            if fused is not None:
+                del made[source]
+            made[op.output] = fused or layer
+        if progress is not None:
+            progress("schedule", done + 1, len(workload.ops))
+    return tuple(made.values())
+
+
+def _readers(workload: Workload) -> dict[str, int]:
+    """How many times each tensor is read."""
+    counts: dict[str, int] = {}
+    for op in workload.ops:
+        for name in inputs(op):
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _fused(producer: Layer, consumer: Layer, design: NpuDesign) -> Layer | None:
+    """The two as one layer, when they can share the buffer and are not slower for it."""
+    if not isinstance(producer.mapped, MappedArray) or not isinstance(
+        consumer.mapped, MappedWindow
+    ):
+        return None
+    work = FusedWork(producer.mapped.work, consumer.mapped.work)
+    mapping = map_fused(work.shape, design)
+    apart = producer.mapped.mapping.cycles + consumer.mapped.mapping.cycles
+    if mapping is None or mapping.cycles > apart:
+        return None
+    return Layer((*producer.ops, *consumer.ops), MappedFused(work, mapping))
+
+
+def kept_tensors(layers: Sequence[Layer]) -> frozenset[str]:
+    """Tensors that never leave the chip."""
+    return frozenset(op.output for layer in layers for op in layer.ops[:-1])
+
+
+def map_work(name: str, work: Work, design: NpuDesign) -> MappedOne:
+    """The cheapest mapping of one operator; raises DesignError naming it when there is none."""
+    match work:
+        case ArrayWork():
+            return MappedArray(work, map_array(name, work.shape, design))
+        case WindowWork():
+            return MappedWindow(work, map_window(name, work.shape, design))
+        case _:
+            assert_never(work)
+
+
+def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
+    """What a layer takes of the buffers."""
+    match mapped:
+        case MappedArray(work, mapping):
+            return array_regions(work.shape, mapping, design)
+        case MappedWindow(work, mapping):
+            return window_regions(work.shape, mapping, design)
+        case MappedFused(work, mapping):
+            return fused_regions(work.shape, mapping, design)
+        case _:
+            assert_never(mapped)
+
+
+def mapped_steps(mapped: Mapped, workload: Workload, places: Sequence[Place]) -> list[Step]:
+    """The steps of a layer; `places` are those of its operators."""
+    match mapped:
+        case MappedArray(work, mapping):
+            return array_steps(work, mapping, places[0])
+        case MappedWindow(work, mapping):
+            return window_steps(work, mapping, workload, places[0])
+        case MappedFused(work, mapping):
+            return fused_steps(work, mapping, workload, places)
+        case _:
+            assert_never(mapped)
