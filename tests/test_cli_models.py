@@ -181,7 +181,7 @@ def test_compile_says_what_it_wrote(shell: Shell, tmp_path: Path) -> None:
     code, answer = shell.json("compile", TINY, "-o", tmp_path / "out")
     assert code == 0
     assert answer["calibration"] == "one seeded normal image"
-    assert answer["layers"] == 4
+    assert answer["layers"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 

@@ -40,6 +40,7 @@ class Driver {
 #if VM_TRACE
     context_.traceEverOn(true);
 #endif
+    Verilated::threadContextp(&context_);
     dut_ = std::make_unique<Vdut>(&context_);
     tap_ = std::make_unique<intaglio::Tap>(*dut_);
 #if VM_TRACE
@@ -48,7 +49,11 @@ class Driver {
     reset();
   }
 
-  ~Driver() { dut_->final(); }
+  // A model leaves the list of its thread's context, which may be that of another driver.
+  ~Driver() {
+    Verilated::threadContextp(&context_);
+    dut_->final();
+  }
 
   bool access() {
     const uint64_t limit = now_ + kAccessCycles;

@@ -93,6 +93,7 @@ class _FusedCost:
         self.outputs = len(shape.producer.touched)
         self.blocks = blocks_of(shape.producer.outputs, design.lanes)
         self.touch = shape.producer.touched[0][0]
+        self.halves = shape.producer.halves[self.touch.operand]
         self.chunks = chunk_count(shape.producer, shape.producer.touched[0], mapping.producer)
 
     def filled(self) -> FusedMapping:
@@ -111,9 +112,9 @@ class _FusedCost:
         periods = sum(
             timing.tile_period(self.design, tile.pixels) for tiles in self.tiles for tile in tiles
         )
-        computes = self.outputs * self.chunks * sum(map(len, self.tiles))
-        weight_tiles = self.outputs * self.shape.producer.tiles(self.touch)
-        return weight_tiles * periods + computes * timing.QUEUE
+        computes = self.outputs * self.chunks * self.halves * sum(map(len, self.tiles))
+        passes = self.outputs * self.shape.producer.tiles(self.touch) * self.halves
+        return passes * periods + computes * timing.QUEUE
 
     def _exposed(self) -> int:
         """Cycles that the array waits for loads which have no slot to come early."""
@@ -137,7 +138,8 @@ class _FusedCost:
         """Cycles of all drains and of all windows."""
         table = self.shape.producer.table
         own = timing.vector_cycles(self.design, 0, 0, 0, table) + timing.QUEUE
-        drains = sum(own + tile.pixels for tiles in self.tiles for tile in tiles)
+        reads = max(self.shape.producer.residual, 1)
+        drains = sum(own + tile.pixels * reads for tiles in self.tiles for tile in tiles)
         return self.blocks * drains, window_units(self.shape.consumer, self.strips, self.design)
 
     def _words(self) -> int:
@@ -146,12 +148,12 @@ class _FusedCost:
         made = self.blocks * sum(tile.pixels for tiles in self.tiles for tile in tiles)
         stored = self.blocks * consumer.y.outputs * consumer.x.outputs
         words = self._inputs() + self._weights() + self._constants()
-        words += made * self.shape.producer.residual + stored * (1 + consumer.residual)
+        words += made * self.shape.producer.residual + stored * (consumer.made + consumer.residual)
         words += table_words(self.shape.producer.table, self.design)
         words += table_words(consumer.table, self.design)
         tiles, strips = sum(map(len, self.tiles)), len(self.strips)
         instructions = self.outputs * (tiles * (self.chunks + 1) + strips * 3) + tiles
-        instructions += self.blocks * (tiles + strips)
+        instructions += self.blocks * (tiles + strips * consumer.made)
         return words + timing.fetch_words(self.design, instructions)
 
     def _inputs(self) -> int:
@@ -163,7 +165,7 @@ class _FusedCost:
             else shape.x.span(0, shape.x.outputs).size
         )
         rows = sum(shape.y.span(tile.y, tile.height).size for tiles in self.tiles for tile in tiles)
-        return (self.touch.end - self.touch.first) * rows * width
+        return (self.touch.end - self.touch.first) * self.halves * rows * width
 
     def _weights(self) -> int:
         """Words of weights and records, once or once a tile."""
@@ -194,4 +196,5 @@ class _FusedCost:
         strip = self.strips[-1]
         blocks = min(self.design.groups, self.blocks)
         last = window_units(replace(self.shape.consumer, blocks=blocks), [strip], self.design)
-        return last + timing.store_cycles(self.design, blocks * strip.pixels)
+        stored = blocks * self.shape.consumer.made * strip.pixels
+        return last + timing.store_cycles(self.design, stored)

@@ -83,7 +83,7 @@ class TensorLayout:
 
     @property
     def plane_bytes(self) -> int:
-        """Bytes of one channel block of a blocked tensor."""
+        """Bytes of one half of one channel block of a blocked tensor."""
         return self.plane_words * self.lanes
 
     def pack(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
