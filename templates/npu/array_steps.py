@@ -290,6 +290,4 @@ class ArraySteps:
         counts, strides = (1, tile.height, tile.width), (0, local.row_words)
         written = Box(Space.ACTIVATION, target, counts, strides)
         keeps = None if sink.keeps is None else sink.keeps + plane * self.output.plane_bytes
-        return Draft(
-            Opcode.DRAIN, fields, self.place.layer, tuple(reads), (written,), keeps=keeps
-        )
+        return Draft(Opcode.DRAIN, fields, self.place.layer, tuple(reads), (written,), keeps=keeps)
