@@ -20,6 +20,7 @@ from intaglio.hw.npu_observer import EventKind, Events
 from intaglio.sim import effects, isa
 from intaglio.sim.effects import Effect
 from intaglio.sim.hazards import box_words
+from intaglio.sim.kept import Keeping
 from intaglio.templates.npu.isa import Instruction, Opcode, Unit, decode
 from intaglio.templates.npu.program import Program
 
@@ -64,8 +65,10 @@ class Comparison:
         self.instructions = decode(program.instructions)
         self.writer = np.full(program.design.activation_words, _NEVER, dtype=np.int64)
         """Of every word of the activation buffer, the instruction that wrote it last."""
-        self.stored = np.full(program.memory_bytes, _NEVER, dtype=np.int64)
-        """Of every byte of memory, the instruction that made what was stored there last."""
+        self.stored = np.full(program.map_bytes, _NEVER, dtype=np.int64)
+        """Of every byte of memory, and of the tensors that stay on the chip, the instruction that
+        made what was stored there last."""
+        self.keeping = Keeping(program)
         self._design = program.design
         self._streams: dict[EventKind, Events] = {}
         self._retired: dict[Unit, list[int]] = {unit: [] for unit in Unit}
@@ -126,6 +129,8 @@ class Comparison:
                 self.machine.accumulated[words],
             )
         self._effect = effects.execute(self.machine, instruction)
+        kept = self.keeping.note(self.machine, self._next, instruction)
+        self.stored[kept] = self._next
         self._executed = True
         if self._effect is not None:
             self._note_writer(instruction, self._effect)

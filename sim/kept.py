@@ -79,14 +79,14 @@ class Keeping:
         self._data = np.zeros(size, np.uint8)
         self._defined = np.zeros(size, bool)
 
-    def note(self, machine: Machine, index: int, instruction: Instruction) -> None:
-        """Keep what instruction `index` has just written.
+    def note(self, machine: Machine, index: int, instruction: Instruction) -> slice:
+        """Keep what instruction `index` has just written; the bytes of the map that it made.
 
         Raises VerificationError when it makes another word than an instruction before it did.
         """
         address = self._addresses.get(index)
         if address is None:
-            return
+            return slice(0)
         starts = _output_words(instruction) * machine.activation.unit_bytes
         found = machine.activation.read(starts, machine.activation.unit_bytes)
         data, defined = (part.reshape(-1) for part in found)
@@ -96,6 +96,7 @@ class Keeping:
                 f"instruction {index} makes other words of a tensor than one before it"
             )
         self._data[place], self._defined[place] = data, defined
+        return slice(address, address + data.size)
 
     def after(self, machine: Machine) -> tuple[Bytes, NDArray[np.bool_]]:
         """All of the map and its flags: memory, then the tensors that stayed on the chip."""

@@ -182,7 +182,8 @@ def _in_program(job: Replay, comparison: Comparison) -> Location | None:
     index = int(comparison.stored[job.wrong_byte])
     if index < 0:
         return None
-    value = int(comparison.machine.memory.data[job.wrong_byte])
+    found_bytes, _ = comparison.keeping.after(comparison.machine)
+    value = int(found_bytes[job.wrong_byte])
     what = (
         f"the hardware does what the program says and makes byte {job.wrong_byte:#x} of memory "
         f"{value}; what the network needs is another value"

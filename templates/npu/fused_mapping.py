@@ -100,11 +100,12 @@ class _FusedCost:
         """The mapping with what it costs."""
         words = self._words()
         memory = timing.memory_cycles(self.design, words)
-        drains, windows = self._units()
-        array = self._array() + self._exposed()
+        array, vector = self._array() + self._exposed(), self._vector()
+        alone = array + self._window([self.strips[-1]], self._least())
         if self.mapping.consumer.input_slots == 1:
-            array += drains + windows
-        cycles = max(array, drains + windows, memory) + self._first() + self._last()
+            alone = array + vector
+        lead = self._array() // (self.outputs * sum(map(len, self.tiles)))
+        cycles = max(alone, lead + vector, memory) + self._first() + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
 
     def _array(self) -> int:
@@ -134,13 +135,21 @@ class _FusedCost:
         each = self.design.memory_latency_cycles + timing.LOAD_PIPELINE
         return timing.memory_cycles(self.design, words) + loads * each
 
-    def _units(self) -> tuple[int, int]:
+    def _vector(self) -> int:
         """Cycles of all drains and of all windows."""
         table = self.shape.producer.table
         own = timing.vector_cycles(self.design, 0, 0, 0, table) + timing.QUEUE
         reads = max(self.shape.producer.residual, 1)
         drains = sum(own + tile.pixels * reads for tiles in self.tiles for tile in tiles)
-        return self.blocks * drains, window_units(self.shape.consumer, self.strips, self.design)
+        return self.blocks * drains + self._window(self.strips, self.blocks)
+
+    def _window(self, strips: list[Tile], blocks: int) -> int:
+        """Cycles of the window on `blocks` channel blocks of `strips`."""
+        return window_units(replace(self.shape.consumer, blocks=blocks), strips, self.design)
+
+    def _least(self) -> int:
+        """Channel blocks of one output block."""
+        return min(self.design.groups, self.blocks)
 
     def _words(self) -> int:
         """Words of inputs, weights, residuals, results, constants and instructions."""
@@ -192,9 +201,6 @@ class _FusedCost:
         return timing.load_cycles(self.design, words, words)
 
     def _last(self) -> int:
-        """Cycles from the last result of the array to the end of the last store."""
-        strip = self.strips[-1]
-        blocks = min(self.design.groups, self.blocks)
-        last = window_units(replace(self.shape.consumer, blocks=blocks), [strip], self.design)
-        stored = blocks * self.shape.consumer.made * strip.pixels
-        return last + timing.store_cycles(self.design, stored)
+        """Cycles of the last store."""
+        words = self._least() * self.shape.consumer.made * self.strips[-1].pixels
+        return timing.store_cycles(self.design, words)
