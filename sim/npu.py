@@ -13,9 +13,10 @@ import numpy as np
 
 from intaglio.errors import VerificationError
 from intaglio.sim.engine import Events
+from intaglio.sim.limits import busy_cycles, limits
 from intaglio.sim.memory import Memory
 from intaglio.sim.plan import Plan
-from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace, busy_cycles
+from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.sim.units import WRITE_DELAY, Compute, Load, Store, TimedUnit, Vector
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.emit import parameters
@@ -265,6 +266,12 @@ def _layers(program: Program, plan: Plan, timeline: Timeline) -> tuple[LayerTrac
         for chosen in (timeline.unit == unit for unit in Unit)
     ]
     read, written = _bytes(plan, timeline.layer, len(program.layers))
+    beats = (read + written) // program.design.memory_bytes_per_cycle
+    bounds = [
+        (-(-layer.macs // program.design.multipliers), int(moved))
+        for layer, moved in zip(program.layers, beats, strict=True)
+    ]
+    found = limits(bounds, timeline.unit, timeline.issued, timeline.retired, edges)
     return tuple(
         LayerTrace(
             index=layer.index,
@@ -276,6 +283,7 @@ def _layers(program: Program, plan: Plan, timeline: Timeline) -> tuple[LayerTrac
             bytes_read=int(read[k]),
             bytes_written=int(written[k]),
             busy=(int(busy[0][k]), int(busy[1][k]), int(busy[2][k]), int(busy[3][k])),
+            limits=found[k],
         )
         for k, (layer, cycles) in enumerate(
             zip(program.layers, np.diff(edges).tolist(), strict=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.errors import UsageError, write_whole
+from intaglio.sim.limits import Limits
 from intaglio.templates.artifact import MANIFEST
 from intaglio.templates.npu.isa import Unit
 
@@ -31,6 +32,7 @@ class LayerTrace:
     macs            multiply-accumulates of the network, without padding
     utilisation     macs / (cycles * multipliers of the array)
     busy            cycles of the span in which load, compute, vector, store held an instruction
+    limits          its bounds, and what made it longer
     """
 
     index: int
@@ -42,11 +44,7 @@ class LayerTrace:
     bytes_read: int
     bytes_written: int
     busy: tuple[int, int, int, int]
-
-    @property
-    def busiest(self) -> Unit:
-        """The unit that held an instruction longest."""
-        return max(Unit, key=lambda unit: self.busy[unit])
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,7 @@ class Trace:
         kinds = max(kinds, 8)
         lines = [
             f"{'layer':{width}s} {'op':{kinds}s} {'cycles':>9s} {'macs':>11s} {'use':>6s} "
-            f"{'read':>9s} {'written':>9s}  busiest"
+            f"{'read':>9s} {'written':>9s} {'array':>9s} {'memory':>9s}  rest"
         ]
         return lines + [f"{row.name:{width}s} {row.op:{kinds}s} {_cells(row)}" for row in self.rows]
 
@@ -292,11 +290,11 @@ def _is_timeline(path: Path) -> bool:
 def _cells(row: LayerTrace | HostTrace) -> str:
     """The numbers of one row of the table; those of the host are not simulated."""
     if isinstance(row, HostTrace):
-        return f"{'-':>9s} {row.macs:11d} {'-':>6s} {'-':>9s} {'-':>9s}  host"
-    busiest = row.busiest.name.lower() if row.cycles else "-"
+        return f"{'-':>9s} {row.macs:11d} {'-':>6s} {'-':>9s} {'-':>9s} {'-':>9s} {'-':>9s}  host"
+    cause, lost = row.limits.cause
     return (
         f"{row.cycles:9d} {row.macs:11d} {row.utilisation:6.1%} {row.bytes_read:9d} "
-        f"{row.bytes_written:9d}  {busiest}"
+        f"{row.bytes_written:9d} {row.limits.array:9d} {row.limits.memory:9d}  {cause} {lost}"
     )
 
 
@@ -328,6 +326,7 @@ def _layer_dict(layer: LayerTrace) -> dict[str, object]:
         "bytes_read": layer.bytes_read,
         "bytes_written": layer.bytes_written,
         "busy": {unit.name.lower(): layer.busy[unit] for unit in Unit},
+        "limits": layer.limits.to_dict(),
     }
 
 
@@ -342,21 +341,3 @@ def _unit_dict(unit: UnitTrace) -> dict[str, object]:
         "port_stall": unit.port_stall,
         "fill_stall": unit.fill_stall,
     }
-
-
-def busy_cycles(issued: np.ndarray, retired: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Cycles covered by the union of `[issued, retired)`, between consecutive `edges`.
-
-    All arrays are int64; `issued` is sorted; `edges` of shape (n + 1,) gives a result of (n,).
-    """
-    if not issued.size:
-        return np.zeros(edges.size - 1, dtype=np.int64)
-    reach = np.maximum.accumulate(retired)
-    start = np.maximum(issued, np.concatenate(([issued[0]], reach[:-1])))
-    length = np.maximum(reach - start, 0)
-    before = np.concatenate(([0], np.cumsum(length)))
-    at = np.searchsorted(start, edges, side="right")
-    last = np.maximum(at - 1, 0)
-    partial = np.clip(edges - start[last], 0, length[last])
-    covered = np.where(at > 0, before[last] + partial, 0)
-    return np.diff(covered)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intaglio.errors import UsageError
+from intaglio.sim.limits import busy_cycles
 from intaglio.sim.npu import simulate
-from intaglio.sim.trace import busy_cycles
 from tests.conftest import Golden
 from tests.sim import handmade
 
