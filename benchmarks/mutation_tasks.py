@@ -75,11 +75,12 @@ def network(workload: Workload, seed: int = 0) -> Task:
     image = program.memory_image()
     after[: image.size] = image
     before = after.copy()
-    for name, layout in program.tensors.items():
+    stored = {n: t for n, t in program.tensors.items() if t.address < program.memory_bytes}
+    for name, layout in stored.items():
         span = slice(layout.address, layout.address + layout.bytes)
         after[span] = layout.pack(values[name])
         before[span] = after[span]
-    for layout in program.tensors.values():
+    for layout in stored.values():
         if all(layout.address != program.tensors[given].address for given in program.inputs):
             span = slice(layout.address, layout.address + layout.bytes)
             before[span] = ~after[span]
