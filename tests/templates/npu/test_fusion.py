@@ -97,8 +97,7 @@ def test_a_pair_is_one_layer() -> None:
     assert second.ops == ("project",)
     mapping = mappings(workload, ROOMY)["expand + filter"]
     assert str(mapping) == (
-        "strips of 11 rows made by 3, "
-        f"{mapping.cycles} cycles, {mapping.memory_words} words"
+        f"strips of 11 rows made by 3, {mapping.cycles} cycles, {mapping.memory_words} words"
     )
 
 
