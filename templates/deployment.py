@@ -17,9 +17,9 @@ from intaglio.compiler.partition import (
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError, IntaglioError, UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layers import Progress
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.repeats import Repeats
+from intaglio.templates.npu.schedule import Progress
 from intaglio.templates.template import Template
 
 

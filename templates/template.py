@@ -21,8 +21,8 @@ from intaglio.templates.npu import emit as npu_emit
 from intaglio.templates.npu import schedule as npu_schedule
 from intaglio.templates.npu import supports as npu_supports
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layers import Progress
 from intaglio.templates.npu.program import Program
+from intaglio.templates.npu.schedule import Progress
 
 ENTRY_POINTS = "intaglio.templates"
 Design = TypeVar("Design")

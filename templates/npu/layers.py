@@ -6,11 +6,12 @@ the window that alone reads what it makes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from intaglio.compiler.workload import Op, Workload, inputs
+from intaglio.hw.store import Progress
 from intaglio.templates.npu.array_steps import array_regions, array_steps
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.fused_mapper import map_fused
@@ -24,8 +25,6 @@ from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.window_steps import window_regions, window_steps
 from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
 
-Progress = Callable[[str, int, int], None]
-"""Called with a step's text, what is done and the total."""
 LayerMapping = ArrayMapping | WindowMapping | FusedMapping
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -26,7 +26,6 @@ from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Instruction, Opcode, e
 from intaglio.templates.npu.layers import (
     Layer,
     LayerMapping,
-    Progress,
     kept_tensors,
     map_work,
     mapped_regions,
@@ -45,6 +44,9 @@ from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.supports import supports
 from intaglio.templates.npu.tokens import Tokens, derive
 from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's text, what is done and the total."""
 
 
 @dataclass(slots=True)
