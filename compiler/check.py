@@ -16,14 +16,21 @@ from torch.fx import Node
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.graph import operation, origins, user_line
 from intaglio.compiler.lower import lower
-from intaglio.compiler.partition import ALLOW_HOST, Partition, Supports, divide, partition
+from intaglio.compiler.partition import (
+    ALLOW_HOST,
+    Partition,
+    Supports,
+    divide,
+    partition,
+    with_host,
+)
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.islands import Island
 from intaglio.compiler.passes.quantize import Quantize
 from intaglio.compiler.passes.quantizer import check_layers
 from intaglio.compiler.pipeline import batches, calibration_data, fuse
 from intaglio.compiler.precision import Precision
-from intaglio.compiler.workload import Host, Op
+from intaglio.compiler.workload import Constant, Host, Op
 from intaglio.errors import IntaglioError
 
 Status = Literal["mapped", "folded", "host", "refused"]
@@ -34,8 +41,8 @@ class Verdict:
     """What becomes of one captured node.
 
     `target` is the operator it is mapped to or folded into; `reason` and `way_out` are given when
-    it is refused or on the host, `macs` (multiply-accumulates) and `elements` (of its result) when
-    it is on the host, as what it costs there.
+    it is refused or on the host.  `macs` (multiply-accumulates) and `elements` (of its result) are
+    those of the operators that it became; None where there are none, or several results.
     """
 
     node: str
@@ -45,14 +52,17 @@ class Verdict:
     line: str
     reason: str = ""
     way_out: str = ""
-    macs: int = 0
-    elements: int = 0
+    macs: int | None = None
+    elements: int | None = None
 
     def __str__(self) -> str:
         place = f" ({self.line})" if self.line else ""
-        cost = f" on the host ({self.macs} macs, {self.elements} elements):"
         sentence = "; ".join(filter(None, (self.reason, self.way_out)))
-        return f"{self.node}{place}:{cost if self.status == 'host' else ''} {sentence}"
+        return f"{self.node}{place}:{self._cost() if self.status == 'host' else ''} {sentence}"
+
+    def _cost(self) -> str:
+        elements = "several results" if self.elements is None else f"{self.elements} elements"
+        return f" on the host ({self.macs or 0} macs, {elements}):"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +190,9 @@ def check(
         found.update(_hosted_nodes(island, elements))
     made = _partition(captured, plan, bits, supports, seed, found)
     found.update(_operators(made, allow_host))
-    judged += [(key, "output", "") for key in found if key not in {row[0] for row in judged}]
+    judged += [
+        (key, _kind(key, made), "") for key in found if key not in {row[0] for row in judged}
+    ]
     verdicts = [_verdict(*row, found.get(row[0], UNREAD)) for row in judged]
     return CheckReport(name or type(model).__name__, tuple(verdicts))
 
@@ -191,8 +203,8 @@ class _Finding:
     target: str
     reason: str = ""
     way_out: str = ""
-    macs: int = 0
-    elements: int = 0
+    macs: int | None = None
+    elements: int | None = None
 
 
 _WORSE: dict[Status, int] = {"folded": 0, "mapped": 1, "host": 2, "refused": 3}
@@ -214,6 +226,12 @@ def _verdict(node: str, operation: str, line: str, found: _Finding) -> Verdict:
     )
 
 
+def _kind(key: str, made: Partition) -> str:
+    """What a key is that no node of the captured graph has."""
+    constants = (op for op in made.workload.ops if isinstance(op, Constant))
+    return "constant" if key in {node for op in constants for node in op.source.nodes} else "output"
+
+
 def _together(nodes: Sequence[str], first: _Finding) -> Findings:
     """The finding of a node, and `folded` for those that went into it."""
     folded = dict.fromkeys(nodes, _Finding("folded", first.target))
@@ -223,7 +241,8 @@ def _together(nodes: Sequence[str], first: _Finding) -> Findings:
 def _inputs(captured: Captured) -> Findings:
     found: Findings = {}
     for node in captured.module.graph.find_nodes(op="placeholder"):
-        found.update(_together(origins(node), _Finding("mapped", node.name)))
+        finding = _Finding("mapped", node.name, macs=0, elements=_elements(node))
+        found.update(_together(origins(node), finding))
     return found
 
 
@@ -235,17 +254,17 @@ def _refused_nodes(plan: Plan) -> Findings:
     return found
 
 
-def _elements(node: Node) -> int:
-    """How many elements the value of a node has; none when it is several results."""
+def _elements(node: Node) -> int | None:
+    """How many elements the value of a node has; None when it is several results."""
     value = node.meta.get("val")
-    return value.numel() if isinstance(value, Tensor) else 0
+    return value.numel() if isinstance(value, Tensor) else None
 
 
-def _hosted_nodes(island: Island, elements: Mapping[str, int]) -> Findings:
+def _hosted_nodes(island: Island, elements: Mapping[str, int | None]) -> Findings:
     """Every node of an island, with its own reason, or with that of the island that it joined."""
     joined = f"is computed in float32 together with '{island.name}'"
     found: Findings = {
-        node: _Finding("host", island.name, joined, elements=elements.get(node, 0))
+        node: _Finding("host", island.name, joined, macs=0, elements=elements.get(node))
         for node in island.source.nodes
     }
     for refusal in island.refusals:
@@ -280,25 +299,32 @@ def _partition(
 
 
 def _operators(made: Partition, allow_host: bool) -> Findings:
-    """What becomes of every operator; of a node that became several, the worst is told."""
+    """What becomes of every operator; of a node that became several, the worst is told.
+
+    What those of the worst status cost is added up.
+    """
     found: Findings = {}
     for op in (op for op in made.workload.ops if not isinstance(op, Host)):
         finding, nodes = _operator(op, made, allow_host), op.source.nodes
-        if nodes[0] not in found or _WORSE[finding.status] > _WORSE[found[nodes[0]].status]:
+        before = found.get(nodes[0])
+        if before is None or _WORSE[finding.status] > _WORSE[before.status]:
             found.update(_together(nodes, finding))
+        elif finding.status == before.status:
+            macs = (before.macs or 0) + (finding.macs or 0)
+            found[nodes[0]] = replace(before, macs=macs, elements=finding.elements)
     return found
 
 
 def _operator(op: Op, made: Partition, allow_host: bool) -> _Finding:
     """The finding of an operator: what the accelerator cannot run is on the host or refused."""
     if allow_host and op in made.hosted:
-        macs, elements = made.workload.macs(op), made.workload.tensor(op.output).elements
-        return replace(
-            _refusal(op.name, made.reason(op)), status="host", macs=macs, elements=elements
-        )
-    if op.name in made.reasons:
-        return _refusal(op.name, f"{made.reason(op)}, {ALLOW_HOST}")
-    return _Finding("mapped", op.name)
+        finding = replace(_refusal(op.name, made.reason(op)), status="host")
+    elif op.name in made.reasons:
+        finding = _refusal(op.name, with_host(made.reason(op)))
+    else:
+        finding = _Finding("mapped", op.name)
+    macs, elements = made.workload.macs(op), made.workload.tensor(op.output).elements
+    return replace(finding, macs=macs, elements=elements)
 
 
 def _refusal(target: str, sentence: str) -> _Finding:

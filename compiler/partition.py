@@ -16,14 +16,34 @@ from intaglio.compiler.workload import Host, Op, Reshape, Workload, constants, i
 from intaglio.errors import IntaglioError
 
 Supports = Callable[[Op, Workload], str | None]
-"""Why an accelerator cannot run an operator of a workload, as one sentence; None when it can."""
-ALLOW_HOST = "or add allow_host=True to run it on the host"
+"""Why an accelerator cannot run an operator of a workload, as `reason; way out`; None when it can.
+
+There is no way out where none but the host is known.
+"""
+ALLOW_HOST = "add allow_host=True to run it on the host"
 """The last way out of a refusal of an operator that the host can run."""
 Side = Literal["accelerator", "host"]
 _HOST, _ACCELERATOR = 0, 1
 """Sides of a level: even levels run on the host, odd ones on the accelerator."""
 _FREE = -1
 """The level of a reshape of the network's inputs, before what reads it has one."""
+
+
+def with_host(refusal: str) -> str:
+    """A refusal `reason; way out`, or `reason` alone, with the host as its last way out."""
+    return f"{refusal}{', or' if '; ' in refusal else ';'} {ALLOW_HOST}"
+
+
+def with_line(op: Op, refusal: str) -> str:
+    """A refusal `name: ...` of an operator with the user's line behind its name."""
+    if not op.source.line:
+        return refusal
+    return f"{op.name} ({op.source.line}): {refusal.removeprefix(f'{op.name}: ')}"
+
+
+def with_more(refusal: str, more: int) -> str:
+    """A refusal with how many others there are, and the command that lists them."""
+    return f"{refusal} ({more} more: run `intaglio check`)" if more else refusal
 
 
 @dataclass(frozen=True, slots=True)

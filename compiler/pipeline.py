@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from intaglio.compiler.calibration import Method, check_calibration, seeded_batch
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.lower import lower
+from intaglio.compiler.partition import with_more
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.passes.fuse import Fuse, Plan
 from intaglio.compiler.passes.islands import set_apart
@@ -97,11 +98,8 @@ def fuse(captured: Captured, *, allow_host: bool = False) -> Plan:
 
 def refuse(refusals: Sequence[Refusal]) -> None:
     """Raise UnsupportedError for the first refusal, and say how many there are."""
-    if not refusals:
-        return
-    more = len(refusals) - 1
-    rest = f" ({more} more: run `intaglio check`)" if more else ""
-    raise UnsupportedError(f"{refusals[0]}{rest}")
+    if refusals:
+        raise UnsupportedError(with_more(str(refusals[0]), len(refusals) - 1))
 
 
 def calibration_data(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from intaglio.compiler.partition import (
-    ALLOW_HOST,
     AcceleratorSegment,
     HostSegment,
     Partition,
     divide,
     partition,
+    with_host,
+    with_line,
+    with_more,
 )
-from intaglio.compiler.workload import Workload
+from intaglio.compiler.workload import Op, Workload
 from intaglio.errors import DesignError, IntaglioError, UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.program import Program
@@ -108,9 +110,18 @@ def deploy(
     try:
         return whole(workload, family.schedule(workload, design, progress))
     except (UnsupportedError, DesignError) as error:
-        if all(family.supports(op, workload, design) is None for op in workload.ops):
+        made = divide(workload, lambda op, part: family.supports(op, part, design))
+        refused = [op for op in workload.ops if op.name in made.reasons]
+        if not refused:
             raise
-        raise type(error)(f"{error}, {ALLOW_HOST}") from error
+        raise type(error)(_refusal(str(error), refused, made)) from error
+
+
+def _refusal(error: str, refused: Sequence[Op], made: Partition) -> str:
+    """The operator that `error` is about, with its line and the host, and how many more nodes."""
+    op = next((op for op in refused if made.reason(op) == error), refused[0])
+    nodes = {op.source.nodes[:1] or op.name for op in refused}
+    return with_more(with_host(with_line(op, made.reason(op))), len(nodes) - 1)
 
 
 def _divided(
@@ -118,7 +129,8 @@ def _divided(
 ) -> Deployment:
     made = divide(workload, lambda op, part: family.supports(op, part, design))
     if not made.accelerated:
-        reason = made.reason(made.hosted[0])
+        first = made.hosted[0]
+        reason = with_line(first, made.reason(first))
         raise UnsupportedError(f"nothing of '{workload.name}' runs on the accelerator: {reason}")
     programs, done, repeats = [], 0, Repeats()
     total = sum(len(part.ops) for part in made.accelerated)

@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
 from intaglio.compiler.partition import ALLOW_HOST
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
-from intaglio.compiler.passes.given import QUANTISERS, objection
+from intaglio.compiler.passes.given import GRID, QUANTISERS, Grid, objection
 from intaglio.compiler.passes.hostable import hostable
 from intaglio.compiler.passes.resampling import LINEAR_RESIZES
 from intaglio.compiler.tables import UNARY, composed, raised
@@ -43,7 +43,7 @@ class Refusal:
     @property
     def ways_out(self) -> str:
         """The way out, and the host where it helps."""
-        return f"{self.way_out}, {ALLOW_HOST}" if self.hostable else self.way_out
+        return f"{self.way_out}, or {ALLOW_HOST}" if self.hostable else self.way_out
 
 
 Complaint = tuple[str, str]
@@ -53,7 +53,7 @@ Complaint = tuple[str, str]
 def refuse_unknown(node: Node) -> Refusal | None:
     """Why `node` has no integer form; None when it has one."""
     check = CHECKS.get(node.target)
-    complaint = _unknown(node) if check is None else _not_real(node) or check(node)
+    complaint = _unknown(node) if check is None else _not_real(node) or _scales(node) or check(node)
     return None if complaint is None else _refusal(node, complaint)
 
 
@@ -92,6 +92,19 @@ def _not_real(node: Node) -> Complaint | None:
             return (
                 f"it works on {tensor.dtype} ('{value.name}')",
                 "keep the model in float32 throughout",
+            )
+    return None
+
+
+def _scales(node: Node) -> Complaint | None:
+    """Every constant among the activations that has quantisers has one scale."""
+    for operand in node.all_input_nodes:
+        grid: Grid | None = operand.meta.get(GRID) if operand.op == "placeholder" else None
+        if grid is not None and grid.given is None:
+            return (
+                f"its constant operand '{operand.target}' is quantised with "
+                f"{len(grid.scales.unique())} scales",
+                "quantise it with one scale",
             )
     return None
 

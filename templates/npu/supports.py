@@ -28,7 +28,10 @@ MAX_EXTENT = 65535
 
 
 def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
-    """Why `design` cannot execute `op`, as one sentence with the way out; None when it can."""
+    """Why `design` cannot execute `op`, as one sentence with the way out; None when it can.
+
+    No way out is named where only the host runs it.
+    """
     return (
         _known(op)
         or _types(op, workload)
@@ -47,11 +50,7 @@ RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
 def _known(op: Op) -> str | None:
     if isinstance(op, RUNS):
         return None
-    *most, last = (kind.__name__ for kind in RUNS)
-    return (
-        f"{op.name}: the npu has no instruction for {type(op).__name__}; use {', '.join(most)} or "
-        f"{last} instead"
-    )
+    return f"{op.name}: the npu has no instruction for {type(op).__name__}"
 
 
 def _types(op: Op, workload: Workload) -> str | None:

@@ -154,9 +154,26 @@ def test_the_json_of_a_report() -> None:
         "reason": "cumsum has no integer form",
         "way_out": "replace it by supported layers, or run this part outside the model, or add "
         "allow_host=True to run it on the host",
-        "macs": 0,
-        "elements": 0,
+        "macs": None,
+        "elements": None,
     }
+    costs = [(node["macs"], node["elements"]) for node in nodes if node["status"] == "mapped"]
+    assert costs == [(0, 53 * 59), (4 * 53 * 59, 4 * 53 * 59), (0, 4), (0, 4), (8, 2)]
+
+
+def test_a_constant_is_called_one() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept = nn.Parameter(torch.ones(1, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x.relu(), self.kept], 1)
+
+    report = check(seeded(Joined), (images(1, 4),))
+    kept = report.verdicts[-1]
+    assert (kept.node, kept.operation, kept.status) == ("kept_1", "constant", "mapped")
+    assert (kept.macs, kept.elements) == (0, 4)
 
 
 def test_a_design_may_refuse_an_operator() -> None:
@@ -226,6 +243,6 @@ def test_what_one_option_settles_is_one_change() -> None:
     report = check(seeded(Normed), (images(1, 4, 8),), supports=nothing)
     assert report.to_text().splitlines()[-3:] == [
         "the whole model fits after 1 change:",
-        "  1. add allow_host=True (layer_norm, cumsum, softmax)",
+        "  1. add allow_host=True (layer_norm, softmax, cumsum)",
         "Normed: 3 of 4 nodes refused",
     ]

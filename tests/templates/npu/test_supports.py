@@ -182,11 +182,7 @@ def moved() -> Workload:
             "op: an operand has a residual or a table, which the npu cannot join; apply it before "
             "the concatenation",
         ),
-        (
-            transposed,
-            "op: the npu has no instruction for Transpose; use Conv2d, MatMul, Pool, Eltwise, "
-            "Rescale, Concat or Reshape instead",
-        ),
+        (transposed, "op: the npu has no instruction for Transpose"),
         (
             product_of_maps,
             "op: makes 'op.out' of shape (1, 2, 6, 4), the npu's products are vectors (1, "
