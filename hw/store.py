@@ -3,7 +3,8 @@
 An entry is a folder of files under a name that says everything it was made from.  It is filled
 aside and then renamed; a manifest beside the files holds their hashes, and an entry whose files do
 not match is built again.  The folder stays below a size: what was used longest ago goes first, and
-nothing that a process uses, or is building, goes at all.  An entry in use takes one open file.
+nothing that a process uses, or is building, goes at all.  An entry in use takes one open file.  The
+files `.use` and `.lock` that processes lock go with their entry.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from intaglio.errors import ToolError
 
@@ -79,8 +81,7 @@ def _use(place: Path) -> Iterator[None]:
     with contextlib.ExitStack() as files:
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            handle = files.enter_context(place.with_name(f"{place.name}.use").open("w"))
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            files.enter_context(_locked(place.with_name(f"{place.name}.use"), fcntl.LOCK_SH))
         yield
 
 
@@ -93,8 +94,26 @@ def _fill(place: Path, fill: Fill, limit_bytes: int) -> None:
         raise _unwritable(place.parent, error) from error
 
 
+def _locked(path: Path, operation: int) -> IO[str]:
+    """The open file `path`, locked; opened again when it was removed before it could be locked.
+
+    Raises BlockingIOError when `operation` does not wait, OSError when the file cannot be made.
+    """
+    while True:
+        with contextlib.ExitStack() as files:
+            handle = files.enter_context(path.open("w"))
+            fcntl.flock(handle, operation)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                    files.pop_all()
+                    return handle
+
+
 def _prune(home: Path, limit_bytes: int) -> None:
     """Remove entries, and what killed builds left, from the one used longest ago on."""
+    for file in (*home.glob("*.use"), *home.glob("*.lock")):
+        if not file.with_suffix("").is_dir():
+            _removed(file.with_suffix(""))
     folders = sorted((path for path in home.iterdir() if path.is_dir()), key=_last_use)
     sizes = {folder: _size(folder) for folder in folders}
     excess = sum(sizes.values()) - limit_bytes
@@ -106,16 +125,18 @@ def _prune(home: Path, limit_bytes: int) -> None:
 
 
 def _removed(folder: Path) -> bool:
-    """Whether a folder was free to be removed, and was."""
+    """Whether a folder was free to be removed, and was, with the files that are locked for it."""
     name = folder.name.partition(_BUILDING)[0]
+    files = [folder.with_name(f"{name}.{kind}") for kind in ("use", "lock")]
     with contextlib.ExitStack() as locks:
-        for kind in ("use", "lock"):
-            handle = locks.enter_context(folder.with_name(f"{name}.{kind}").open("w"))
+        for file in files:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks.enter_context(_locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except BlockingIOError:
                 return False
         shutil.rmtree(folder, ignore_errors=True)
+        for file in files:
+            file.unlink(missing_ok=True)
     return True
 
 
@@ -161,17 +182,21 @@ def _lock(home: Path, name: str, progress: Progress | None) -> Iterator[None]:
     """Holds the lock of one entry; the system releases it when the process ends."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        handle = (home / f"{name}.lock").open("w")
+        handle = _waited(home / f"{name}.lock", progress)
     except OSError as error:
         raise _unwritable(home, error) from error
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if progress is not None:
-                progress("wait for another process that builds the same", 0, 1)
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _waited(path: Path, progress: Progress | None) -> IO[str]:
+    """The open file `path`, locked by this process alone, after others that hold it."""
+    try:
+        return _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if progress is not None:
+            progress("wait for another process that builds the same", 0, 1)
+        return _locked(path, fcntl.LOCK_EX)
 
 
 def _fill_aside(place: Path, fill: Fill) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -86,6 +89,7 @@ def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
 
 MAKER_SCRIPT = """import sys
 from pathlib import Path
+from typing import IO
 from intaglio.hw import store
 home, name, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 def fill(work, result):
@@ -133,6 +137,30 @@ def test_what_was_used_longest_ago_makes_room(tmp_path: Path) -> None:
     assert store.intact(tmp_path / "b")
 
 
+def test_what_is_removed_leaves_no_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no more"):
+        filled(tmp_path, "failed", Maker(fails=True))
+    used(tmp_path, "a", "b", "c")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {name + end for name in "bc" for end in ("", ".lock", ".use")}
+
+
+def test_a_file_that_is_removed_while_it_is_waited_for_is_made_again(tmp_path: Path) -> None:
+    path, before = tmp_path / "a.use", fcntl.flock
+
+    def removing(handle: IO[str], operation: int) -> None:
+        before(handle, operation)
+        with contextlib.suppress(IndexError):
+            removals.pop().unlink()
+
+    removals = [path, path]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", removing)
+        with store._locked(path, fcntl.LOCK_SH) as handle:
+            assert os.fstat(handle.fileno()).st_ino == path.stat().st_ino
+    assert removals == []
+
+
 def test_nothing_is_removed_while_there_is_room(tmp_path: Path) -> None:
     used(tmp_path, "a", "b", "c", limit_bytes=2 * ROOM)
     assert entries(tmp_path) == ["a", "b", "c"]
@@ -168,6 +196,7 @@ def test_what_is_kept_stays(tmp_path: Path) -> None:
 
 MANY_SCRIPT = """import resource, sys
 from pathlib import Path
+from typing import IO
 from intaglio.hw import store
 limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, limit))
