@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -43,7 +45,8 @@ def call_user_code(name: str, function: Callable[[], object], result: str) -> ob
             return function()
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"{name}() failed ({_reason(error)}); it must run without arguments and return {result}"
+            f"{name}() failed ({_reason(error)}){_place(error)}; it must run without arguments and "
+            f"return {result}"
         ) from error
 
 
@@ -74,9 +77,28 @@ def _running(folder: Path) -> Iterator[None]:
 
 def _import_failure(place: str, error: BaseException) -> str:
     return (
-        f"{place}: cannot be imported ({_reason(error)}); run it with python to see where it fails"
+        f"{place}: cannot be imported ({_reason(error)}){_place(error)}; run it with python to see "
+        "more"
     )
 
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's code failed: its last line before those of installed packages; or nothing.
+
+    A mistake of grammar is told with its own line.
+    """
+    if isinstance(error, SyntaxError):
+        return f" at {Path(error.filename or '').name}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_users(Path(frame.filename))]
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}: {own[-1].line}" if own else ""
+
+
+def _is_users(path: Path) -> bool:
+    """Whether a file is neither Python's, nor installed, nor beside this one."""
+    places = [*map(Path, sysconfig.get_paths().values()), Path(__file__).resolve().parent]
+    return path.is_file() and not any(path.resolve().is_relative_to(folder) for folder in places)

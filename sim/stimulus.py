@@ -25,9 +25,9 @@ def stimulus(
     when there is no image, or when `data` do not fit the network.
     """
     if images < 1:
-        raise UsageError(f"images is {images}, at least 1 is needed")
+        raise UsageError(f"images is {images}, at least 1 is needed; ask for 1 or more")
     if seed < 0:
-        raise UsageError(f"seed is {seed}, at least 0 is needed")
+        raise UsageError(f"seed is {seed}, at least 0 is needed; give 0 or another")
     if data is None:
         generator = np.random.default_rng(seed)
         tensors = [workload.tensor(name) for name in workload.inputs]
@@ -53,13 +53,22 @@ def _check_data(
 ) -> None:
     shape = workload.tensor(name).shape[1:]
     if name not in data:
-        raise UsageError(f"data for the input '{name}' of shape {shape} an image are missing")
+        raise UsageError(
+            f"data for the input '{name}' of shape {shape} an image are missing; add them to the "
+            "data under its name"
+        )
     given = data[name]
     if given.shape[1:] != shape:
         raise UsageError(
-            f"data '{name}' have shape {given.shape[1:]} an image, the network takes {shape}"
+            f"data '{name}' have shape {given.shape[1:]} an image, the network takes {shape}; "
+            "reshape them, with the images along axis 0"
         )
     if len(given) < images:
-        raise UsageError(f"data '{name}' hold {len(given)} images, {images} are asked for")
+        raise UsageError(
+            f"data '{name}' hold {len(given)} images, {images} are asked for; ask for at most "
+            f"{len(given)}, or add images"
+        )
     if not np.isfinite(given[:images]).all():
-        raise UsageError(f"data '{name}' hold a value that is not a finite number")
+        raise UsageError(
+            f"data '{name}' hold a value that is not a finite number; remove the images that do"
+        )

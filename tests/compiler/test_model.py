@@ -64,11 +64,19 @@ def printing():
 """
 
 
+LINES = {
+    text: next(number for number, line in enumerate(SOURCE.splitlines(), 1) if text in line)
+    for text in ("SystemExit", "no weights")
+}
+"""Where in the file these texts first stand."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "zoo.py").write_text(SOURCE)
     (tmp_path / "helper.py").write_text("WIDTH = 4\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "unfinished.py").write_text("import torch\nnet = (\n")
     for name in ("zoo", "helper", "broken", "intaglio_user_zoo"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -86,8 +94,8 @@ def test_a_model_that_exits_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_model("zoo.py:leaving")
     assert str(caught.value) == (
-        "leaving() failed (SystemExit: 3); it must run without arguments and return (module, "
-        "example_inputs)"
+        f"leaving() failed (SystemExit: 3) at zoo.py:{LINES['SystemExit']}: raise SystemExit(3); "
+        "it must run without arguments and return (module, example_inputs)"
     )
 
 
@@ -122,12 +130,17 @@ def test_one_tensor_or_a_list_will_do(folder: Path, name: str) -> None:
         (
             "nowhere.at:net",
             "nowhere.at: cannot be imported (ModuleNotFoundError: No module named 'nowhere'); run "
-            "it with python to see where it fails",
+            "it with python to see more",
         ),
         (
             "broken.py:net",
-            "broken.py: cannot be imported (ZeroDivisionError: division by zero); run it with "
-            "python to see where it fails",
+            "broken.py: cannot be imported (ZeroDivisionError: division by zero) at broken.py:1: 1 "
+            "/ 0; run it with python to see more",
+        ),
+        (
+            "unfinished.py:net",
+            "unfinished.py: cannot be imported (SyntaxError: '(' was never closed (unfinished.py, "
+            "line 2)) at unfinished.py:2; run it with python to see more",
         ),
         ("zoo.py:nett", "zoo.py: has no callable 'nett'; did you mean 'net'?"),
         (
@@ -136,7 +149,8 @@ def test_one_tensor_or_a_list_will_do(folder: Path, name: str) -> None:
         ),
         (
             "zoo.py:failing",
-            "failing() failed (ValueError: no weights); it must run without arguments and return "
+            f"failing() failed (ValueError: no weights) at zoo.py:{LINES['no weights']}: raise "
+            'ValueError("no weights\\nsecond line"); it must run without arguments and return '
             "(module, example_inputs)",
         ),
         (

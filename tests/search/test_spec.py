@@ -117,7 +117,7 @@ def test_what_decides_outcomes_decides_the_fingerprint() -> None:
          "none.py: there is no such file; give the path of a Python file"),
         ({"task": "tests.none:small"},
          "tests.none: cannot be imported (ModuleNotFoundError: No module named 'tests.none'); run "
-         "it with python to see where it fails"),
+         "it with python to see more"),
     ],
 )  # fmt: skip
 def test_a_wrong_specification_is_refused(changes: dict[str, Any], sentence: str) -> None:
@@ -158,6 +158,7 @@ def test_what_a_task_prints_stays_off_stdout_and_its_exit_is_refused(
     with pytest.raises(UsageError) as caught:
         load_task(f"{path}:task")
     assert str(caught.value) == (
-        f"{path}:task() failed (SystemExit: 3); it must run without arguments and return a task"
+        f"{path}:task() failed (SystemExit: 3) at leaving.py:3: raise SystemExit(3); it must run "
+        "without arguments and return a task"
     )
     assert capsys.readouterr() == ("", "a word\n")

@@ -216,20 +216,24 @@ def test_real_data_are_quantised(model_cache: Path) -> None:
 
 SHAPE = (3, handmade.SIZE, handmade.SIZE)
 BAD_DATA = [
-    ({"x": np.zeros((1, *SHAPE))}, 2, "data 'x' hold 1 images, 2 are asked for"),
+    ({"x": np.zeros((1, *SHAPE))}, 2,
+     "data 'x' hold 1 images, 2 are asked for; ask for at most 1, or add images"),
     ({"x": np.zeros((1, 1, 5, 5))}, 1,
-     "data 'x' have shape (1, 5, 5) an image, the network takes (3, 5, 5)"),
-    ({"x": np.full((1, *SHAPE), np.nan)}, 1, "data 'x' hold a value that is not a finite number"),
-    ({}, 1, "data for the input 'x' of shape (3, 5, 5) an image are missing"),
+     "data 'x' have shape (1, 5, 5) an image, the network takes (3, 5, 5); reshape them, with the "
+     "images along axis 0"),
+    ({"x": np.full((1, *SHAPE), np.nan)}, 1,
+     "data 'x' hold a value that is not a finite number; remove the images that do"),
+    ({}, 1, "data for the input 'x' of shape (3, 5, 5) an image are missing; add them to the data "
+     "under its name"),
     ({"y": np.zeros((1, *SHAPE))}, 1, "data key 'y' is no input of the network; the inputs are x"),
-    (None, 0, "images is 0, at least 1 is needed"),
+    (None, 0, "images is 0, at least 1 is needed; ask for 1 or more"),
 ]  # fmt: skip
 
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         verify(_bench(), images=1, seed=-1)
-    assert str(caught.value) == "seed is -1, at least 0 is needed"
+    assert str(caught.value) == "seed is -1, at least 0 is needed; give 0 or another"
 
 
 @pytest.mark.parametrize(("data", "images", "sentence"), BAD_DATA)
