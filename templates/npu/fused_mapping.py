@@ -100,12 +100,13 @@ class _FusedCost:
         """The mapping with what it costs."""
         words = self._words()
         memory = timing.memory_cycles(self.design, words)
-        array, vector = self._array() + self._exposed(), self._vector()
+        array, vector = self._array(), self._vector()
         alone = array + self._window([self.strips[-1]], self._least())
         if self.mapping.consumer.input_slots == 1:
             alone = array + vector
-        lead = self._array() // (self.outputs * sum(map(len, self.tiles)))
-        cycles = max(alone, lead + vector, memory) + self._first() + self._last()
+        lead = array // (self.outputs * sum(map(len, self.tiles)))
+        cycles = max(alone, lead + vector, memory)
+        cycles += self._exposed() + self._first() + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
 
     def _array(self) -> int:
