@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: demo test lint bench mutation clean
+.PHONY: demo test lint bench area mutation clean
 
 demo: $(STAMP)
 	$(BIN)/intaglio demo
@@ -26,6 +26,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python -m benchmarks.host_kernels
+
+area: $(STAMP)
+	$(BIN)/python benchmarks/area.py
 
 mutation: $(STAMP)
 	$(BIN)/python -m benchmarks.mutation
