@@ -91,10 +91,11 @@ def _scaled_layer(module: GraphModule, layer: Node, gain: Tensor, offset: Tensor
     shift = offset
     if isinstance(bias, Node):
         shift = shift + gain * parameter(module, bias).double()
-    scaled = weight.double() * gain.reshape(-1, *[1] * (weight.dim() - 1))
+    rows = gain.reshape(-1, *[1] * (weight.dim() - 1))
+    scaled = weight.double() * rows
     constants = _constants(module, layer, scaled.to(weight.dtype), shift.to(weight.dtype))
     grid: Grid | None = given.meta.get(GRID)
-    constants[0].meta[GRID] = None if grid is None else grid.times(gain)
+    constants[0].meta[GRID] = None if grid is None else grid.times(rows)
     args = (layer.args[0], *constants, *layer.args[3:])
     return insert_call(layer, layer.target, args, layer, shape(layer))
 

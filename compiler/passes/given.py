@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.fx.node import map_arg
 
 from intaglio.compiler.graph import argument, owner, parameter, shape, single_user
 from intaglio.compiler.workload import ElementType
@@ -30,8 +31,14 @@ Bounds = tuple[float, float]
 MOVING = frozenset(
     {
         aten.clone.default,
+        aten.embedding.default,
+        aten.expand.default,
+        aten.index.Tensor,
+        aten.index_select.default,
         aten.permute.default,
         aten.reshape.default,
+        aten.select.int,
+        aten.slice.Tensor,
         aten.squeeze.dim,
         aten.squeeze.dims,
         aten.t.default,
@@ -40,7 +47,9 @@ MOVING = frozenset(
         aten.view.default,
     }
 )
-"""Calls that move the elements of a constant, with numbers as their other arguments."""
+"""Calls that move the elements of a constant to places that their other arguments give."""
+PRODUCTS = frozenset({aten.div.Tensor, aten.mul.Tensor})
+"""Calls of a constant and numbers that change the scales of the constant alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,12 @@ class Given:
         """Whether the range is the whole of its type."""
         element = type_of(self.lo, self.hi)
         return (self.lo, self.hi) == (element.lo, element.hi)
+
+    @property
+    def filled(self) -> Given:
+        """The same with the whole range of its type."""
+        element = type_of(self.lo, self.hi)
+        return replace(self, lo=element.lo, hi=element.hi)
 
     def within(self, clamp: Bounds | None) -> Bounds | None:
         """`clamp`, and the range as well where the type alone would not keep to it."""
@@ -78,9 +93,8 @@ class Grid:
         return replace(self, scales=form(self.scales))
 
     def times(self, gain: Tensor) -> Grid:
-        """The grid of the constant times `gain` (K,) along axis 0; its integers may change sign."""
-        factor = torch.where(gain == 0, 1.0, gain.abs())
-        scales = self.scales * factor.reshape(-1, *[1] * (self.scales.dim() - 1))
+        """The grid of the constant times `gain`, of as many axes; its integers may change sign."""
+        scales = self.scales * torch.where(gain == 0, 1.0, gain.abs())
         most = max(self.hi, -self.lo) if bool((gain < 0).any()) else self.hi
         return Grid(scales, min(self.lo, -most) if most > self.hi else self.lo, most)
 
@@ -110,7 +124,7 @@ def type_of(lo: int, hi: int) -> ElementType:
 
 
 def grid_of(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
-    """The grid of a call of `known` operands: a quantiser's own, or one whose elements it moves."""
+    """The grid of a call of `known` operands: a quantiser's own, or one that it moves or scales."""
     if node.target is PER_TENSOR:
         scale = float(cast(float, node.args[1]))
         return Grid(torch.full(shape(node), scale, dtype=torch.float64), *_range(node))
@@ -119,12 +133,38 @@ def grid_of(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
         along = [-1 if index == axis else 1 for index in range(len(shape(node)))]
         scales = known[cast(Node, node.args[1])].double().reshape(along)
         return Grid(scales.expand(shape(node)), *_range(node))
+    grids = [operand.meta.get(GRID) for operand in node.all_input_nodes]
+    if node.target in PRODUCTS:
+        return _of_product(node, known)
+    if node.target is aten.cat.default and None not in grids:
+        return _joined(node, cast("list[Grid]", grids))
     if node.target not in MOVING:
         return None
-    source, *numbers = node.args
-    grid: Grid | None = cast(Node, source).meta.get(GRID)
+    source, *places = map_arg(node.args, lambda operand: known[operand])
+    grid: Grid | None = cast(Node, node.args[0]).meta.get(GRID)
     move = cast("Callable[..., Tensor]", node.target)
-    return None if grid is None else grid.moved(lambda scales: move(scales, *numbers))
+    return None if grid is None else grid.moved(lambda scales: move(scales, *places))
+
+
+def _joined(node: Node, grids: list[Grid]) -> Grid:
+    """The grid of constants joined along an axis."""
+    operands = cast("list[Node]", node.args[0])
+    axis = cast(int, argument(node, 1, "dim", 0))
+    scales = torch.cat([operand.meta[GRID].scales for operand in operands], axis)
+    return Grid(scales, min(grid.lo for grid in grids), max(grid.hi for grid in grids))
+
+
+def _of_product(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
+    """The grid of a constant times, or divided by, numbers; None for any other product."""
+    operands = [arg for arg in node.args if isinstance(arg, Node)]
+    gridded = [operand for operand in operands if operand.meta.get(GRID) is not None]
+    if len(gridded) != 1 or (node.target is aten.div.Tensor and node.args[0] is not gridded[0]):
+        return None
+    other = node.args[1] if node.args[0] is gridded[0] else node.args[0]
+    number = known[other] if isinstance(other, Node) else torch.tensor(cast(float, other))
+    factor = 1 / number.double() if node.target is aten.div.Tensor else number.double()
+    grid: Grid = gridded[0].meta[GRID]
+    return grid.moved(lambda scales: scales.expand(shape(node))).times(factor)
 
 
 def given_by(node: Node) -> Given:

@@ -105,6 +105,8 @@ def _placeholder(module: GraphModule, node: Node) -> Node:
         ORIGINS: (made.name,),
     }
     grid: Grid | None = node.meta.get(GRID)
-    if grid is not None and grid.given is not None:
-        made.meta[GIVEN] = grid.given
+    if grid is not None:
+        made.meta[GRID] = grid
+        if grid.given is not None:
+            made.meta[GIVEN] = grid.given
     return made

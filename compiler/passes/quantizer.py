@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -76,22 +76,28 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def annotate(self, model: GraphModule) -> GraphModule:
         """Write an annotation on every node whose value becomes integers."""
         nodes = {node.name: node for node in model.graph.nodes}
-        non_negative: set[str] = set()
+        non_negative, given = set[str](), given_scales(self.plan, nodes)
         self._annotate_weights(nodes)
         wide = wide_values(self.plan, nodes, self.precision)
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
+            _check_given(self.precision, input_name(nodes[name]), nodes[name])
             signed = Types.of(self.precision.activations_of(input_name(nodes[name]))).signed
             spec = _given(nodes[name]) or _spec(self.observer, signed)
             _annotation(nodes[name]).output_qspec = spec
+            if spec.quant_min >= 0:
+                non_negative.add(name)
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
-            if self._is_non_negative(group, nodes[group.anchor], non_negative):
+            if self._is_non_negative(group, nodes, non_negative):
                 non_negative.add(group.output)
-            spec = self._output(group, nodes, group.output in non_negative, wide.get(group.output))
+            shared = nodes[group.inputs[0]] if self._shares(group, nodes, given) else None
+            known = group.output in non_negative
+            magnitude = wide.get(group.output)
+            spec = self._output(group, nodes[group.output], shared, known, magnitude)
             _annotation(nodes[group.output]).output_qspec = spec
         return model
 
@@ -114,9 +120,11 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def _weight(self, group: Group, weight: Node) -> QuantizationSpec:
         """The type of a layer's weight: what the model itself gives, or what was asked for."""
         grid: Grid | None = weight.meta.get(GRID)
+        own = self.precision.layers.get(group.name)
         if grid is None:
             element = ElementType(self.precision.weights_of(group.name))
             return _spec(self.weight_observer, element)
+        _check_bits("weights", own.weights if own else None, group.name, grid.element.bits)
         scales = grid.channels
         if grid.element.bits > MOST_BITS:
             raise UnsupportedError(
@@ -134,35 +142,63 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the plan was checked when it was made."""
 
-    def _is_non_negative(self, group: Group, anchor: Node, known: set[str]) -> bool:
+    def _is_non_negative(self, group: Group, nodes: Mapping[str, Node], known: set[str]) -> bool:
         """Whether the values of a group, computed or the model's own, cannot be negative."""
+        given: Given | None = nodes[group.output].meta.get(GIVEN)
+        if given is not None and given.lo >= 0:
+            return True
         constant = self.plan.constants.get(group.output)
         if constant is None:
-            return _is_non_negative(group, anchor, known)
+            return _is_non_negative(group, nodes[group.anchor], known)
         return not constant.is_meta and bool((constant >= 0).all())
 
-    def _output(
-        self, group: Group, nodes: dict[str, Node], non_negative: bool, magnitude: int | None
-    ) -> QuantizationSpecBase:
-        """Pools and moves keep the scale of their input; other groups get their own.
+    def _shares(self, group: Group, nodes: dict[str, Node], given: Collection[str]) -> bool:
+        """Whether a group's output has the scale and the type of its input.
 
-        What the model itself gives is kept.  With a `magnitude` the value is wide, and its readers
-        take it below 2^`magnitude`.
+        An average of integers that a quantiser makes has none of its own there, and is real.
         """
-        given = _given(nodes[group.output])
+        if group.kind == "average_pool" and group.inputs[0] in given:
+            return False
+        return keeps_scale(group, nodes)
+
+    def _output(
+        self,
+        group: Group,
+        node: Node,
+        shared: Node | None,
+        non_negative: bool,
+        magnitude: int | None,
+    ) -> QuantizationSpecBase:
+        """The type of a group's output, the value of `node`: what the model itself gives is kept.
+
+        Pools and moves have that of their input, `shared`; other groups get their own.  With a
+        `magnitude` the value is wide, and its readers take it below 2^`magnitude`.
+        """
+        given = _given(node)
         if given is not None:
+            _check_given(self.precision, group.name, node)
             return given
-        if keeps_scale(group, nodes):
-            return SharedQuantizationSpec(nodes[group.inputs[0]])
+        if shared is not None:
+            _check_kept(self.precision, group)
+            return SharedQuantizationSpec(shared)
         types = Types.of(self.precision.activations_of(group.name))
-        if group.kind == "softmax" or TRUTH in nodes[group.output].meta:
+        if group.kind == "softmax" or TRUTH in node.meta:
             return _spec(ProbabilityObserver, types.unsigned)
-        returned = any(user.op == "output" for user in nodes[group.output].users)
+        returned = any(user.op == "output" for user in node.users)
         observer = RangeObserver if returned else self.observer
         own = self.precision.layers.get(group.name)
         if magnitude is not None and (own is None or own.activations is None):
             types, observer = Types.of(self.precision.wide_bits, magnitude), RangeObserver
         return _spec(observer, types.unsigned if non_negative else types.signed)
+
+
+def given_scales(plan: Plan, nodes: Mapping[str, Node]) -> set[str]:
+    """The values whose scale is that of a quantiser of the model, behind moves and maxima too."""
+    made = {name for name, node in nodes.items() if GIVEN in node.meta}
+    for group in plan.groups:
+        if group.kind in KEEPS_SCALE - {"average_pool"} and group.inputs[0] in made:
+            made.add(group.output)
+    return made
 
 
 def check_layers(precision: Precision, plan: Plan, inputs: Collection[str]) -> None:
@@ -179,11 +215,30 @@ def check_layers(precision: Precision, plan: Plan, inputs: Collection[str]) -> N
                 f"precision gives weights of {own.weights} bits to '{name}', which has none; leave "
                 "them out"
             )
-        if own.activations is not None and group is not None and group.kind in KEEPS_SCALE:
-            raise UsageError(
-                f"precision gives activations of {own.activations} bits to '{name}', which keeps "
-                "the type of its input; give them to the layer that makes the input"
-            )
+
+
+def _check_given(precision: Precision, name: str, node: Node) -> None:
+    """Raise UsageError for other bits than a quantiser of the model gives a value."""
+    own, given = precision.layers.get(name), cast("Given | None", node.meta.get(GIVEN))
+    if own is not None and given is not None:
+        _check_bits("activations", own.activations, name, type_of(given.lo, given.hi).bits)
+
+
+def _check_bits(what: str, bits: int | None, name: str, given: int) -> None:
+    if bits is not None and bits != given:
+        raise UsageError(
+            f"precision gives {what} of {bits} bits to '{name}', to which a quantiser of the model "
+            f"gives {given}; leave them out, or change the quantiser"
+        )
+
+
+def _check_kept(precision: Precision, group: Group) -> None:
+    own = precision.layers.get(group.name)
+    if own is not None and own.activations is not None:
+        raise UsageError(
+            f"precision gives activations of {own.activations} bits to '{group.name}', which keeps "
+            "the type of its input; give them to the layer that makes the input"
+        )
 
 
 def _check_shared(precision: Precision, group: Group, owner: Group) -> None:

@@ -101,11 +101,9 @@ def _scales(node: Node) -> Complaint | None:
     for operand in node.all_input_nodes:
         grid: Grid | None = operand.meta.get(GRID) if operand.op == "placeholder" else None
         if grid is not None and grid.given is None:
-            return (
-                f"its constant operand '{operand.target}' is quantised with "
-                f"{len(grid.scales.unique())} scales",
-                "quantise it with one scale",
-            )
+            scales = len(grid.scales.unique())
+            reason = f"it reads a constant of shape {shape(operand)} quantised with {scales} scales"
+            return reason, "quantise this constant with one scale"
     return None
 
 

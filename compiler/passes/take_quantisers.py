@@ -60,8 +60,10 @@ class TakeQuantisers:
 
     relu(conv(x)) -> quantiser             becomes   relu(conv(x)), given
     x -> max_pool or a move -> quantiser   becomes   x, given -> max_pool or the move
+    input -> narrow quantiser              becomes   input, given -> clamp, given
     softmax(x) -> quantiser                becomes   softmax(x) -> clamp, given
 
+    The border rounds to the whole of a type, so a clamp behind it leaves out what the file does.
     The last form is for what does not make integers of any scale, what others read unquantised,
     and what another quantiser has given a scale.  Quantisers without integer form stay.
     """
@@ -80,6 +82,8 @@ def _take(node: Node) -> None:
     maker = _maker(source)
     if maker.meta.get(GIVEN) != given:
         if not _makes(maker, given):
+            if maker.op == "placeholder" and _is_free(maker):
+                maker.meta[GIVEN] = given.filled
             bounds = given.lo * given.scale, given.hi * given.scale
             args = (source, *bounds)
             source = maker = insert_call(node, aten.clamp.default, args, node, shape(node))
@@ -98,7 +102,12 @@ def _maker(source: Node) -> Node:
 
 def _makes(maker: Node, given: Given) -> bool:
     """Whether the operator behind a value can make these integers in place of its own."""
-    if GIVEN in maker.meta or single_user(maker) is None or not is_real(maker):
+    if not _is_free(maker):
         return False
     scaled = maker.op == "placeholder" or maker.target in SCALED
     return maker.target in CLAMPED or (given.fills and scaled)
+
+
+def _is_free(maker: Node) -> bool:
+    """Whether nothing else reads a value or has given it a scale."""
+    return GIVEN not in maker.meta and single_user(maker) is not None and is_real(maker)

@@ -1,63 +1,80 @@
-"""LSTM, GRU and RNN as PyTorch's modules, whose gates stand in another order."""
+"""LSTM, GRU and RNN by PyTorch's own functions, whose gates stand in another order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from intaglio.compiler.onnx_import.node import Builder, Function, OnnxNode
 
 GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Position in ONNX of each gate of PyTorch: LSTM iofc against ifgo, GRU zrh against rzn."""
-MODULES: Mapping[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 
 
-class Recurrent(nn.Module):
+@dataclass(frozen=True, slots=True)
+class Recurrent:
     """A recurrent layer with ONNX's inputs and outputs: (steps, directions, batch, hidden)."""
 
-    def __init__(self, layer: nn.RNNBase, *, backward: bool, batch_first: bool) -> None:
-        super().__init__()
-        self.layer = layer
-        self.backward = backward
-        self.batch_first = batch_first
+    kind: str
+    directions: int
+    backward: bool
+    batch_first: bool
 
-    def forward(self, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
+    def __call__(self, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
         """Outputs Y, Y_h and, of an LSTM, Y_c; `rest` holds W, R, B, lengths and first states."""
-        first = [state for state in rest[4:6] if state is not None]
+        weights, first = self._weights(*rest[:3]), [s for s in rest[4:6] if s is not None]
         if self.batch_first:
             x, first = x.transpose(0, 1), [state.transpose(0, 1) for state in first]
         x = x.flip(0) if self.backward else x
-        is_lstm = isinstance(self.layer, nn.LSTM)
-        given = (tuple(first) if is_lstm else first[0]) if first else None
-        y, last = self.layer(x, given)
+        states = 2 if self.kind == "LSTM" else 1
+        zeros = x.new_zeros(self.directions, x.shape[1], weights[1].shape[1])
+        y, *last = self._run(x, first or [zeros] * states, weights)
         y = y.flip(0) if self.backward else y
-        directions = 2 if self.layer.bidirectional else 1
-        y = y.reshape(*y.shape[:2], directions, -1).transpose(1, 2)
-        states = tuple(last) if is_lstm else (last,)
+        y = y.reshape(*y.shape[:2], self.directions, -1).transpose(1, 2)
         if self.batch_first:
-            return y.permute(2, 0, 1, 3), *(state.transpose(0, 1) for state in states)
-        return y, *states
+            return y.permute(2, 0, 1, 3), *(state.transpose(0, 1) for state in last)
+        return y, *last
+
+    def _run(self, x: Tensor, first: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, ...]:
+        """One layer with biases, without dropout, not in training."""
+        options = (True, 1, 0.0, False, self.directions == 2, False)
+        if self.kind == "LSTM":
+            return torch.lstm(x, first, weights, *options)
+        function = torch.gru if self.kind == "GRU" else torch.rnn_tanh
+        return function(x, first[0], weights, *options)
+
+    def _weights(self, w: Tensor | None, r: Tensor | None, b: Tensor | None = None) -> list[Tensor]:
+        """W, R and both halves of B of every direction, their gates in PyTorch's order."""
+        assert w is not None
+        assert r is not None
+        rows, hidden = w.shape[1], r.shape[2]
+        b = w.new_zeros(self.directions, 2 * rows) if b is None else b
+        made = []
+        for direction in range(self.directions):
+            of_input, of_state = b[direction, :rows], b[direction, rows:]
+            for value in (w[direction], r[direction], of_input, of_state):
+                starts = [gate * hidden for gate in GATES[self.kind]]
+                made.append(torch.cat([value[start : start + hidden] for start in starts]))
+        return made
 
 
 def _recurrent(node: OnnxNode) -> Function:
     direction = node.text("direction", "forward")
-    both = direction == "bidirectional"
-    _check(node, 2 if both else 1)
-    _, features = node.shape(1)[1:]
-    hidden = node.shape(2)[2]
-    layer = MODULES[node.kind](features, hidden, bidirectional=both)
-    _fill(node, layer)
-    whole = Recurrent(
-        layer, backward=direction == "reverse", batch_first=bool(node.integer("layout", 0))
-    )
-    return whole.eval()
+    directions = 2 if direction == "bidirectional" else 1
+    _check(node, directions)
+    batch_first = bool(node.integer("layout", 0))
+    return Recurrent(node.kind, directions, direction == "reverse", batch_first)
 
 
 def _check(node: OnnxNode, directions: int) -> None:
-    """Refuse what PyTorch's modules cannot do."""
+    """Refuse what PyTorch's functions cannot do, and weights that are computed."""
+    for index in (1, 2, 3):
+        if node.has(index):
+            node.constant(index)
     functions = DEFAULTS[node.kind] * directions
     node.accept("activations", functions, "use the default activations")
     node.accept("input_forget", 0, "keep input and forget gates apart")
@@ -77,24 +94,4 @@ def _check(node: OnnxNode, directions: int) -> None:
         )
 
 
-def _fill(node: OnnxNode, layer: nn.RNNBase) -> None:
-    """Copy W, R and B of every direction, gate by gate."""
-    weights, recurrences = node.constant(1), node.constant(2)
-    gates = GATES[node.kind]
-    hidden = layer.hidden_size
-    biases = node.constant(3) if node.has(3) else torch.zeros(len(weights), 2 * len(gates) * hidden)
-    for direction, suffix in zip(range(len(weights)), ("", "_reverse"), strict=False):
-        of_input, of_state = biases[direction].chunk(2)
-        parts = {
-            "weight_ih": weights[direction],
-            "weight_hh": recurrences[direction],
-            "bias_ih": of_input,
-            "bias_hh": of_state,
-        }
-        for name, value in parts.items():
-            rows = value.unflatten(0, (len(gates), hidden))[list(gates)].flatten(0, 1)
-            parameter: Tensor = getattr(layer, f"{name}_l0{suffix}")
-            parameter.data.copy_(rows)
-
-
-RECURRENT: Mapping[str, Builder] = dict.fromkeys(MODULES, _recurrent)
+RECURRENT: Mapping[str, Builder] = dict.fromkeys(DEFAULTS, _recurrent)

@@ -206,7 +206,7 @@ def test_stored_integers_stay_as_they_are(kind: str, zero: int, bits: int, tmp_p
 
 
 def test_integers_that_something_computes_with_are_refused(tmp_path: Path) -> None:
-    constants = {"s": np.array(0.25, np.float32), "z": np.array(0, np.int8)}
+    constants: dict[str, Array] = {"s": np.array(0.25, np.float32), "z": np.array(0, np.int8)}
     pair = node("QuantizeLinear", "x s z", "i", "q")
     other = node("DequantizeLinear", "i t z", "y", "d")
     proto = model([pair, other], {"x": (1, 4)}, {**constants, "t": np.array(0.5, np.float32)})
