@@ -29,7 +29,7 @@ def _setup(dut: Any, seed: int) -> tuple[State, Records]:
         rng.integers(0, 256, (value(dut.ActWords), lanes), dtype=np.uint8),
         rng.integers(0, 256, (value(dut.WeightWords), lanes), dtype=np.uint8),
         rng.integers(
-            -(1 << 28), 1 << 28, (2 * value(dut.AccWords), lanes * value(dut.Groups))
+            -(1 << 17), 1 << 17, (2 * value(dut.AccWords), lanes * value(dut.Groups))
         ).astype(np.int32),
     )
     words = records.words()
@@ -45,6 +45,7 @@ class Buffers:
         self.state = state.copy()
         self.retired = 0
         self.writes = 0
+        self.sums_read = 0
         self._words: dict[str, deque[int | None]] = {
             name: deque([None, None]) for name in ("wr", "vr")
         }
@@ -83,6 +84,7 @@ class Buffers:
         assert value(dut.progress_o) == (moves > 0)
         sums = self.state.sums[value(dut.acc_addr_o)].tobytes()
         self._sums.append(int.from_bytes(sums, "little") if value(dut.acc_en_o) else 0)
+        self.sums_read += value(dut.acc_en_o)
         if value(dut.vw_valid_o):
             written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
             self.state.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
@@ -127,7 +129,10 @@ async def _check(dut: Any, seed: int, ease: float, count: int) -> None:
     for item in program:
         vector(state, item, records)
     np.testing.assert_array_equal(buffers.state.activations, state.activations)
-    assert buffers.writes == sum(item["y"] * item["x"] for item in program)
+    outputs = [item["y"] * item["x"] for item in program]
+    drained = [item.opcode is Opcode.DRAIN for item in program]
+    assert buffers.writes == sum(outputs)
+    assert buffers.sums_read == sum(np.multiply(outputs, drained))
     assert value(dut.busy_o) == 0
 
 
