@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from intaglio.compiler.capture import Captured, capture
-from intaglio.compiler.graph import operation, origins, user_line
+from intaglio.compiler.graph import input_name, operation, origins, user_line
 from intaglio.compiler.lower import lower
 from intaglio.compiler.partition import (
     ALLOW_HOST,
@@ -180,6 +180,9 @@ def check(
         for node in captured.module.graph.nodes
         if node.op in ("placeholder", "call_function")
     ]
+    shown = {
+        node.name: input_name(node) for node in captured.module.graph.find_nodes(op="placeholder")
+    }
     elements = {node.name: _elements(node) for node in captured.module.graph.nodes}
     plan = fuse(captured, allow_host=allow_host)
     bits = precision or Precision()
@@ -193,7 +196,7 @@ def check(
     judged += [
         (key, _kind(key, made), "") for key in found if key not in {row[0] for row in judged}
     ]
-    verdicts = [_verdict(*row, found.get(row[0], UNREAD)) for row in judged]
+    verdicts = [_verdict(shown.get(key, key), *row, found.get(key, UNREAD)) for key, *row in judged]
     return CheckReport(name or type(model).__name__, tuple(verdicts))
 
 
@@ -241,7 +244,7 @@ def _together(nodes: Sequence[str], first: _Finding) -> Findings:
 def _inputs(captured: Captured) -> Findings:
     found: Findings = {}
     for node in captured.module.graph.find_nodes(op="placeholder"):
-        finding = _Finding("mapped", node.name, macs=0, elements=_elements(node))
+        finding = _Finding("mapped", input_name(node), macs=0, elements=_elements(node))
         found.update(_together(origins(node), finding))
     return found
 

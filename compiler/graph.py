@@ -72,6 +72,11 @@ def input_name(node: Node) -> str:
     return str(node.target)
 
 
+def value_name(node: Node) -> str:
+    """What errors call the value of a node."""
+    return input_name(node) if node.op == "placeholder" else node.name
+
+
 def owner(node: Node) -> GraphModule:
     """The module whose graph a node is in."""
     module = node.graph.owning_module

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from intaglio.compiler.graph import argument, module_path, operation, origins, shape, user_line
+from intaglio.compiler.graph import (
+    argument,
+    module_path,
+    operation,
+    origins,
+    shape,
+    user_line,
+    value_name,
+)
 from intaglio.compiler.partition import ALLOW_HOST
 from intaglio.compiler.passes.attention import feeds_masks, masked_softmax
 from intaglio.compiler.passes.given import GRID, QUANTISERS, Grid, objection
@@ -73,7 +81,7 @@ def refuse_results(module: GraphModule) -> tuple[Refusal, ...]:
 
 
 def _refusal(node: Node, complaint: Complaint) -> Refusal:
-    name = module_path(node) if node.op == "call_function" else node.name
+    name = module_path(node) if node.op == "call_function" else value_name(node)
     return Refusal(name, origins(node), user_line(node), *complaint, hostable(node))
 
 
@@ -87,10 +95,10 @@ def _not_real(node: Node) -> Complaint | None:
             continue
         tensor = value.meta.get("val")
         if not isinstance(tensor, Tensor):
-            return f"it reads '{value.name}', which is no tensor", DEFAULT_WAY_OUT
+            return f"it reads '{value_name(value)}', which is no tensor", DEFAULT_WAY_OUT
         if tensor.dtype != torch.float32:
             return (
-                f"it works on {tensor.dtype} ('{value.name}')",
+                f"it works on {tensor.dtype} ('{value_name(value)}')",
                 "keep the model in float32 throughout",
             )
     return None

@@ -246,3 +246,21 @@ def test_what_one_option_settles_is_one_change() -> None:
         "  1. add allow_host=True (layer_norm, softmax, cumsum)",
         "Normed: 3 of 4 nodes refused",
     ]
+
+
+def test_an_input_is_called_as_its_data_are() -> None:
+    """Also where torch.fx gives its node another name, since Python has functions of these."""
+
+    class Model(nn.Module):
+        def forward(self, input: Tensor, id: Tensor) -> tuple[Tensor, ...]:
+            return input.relu(), id
+
+    report = check(Model().eval(), (images(1, 4), images(1, 4)))
+    assert statuses(report) == {
+        "input": ("mapped", "input"),
+        "id": ("refused", "id"),
+        "relu": ("mapped", "relu"),
+    }
+    assert str(report.refused[0]) == (
+        "id: the model returns an input unchanged; return computed tensors only"
+    )
