@@ -196,7 +196,10 @@ def check(
     judged += [
         (key, _kind(key, made), "") for key in found if key not in {row[0] for row in judged}
     ]
-    verdicts = [_verdict(shown.get(key, key), *row, found.get(key, UNREAD)) for key, *row in judged]
+    verdicts = [
+        _verdict(shown.get(key, key), kind, line, found.get(key, UNREAD))
+        for key, kind, line in judged
+    ]
     return CheckReport(name or type(model).__name__, tuple(verdicts))
 
 
