@@ -9,7 +9,6 @@ OPTIONS = {
     "add allow_host=True": "add --allow-host",
     "add force=True": "add --force",
     "add resume=True": "add --resume",
-    "Precision(wide_bits=8)": "--bits 8,8,8",
 }
 """What a sentence says to users of Python, and to those of the command line."""
 
