@@ -45,15 +45,16 @@ for command in sys.argv[1:]:
     libyosys.run_pass(command, design)
 """
 SIZES = (
-    (4, 4, 4, 16, 16, 8),
-    (4, 8, 4, 16, 16, 8),
-    (8, 8, 4, 16, 16, 16),
-    (8, 8, 8, 32, 32, 16),
-    (8, 16, 8, 32, 32, 16),
-    (16, 16, 16, 128, 64, 64),
-    (16, 32, 8, 64, 64, 64),
+    (4, 4, 1, 4, 16, 16, 8),
+    (4, 8, 5, 4, 16, 16, 8),
+    (8, 8, 1, 4, 16, 16, 16),
+    (8, 8, 5, 8, 32, 32, 16),
+    (8, 16, 8, 8, 32, 32, 16),
+    (16, 16, 5, 16, 128, 64, 64),
+    (16, 32, 3, 8, 64, 64, 64),
 )
-"""Rows, columns, bytes of memory a cycle, KiB of activations, of weights, of accumulators."""
+"""Rows, columns, columns of a window at once, bytes of memory a cycle, KiB of activations, of
+weights, of accumulators."""
 HEADER = """# Area: the estimate against Yosys
 
 `python benchmarks/area.py` wrote this table.  *Measured* is what Yosys maps the RTL to (CMOS gates,
@@ -65,12 +66,13 @@ which `intaglio search` makes kGE.  The least squares are over all rows but the 
 
 def design_of(sizes: tuple[int, ...]) -> NpuDesign:
     """The npu of one row of `SIZES`."""
-    rows, cols, memory, activations, weights, accumulators = sizes
+    rows, cols, window_columns, memory, activations, weights, accumulators = sizes
     return NpuDesign(
         rows=rows,
         cols=cols,
         lanes=rows,
         vector_lanes=rows,
+        window_columns=window_columns,
         memory_bytes_per_cycle=memory,
         activation_buffer_kib=activations,
         weight_buffer_kib=weights,
@@ -122,6 +124,7 @@ class Row:
         design = self.design
         cells = (
             f"{design.rows} x {design.cols}",
+            f"{design.window_columns}",
             f"{design.memory_bytes_per_cycle}",
             f"{made.logic_transistors:,}",
             f"{guess.logic_transistors / made.logic_transistors - 1:+.1%}",
@@ -137,8 +140,12 @@ class Row:
 
 
 def fit(rows: list[Row], values: list[int]) -> list[float]:
-    """Coefficients of multipliers, rows and 1 that meet `values` with least relative error."""
-    terms = np.array([[row.design.multipliers, row.design.rows, 1.0] for row in rows])
+    """Coefficients that meet `values` with least relative error.
+
+    They are those of the array's multipliers, the window's, the rows and 1.
+    """
+    designs = [row.design for row in rows]
+    terms = np.array([[d.multipliers, d.window_multipliers, d.rows, 1.0] for d in designs])
     scale = np.array(values, np.float64)
     found = np.linalg.lstsq(terms / scale[:, None], np.ones(len(rows)), rcond=None)[0]
     return [float(value) for value in found]
@@ -147,17 +154,18 @@ def fit(rows: list[Row], values: list[int]) -> list[float]:
 def page(rows: list[Row]) -> str:
     """The text of docs/area.md."""
     columns = (
-        "array", "memory, bytes a cycle", "transistors of logic, measured", "estimate is off by",
-        "register bits, measured", "estimate is off by", "memory bits, measured",
-        "estimate is off by", "kGE, measured", "kGE, estimated", "estimate is off by",
+        "array", "window columns", "memory, bytes a cycle", "transistors of logic, measured",
+        "estimate is off by", "register bits, measured", "estimate is off by",
+        "memory bits, measured", "estimate is off by", "kGE, measured", "kGE, estimated",
+        "estimate is off by",
     )  # fmt: skip
     table = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *map(str, rows)]
     fitted = rows[:-1]
     logic = fit(fitted, [row.measured.logic_transistors for row in fitted])
     registers = fit(fitted, [row.measured.register_bits for row in fitted])
     sentences = [
-        f"{what} = {a:.0f} * multipliers + {b:.0f} * rows + {c:.0f}"
-        for what, (a, b, c) in (("transistors of logic", logic), ("register bits", registers))
+        f"{what} = {a:.0f} * multipliers + {b:.0f} * window_multipliers + {c:.0f} * rows + {d:.0f}"
+        for what, (a, b, c, d) in (("transistors of logic", logic), ("register bits", registers))
     ]
     return HEADER + "\n".join(
         [*table, "", "Least squares:", "", *(f"- {s}" for s in sentences), ""]

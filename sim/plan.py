@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intaglio.sim.port import PortUse, use_port
+from intaglio.sim.port import BANKS, PortUse, Source, use_port
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import (
@@ -164,41 +164,50 @@ class Plan:
         asides = self._residual_reads(index)
         shape = field(index, "y"), field(index, "x")
         outputs = shape[0] * shape[1]
-        output = field(index, "output_address") & 1, field(index, "output_row_stride") & 1
+        output = self._banks(index, "output_address", "output_row_stride")
         mac, table = opcode == Opcode.WINDOW_MAC, bool(field(index, "table"))
         if opcode == Opcode.DRAIN:
             setup = timing.vector_cycles(self.design, 0, table=table) - timing.VECTOR_PIPELINE
             port = use_port(shape, None, asides, output)
             return VectorWork(setup, outputs * max(len(asides), 1), port)
-        window = field(index, "window_y"), field(index, "window_x")
-        taps = window[0] * window[1]
-        setup = timing.vector_cycles(self.design, 0, taps=taps if mac else 0, table=table)
+        source = self._source(index)
+        taps = source.shape[0] * source.shape[1]
+        setup = timing.vector_cycles(self.design, 0, taps if mac else 0, table)
         setup -= timing.VECTOR_PIPELINE
-        source = (
-            window,
-            *(
-                field(index, name) & 1
-                for name in (
-                    "source_address",
-                    "source_y_stride",
-                    "source_x_stride",
-                    "window_y_stride",
-                    "window_x_stride",
-                )
-            ),
-        )
+        reads = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
         port = use_port(shape, source, asides, output)
-        return VectorWork(setup, outputs * (taps + len(asides)), port)
+        return VectorWork(setup, reads + outputs * len(asides), port)
 
     def _residual_reads(self, index: int) -> tuple[tuple[int, int], ...]:
-        """Parities of address and row stride of an output's residual reads, in their order."""
-        field = self.field
-        address, stride = field(index, "residual_address"), field(index, "residual_row_stride") & 1
-        reads = ((address & 1, stride),) if field(index, "residual") else ()
-        if reads and Opcode(self.opcode[index]) == Opcode.DRAIN and field(index, "residual_wide"):
-            high = address + field(index, "residual_high_offset") & 1
-            return ((high, stride), *reads)
+        """Banks of address and row stride of an output's residual reads, in their order."""
+        address, stride = self._banks(index, "residual_address", "residual_row_stride")
+        reads = ((address, stride),) if self.field(index, "residual") else ()
+        drain = Opcode(self.opcode[index]) == Opcode.DRAIN
+        if reads and drain and self.field(index, "residual_wide"):
+            high = address + self.field(index, "residual_high_offset")
+            return ((high % BANKS, stride), *reads)
         return reads
+
+    def _source(self, index: int) -> Source:
+        """How the windows of an instruction are read."""
+        field = self.field
+        window = field(index, "window_y"), field(index, "window_x")
+        strides = field(index, "source_x_stride"), field(index, "window_x_stride")
+        address, y_stride = self._banks(index, "source_address", "source_y_stride")
+        return Source(
+            shape=window,
+            address=address,
+            y_stride=y_stride,
+            x_stride=strides[0] % BANKS,
+            window_y_stride=field(index, "window_y_stride") % BANKS,
+            window_x_stride=strides[1] % BANKS,
+            by_columns=window[1] <= self.design.window_columns,
+            new=timing.new_columns(self.design, window[1], *strides),
+        )
+
+    def _banks(self, index: int, address: str, stride: str) -> tuple[int, int]:
+        """Two fields of one instruction, as far as banks go."""
+        return self.field(index, address) % BANKS, self.field(index, stride) % BANKS
 
 
 def _unit_lists(masks: np.ndarray) -> list[tuple[Unit, ...]]:

@@ -1,10 +1,11 @@
 """The area of an npu, estimated from its parameters: no tool runs, microseconds an estimate.
 
 The unit is the gate equivalent (GE): four transistors, a NAND of two inputs.  Multipliers and
-what serves them grow with rows * cols, lanes and vector unit with rows, control with nothing; the
-coefficients are least squares over Yosys runs of the RTL (`benchmarks/area.py`, docs/area.md),
-which they meet within 3 %.  Memory bits are counted exactly.  Wires and layout density are left
-out: areas compare npus with each other, and with nothing else.
+what serves them grow with rows * cols, those of windows with rows * window_columns, lanes and
+vector unit with rows, control with nothing; the coefficients are least squares over Yosys runs of
+the RTL (`benchmarks/area.py`, docs/area.md), which they meet within 3 %.  Memory bits are counted
+exactly.  Wires and layout density are left out: areas compare npus with each other, and with
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import MAX_TAPS
 
 TRANSISTORS_A_GATE = 4
 TRANSISTORS_A_REGISTER_BIT = 24
@@ -40,11 +42,11 @@ class Area:
 
 def estimate_area(design: NpuDesign) -> Area:
     """The estimated area of `design`; memory latencies of up to 256 cycles."""
-    multipliers, rows = design.multipliers, design.rows
+    multipliers, window, rows = design.multipliers, design.window_multipliers, design.rows
     return Area(
-        logic_transistors=3866 * multipliers + 44_920 * rows + 128_700,
-        register_bits=61 * multipliers + 570 * rows + 5_360,
-        memory_bits=_buffer_bits(design) + _queue_bits(design),
+        logic_transistors=3866 * multipliers + 4490 * window + 40_900 * rows + 128_700,
+        register_bits=61 * multipliers + 42 * window + 528 * rows + 5_360,
+        memory_bits=_buffer_bits(design) + _queue_bits(design) + _tap_bits(design),
     )
 
 
@@ -54,5 +56,11 @@ def _buffer_bits(design: NpuDesign) -> int:
 
 
 def _queue_bits(design: NpuDesign) -> int:
-    """Queues of instructions, of words on their way, and of beats from memory."""
-    return 42_516 + 2_688 * design.lanes + 512 * design.memory_bytes_per_cycle
+    """Queues of instructions, of words on their way, and of beats from memory; tables."""
+    return 42_516 + 2_176 * design.lanes + 512 * design.memory_bytes_per_cycle
+
+
+def _tap_bits(design: NpuDesign) -> int:
+    """Taps of a window: column k from the last of at most MAX_TAPS / (k + 1) rows, a power of 2."""
+    rows = (MAX_TAPS >> (k + 1).bit_length() - 1 for k in range(design.window_columns))
+    return 8 * design.lanes * sum(rows)

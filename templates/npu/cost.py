@@ -55,12 +55,18 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
 
 
 def window_units(shape: WindowShape, tiles: list[Tile], design: NpuDesign) -> int:
-    """Cycles of the unit that executes windows, for all blocks of `tiles`."""
+    """Cycles of the unit that executes windows, for all blocks of `tiles`.
+
+    About every second write of an output holds up a read of the same bank.
+    """
     taps = shape.window if shape.taps else 0
-    own = timing.vector_cycles(design, 0, 0, taps, shape.table) + timing.QUEUE
+    own = timing.vector_cycles(design, 0, taps, shape.table) + timing.QUEUE
+    window = shape.y.kernel, shape.x.kernel
+    new = timing.new_columns(design, shape.x.kernel, shape.x.buffer_stride, shape.x.dilation)
+    reads = sum(tile.height * timing.row_reads(tile.width, window, new) for tile in tiles)
     pixels = sum(tile.pixels for tile in tiles)
-    reads = shape.window + shape.residual
-    return shape.blocks * shape.made * (len(tiles) * own + pixels * reads)
+    cycles = len(tiles) * own + reads + pixels * shape.residual + pixels // 2
+    return shape.blocks * shape.made * cycles
 
 
 def _first(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -> int:
@@ -139,7 +145,7 @@ class _ArrayCost:
     def _vector(self, blocks: int) -> int:
         """Cycles of all drains; with one output slot a store keeps the next one waiting."""
         design, mapping = self.design, self.mapping
-        own = timing.vector_cycles(design, 0, 0, 0, self.shape.table) + timing.QUEUE
+        own = timing.vector_cycles(design, 0, 0, self.shape.table) + timing.QUEUE
         pixels = self.shape.y.outputs * self.shape.x.outputs
         total = blocks * self.shape.made * (self.tiles * own + pixels * self._drain_reads())
         if mapping.output_slots == 1:
@@ -151,8 +157,9 @@ class _ArrayCost:
         """Cycles from the last product to the end of the last store."""
         blocks = min(self.design.groups, blocks_of(self.shape.outputs, self.design.lanes))
         pixels = self.mapping.tile_y * self.mapping.tile_x
-        reads, words = self._drain_reads(), blocks * self.shape.made * pixels
-        one = timing.vector_cycles(self.design, pixels, reads, 0, self.shape.table)
+        words = blocks * self.shape.made * pixels
+        reads = pixels * self._drain_reads()
+        one = timing.vector_cycles(self.design, reads, 0, self.shape.table)
         return blocks * self.shape.made * one + timing.store_cycles(self.design, words)
 
     def _drain_reads(self) -> int:

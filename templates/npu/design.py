@@ -12,6 +12,7 @@ from intaglio.errors import DesignError, UsageError
 
 _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
+_WINDOW_COLUMNS = (1, 2, 3, 4, 5, 6, 7, 8)
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "name": (str, "a text"),
     "clock_mhz": ((int, float), "a number"),
@@ -27,6 +28,7 @@ class NpuDesign:
     cols                     multipliers along the outputs (output channels)
     lanes                    elements of a word of the activation buffer; equal to `rows`
     vector_lanes             elements the vector unit handles a cycle; equal to `lanes`
+    window_columns           columns of a window (depthwise, pooling) that it multiplies at once
     activation_bits          width of an activation in its container (narrower values fit in it)
     weight_bits              width of a weight in its container (narrower values fit in it)
     activation_buffer_kib    activation scratchpad
@@ -43,6 +45,7 @@ class NpuDesign:
     cols: int = 16
     lanes: int = 16
     vector_lanes: int = 16
+    window_columns: int = 5
     activation_bits: int = 8
     weight_bits: int = 8
     activation_buffer_kib: int = 128
@@ -57,6 +60,7 @@ class NpuDesign:
         self._one_of("rows", _SIZES)
         self._one_of("lanes", (self.rows,))
         self._one_of("vector_lanes", (self.lanes,))
+        self._one_of("window_columns", _WINDOW_COLUMNS)
         self._one_of("cols", tuple(c for c in _SIZES if self.lanes <= c <= _MAX_COLS))
         self._one_of("activation_bits", (8,))
         self._one_of("weight_bits", (8,))
@@ -107,6 +111,11 @@ class NpuDesign:
         """Multiply-accumulates the array does in a cycle."""
         return self.rows * self.cols
 
+    @property
+    def window_multipliers(self) -> int:
+        """Products of a window that the vector unit makes in a cycle."""
+        return self.lanes * self.window_columns
+
     @classmethod
     def space(cls) -> dict[str, tuple[int, ...]]:
         """The fields that a search may choose, each with every value that some design has."""
@@ -114,6 +123,7 @@ class NpuDesign:
         return {
             "rows": _SIZES,
             "cols": _SIZES,
+            "window_columns": _WINDOW_COLUMNS,
             "activation_buffer_kib": kib,
             "weight_buffer_kib": kib,
             "accumulator_buffer_kib": kib,

@@ -32,6 +32,7 @@ def parameters(design: NpuDesign) -> dict[str, int]:
         "WeightWords": design.weight_words,
         "AccWords": design.accumulator_words,
         "MemBytes": design.memory_bytes_per_cycle,
+        "WindowColumns": design.window_columns,
         "ReadAhead": max(_READ_AHEAD_BEATS, latency),
     }
 

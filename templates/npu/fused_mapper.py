@@ -15,6 +15,7 @@ from intaglio.templates.npu.mapping import (
     WindowMapping,
     constant_words,
     table_words,
+    window_row_words,
 )
 from intaglio.templates.npu.work import blocks_of
 
@@ -36,9 +37,9 @@ def map_fused(shape: FusedShape, design: NpuDesign) -> FusedMapping | None:
 
 def _candidates(shape: FusedShape, design: NpuDesign) -> Iterator[FusedMapping]:
     """Every strip, with slots for what comes next or without."""
-    y, x = shape.consumer.y, shape.consumer.x
-    width = shape.producer.x.outputs
-    if width > design.accumulator_words or x.loaded(x.outputs) > MOST_PADDING:
+    y, width = shape.consumer.y, shape.producer.x.outputs
+    row = window_row_words(shape.consumer, shape.consumer.x.outputs, design)
+    if width > design.accumulator_words or row > MOST_PADDING:
         return
     for strip in splits(y.outputs, y.outputs):
         rows = max(

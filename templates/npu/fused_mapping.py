@@ -139,7 +139,7 @@ class _FusedCost:
     def _vector(self) -> int:
         """Cycles of all drains and of all windows."""
         table = self.shape.producer.table
-        own = timing.vector_cycles(self.design, 0, 0, 0, table) + timing.QUEUE
+        own = timing.vector_cycles(self.design, 0, 0, table) + timing.QUEUE
         reads = max(self.shape.producer.residual, 1)
         drains = sum(own + tile.pixels * reads for tiles in self.tiles for tile in tiles)
         return self.blocks * drains + self._window(self.strips, self.blocks)

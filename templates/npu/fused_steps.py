@@ -17,7 +17,7 @@ from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.fused_mapping import FusedMapping, FusedShape, made_tiles, strips_of
 from intaglio.templates.npu.geometry import Span
 from intaglio.templates.npu.isa import FIELDS, Buffer, Opcode
-from intaglio.templates.npu.mapping import Tile
+from intaglio.templates.npu.mapping import Tile, window_row_words
 from intaglio.templates.npu.steps import Item, LocalBox, Place, RegionNeed, Ring, Step
 from intaglio.templates.npu.window_steps import WindowSteps, window_regions
 from intaglio.templates.npu.work import ArrayWork, WindowWork
@@ -142,9 +142,9 @@ class _FusedSteps:
 
     def _local(self, start: int, strip: Tile) -> LocalBox:
         """A slot as the window reads it for `strip`."""
-        y, x = self.work.consumer.shape.y, self.work.consumer.shape.x
-        width = x.loaded(strip.width)
-        return LocalBox(start, width, width * y.loaded(strip.height))
+        shape = self.work.consumer.shape
+        width = window_row_words(shape, strip.width, self.consumer_place.design)
+        return LocalBox(start, width, width * shape.y.loaded(strip.height))
 
     def _sink(self, tile: Tile, block: int, item: Item, rows: Span, strip: Tile) -> Sink:
         """Where in the slot the rows of `tile` belong, of the blocks from `block` on."""

@@ -181,6 +181,17 @@ def row_words(shape: ArrayShape | WindowShape, first: int, count: int, lanes: in
     return shape.x.loaded(count)
 
 
+def window_row_words(shape: WindowShape, count: int, design: NpuDesign) -> int:
+    """Words between two buffer rows that windows of `count` outputs along x read.
+
+    An odd number when windows are read by columns, so that a column lies in both banks of the
+    buffer in turn and leaves the other bank to load and store.
+    """
+    words = shape.x.loaded(count)
+    by_columns = shape.y.kernel > 1 and shape.x.kernel <= design.window_columns
+    return words | 1 if by_columns else words
+
+
 def input_words(shape: ArrayShape, mapping: ArrayMapping, lanes: int) -> int:
     """Words of one input slot, with all halves of the widest operand."""
     width = row_words(shape, 0, mapping.tile_x, lanes)

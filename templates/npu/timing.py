@@ -33,12 +33,29 @@ def compute_cycles(design: NpuDesign, tiles: int, pixels: int) -> int:
     return (tiles - 1) * period + pixels + design.rows + tree + COMPUTE_PIPELINE
 
 
-def vector_cycles(
-    design: NpuDesign, outputs: int, reads: int = 1, taps: int = 0, table: bool = False
-) -> int:
-    """A vector instruction: constants, then `reads` reads for each of `outputs` words."""
+def vector_cycles(design: NpuDesign, reads: int, taps: int = 0, table: bool = False) -> int:
+    """A vector instruction: constants, then the cycles of its reads.
+
+    A DRAIN reads once an output, its residual in the same cycle; a window's `reads` are its
+    elements (`row_reads`) and residuals.
+    """
     setup = RECORD_WORDS + taps + (TABLE_ENTRIES // design.lanes if table else 0)
-    return setup + outputs * reads + VECTOR_PIPELINE
+    return setup + reads + VECTOR_PIPELINE
+
+
+def new_columns(design: NpuDesign, window_x: int, stride: int, dilation: int) -> int:
+    """Columns that a window reads when it is not the first of its row.
+
+    The others are those of the window before it; none are when the window is wider than the unit,
+    when windows lie apart, or with dilation.
+    """
+    slides = window_x <= design.window_columns and dilation == 1 and 1 <= stride < window_x
+    return stride if slides else window_x
+
+
+def row_reads(outputs: int, window: tuple[int, int], new: int) -> int:
+    """Elements read for `outputs` windows (rows, columns) of one row, `new` columns each."""
+    return window[0] * (window[1] + (outputs - 1) * new)
 
 
 def memory_cycles(design: NpuDesign, words: int) -> int:

@@ -17,6 +17,7 @@ from intaglio.templates.npu.mapping import (
     cut,
     table_words,
     tiles_of,
+    window_row_words,
 )
 from intaglio.templates.npu.steps import (
     BlockBox,
@@ -41,7 +42,8 @@ def window_regions(
 ) -> tuple[RegionNeed, ...]:
     """What `mapping` takes of the buffers."""
     blocks, pixels = mapping.step_blocks, mapping.tile_y * mapping.tile_x
-    tile_in = blocks * shape.y.loaded(mapping.tile_y) * shape.x.loaded(mapping.tile_x)
+    width = window_row_words(shape, mapping.tile_x, design)
+    tile_in = blocks * shape.y.loaded(mapping.tile_y) * width
     constants = blocks * constant_words(shape)
     needs = [
         RegionNeed("constants", Space.WEIGHT, mapping.constant_slots, constants),
@@ -141,7 +143,7 @@ class WindowSteps:
     def _load(self, tile: Tile, block: int, blocks: int, start: int) -> Draft:
         y, x = self.work.shape.y, self.work.shape.x
         rows, columns = y.span(tile.y, tile.height), x.span(tile.x, tile.width)
-        width = x.loaded(tile.width)
+        width = window_row_words(self.work.shape, tile.width, self.place.design)
         source = BlockBox(block, blocks, rows.start, rows.size, columns.start, columns.size)
         padding = Padding(rows.before, rows.after, columns.before, columns.after, self.work.fill)
         local = LocalBox(start, width, width * y.loaded(tile.height))
@@ -164,7 +166,7 @@ class WindowSteps:
     ) -> Draft:
         """The instruction of one half of the step's block `index`."""
         shape = self.work.shape
-        width = shape.x.loaded(tile.width)
+        width = window_row_words(shape, tile.width, self.place.design)
         plane = width * shape.y.loaded(tile.height)
         own = constants + index * constant_words(shape)
         taps = shape.window if shape.taps else 0

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.rtl
 
 SHAPES = (
     Shape(4, 1),
-    Shape(4, 4),
+    Shape(4, 4, window_columns=1),
     Shape(16, 1),
-    pytest.param(Shape(16, 2), marks=pytest.mark.slow),
+    pytest.param(Shape(16, 2, window_columns=3), marks=pytest.mark.slow),
 )
 RECORD_ADDRESS = 8
 TAP_ADDRESS = 32
@@ -178,12 +178,12 @@ def _random_vector(
         "y": int(rng.integers(1, 5)),
         "x": int(rng.integers(1, 9)),
         "window_y": int(rng.integers(1, 4)),
-        "window_x": int(rng.integers(1, 4)),
+        "window_x": int(rng.integers(1, 6)),
         "window_y_stride": int(rng.integers(0, 6)),
-        "window_x_stride": int(rng.integers(0, 3)),
+        "window_x_stride": int(rng.choice([0, 1, 1, 1, 2])),
         "source_y_stride": int(rng.integers(0, 5)),
-        "source_x_stride": int(rng.integers(0, 3)),
-        "source_address": int(rng.integers(0, 16)),
+        "source_x_stride": int(rng.integers(0, 4)),
+        "source_address": int(rng.integers(0, 8)),
         "residual_address": int(rng.integers(0, 24)),
         "residual_row_stride": int(rng.integers(0, 9)),
         "output_address": int(rng.integers(OUTPUTS, OUTPUTS + 64)),
@@ -205,13 +205,16 @@ def _random_vector(
 
 def _vector_latency(shape: Shape, item: Instruction) -> int:
     """Cycles of a vector instruction without contention, by the contract of npu_vector."""
-    window = item["window_y"] * item["window_x"]
     setup = RECORD_WORDS + 256 // shape.lanes * item["table"]
-    setup += window if item.opcode is Opcode.WINDOW_MAC else 0
-    reads = window + item["residual"]
     if item.opcode is Opcode.DRAIN:
         reads = 2 if item["residual"] and item["residual_wide"] else 1
-    return setup + _pixels(item) * reads + PIPELINE
+        return setup + _pixels(item) * reads + PIPELINE
+    setup += item["window_y"] * item["window_x"] if item.opcode is Opcode.WINDOW_MAC else 0
+    wide, stride = item["window_x"], item["source_x_stride"]
+    slides = wide <= shape.window_columns and item["window_x_stride"] == 1 and 1 <= stride < wide
+    columns = wide + (item["x"] - 1) * (stride if slides else wide)
+    reads = item["y"] * item["window_y"] * columns
+    return setup + reads + _pixels(item) * item["residual"] + PIPELINE
 
 
 def _vector_state(
@@ -314,10 +317,13 @@ def test_window_waits_for_its_own_writes(bench: Bench) -> None:
     assert sorted(_check_vector(bench, item, 9) for item in (same, other))[0] == least
 
 
-def test_largest_window(bench: Bench) -> None:
+@pytest.mark.parametrize("wide", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("opcode", WINDOWS)
+def test_largest_window(bench: Bench, opcode: Opcode, wide: int) -> None:
+    """As many taps as there may be, in windows that share all columns but one."""
     item = _random_vector(
-        Opcode.WINDOW_MAC, bench.shape, np.random.default_rng(10),
-        y=2, x=2, window_y=8, window_x=8, window_y_stride=4, window_x_stride=1,
+        opcode, bench.shape, np.random.default_rng(10), y=1, x=6, window_y=64 // wide,
+        window_x=wide, window_y_stride=0, source_x_stride=1, window_x_stride=1,
     )  # fmt: skip
     _check_vector(bench, item, 11)
 

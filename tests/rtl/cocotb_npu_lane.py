@@ -64,7 +64,7 @@ async def _drive(dut: Any, signals: dict[str, int]) -> None:
     for name in ("record_valid_i", "table_valid_i", "read_valid_i", "gather_valid_i",
                  "gather_first_i", "stage_valid_i"):  # fmt: skip
         getattr(dut, name).value = signals.get(name, 0)
-    for name in ("record_i", "table_i", "table_row_i", "read_i", "tap_i", "drain_sum_i"):
+    for name in ("record_i", "table_i", "table_row_i", "read_i", "tap_i", "place_i", "drain_sum_i"):
         handle = getattr(dut, name)
         handle.value = signals.get(name, random.getrandbits(len(handle)))
     await RisingEdge(dut.clk_i)
@@ -87,10 +87,17 @@ async def _load(dut: Any, setting: Setting) -> None:
 
 
 class Schedule:
-    """The signals of every cycle for a sequence of outputs, and when each result is due."""
+    """The signals of every cycle for a sequence of outputs, and when each result is due.
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    Windows are columns of `_rows` elements, `_wide` of them; one after the first reads some new
+    ones.  `_chain` holds the products that the sum of each position is made of.
+    """
+
+    def __init__(self, setting: Setting, columns: int) -> None:
+        self._setting, self._columns = setting, columns
+        self._wide, self._rows = random.randint(1, columns), random.randint(1, 9)
+        self._chain: list[list[int]] = [[] for _ in range(columns)]
+        self._fresh = True
         self.signals: dict[int, dict[str, int]] = defaultdict(dict)
         self.due: dict[int, int] = {}
         self._cycle = 0
@@ -99,21 +106,34 @@ class Schedule:
         self._cycle += 1 if random.random() < 0.7 else random.randint(2, 6)
         return self._cycle
 
-    def _read(self, at: int) -> tuple[int, int]:
-        byte, tap = random.getrandbits(8), random.getrandbits(8)
+    def _read(self, at: int) -> tuple[int, bytes]:
+        byte, taps = random.getrandbits(8), random.randbytes(self._columns)
+        tap = int.from_bytes(taps, "little")
         self.signals[at + 2] |= {"read_valid_i": 1, "read_i": byte, "tap_i": tap}
-        return byte, tap
+        return byte, taps
+
+    def _column(self) -> None:
+        """Reads a column: every position adds it to the sum of the position before."""
+        mode = self._setting.mode
+        found: list[list[int]] = [[] for _ in range(self._columns)]
+        for index in range(self._rows):
+            at = self._issue()
+            byte, taps = self._read(at)
+            signals = self.signals[at + 3]
+            signals |= {"gather_valid_i": 1, "gather_first_i": int(index == 0)}
+            signals["place_i"] = 1 << self._columns - self._wide
+            for position, tap in enumerate(taps):
+                weight = _element(tap, 1) if mode["mac_i"] else 1
+                found[position].append(_element(byte, mode["signed_i"]) * weight)
+        self._chain = [found[0], *(a + b for a, b in zip(self._chain, found[1:], strict=False))]
 
     def _window(self) -> int:
-        """Reads a window; its sum or maximum."""
-        mode, found = self._setting.mode, []
-        for index in range(random.randint(1, 9)):
-            at = self._issue()
-            byte, tap = self._read(at)
-            self.signals[at + 3] |= {"gather_valid_i": 1, "gather_first_i": int(index == 0)}
-            weight = _element(tap, 1) if mode["mac_i"] else 1
-            found.append(_element(byte, mode["signed_i"]) * weight)
-        return max(found) if mode["max_i"] else sum(found)
+        """Reads some columns of a window; its sum or maximum."""
+        for _ in range(self._wide if self._fresh else random.randint(1, self._wide)):
+            self._column()
+        self._fresh = False
+        products = self._chain[-1][-self._wide * self._rows :]
+        return max(products) if self._setting.mode["max_i"] else sum(products)
 
     def output(self) -> None:
         """Adds an output."""
@@ -143,7 +163,7 @@ async def outputs_of_every_mode(dut: Any) -> None:
     for _ in range(60):
         setting = _setting()
         await _load(dut, setting)
-        schedule = Schedule(setting)
+        schedule = Schedule(setting, value(dut.Columns))
         for _ in range(25):
             schedule.output()
         for cycle in range(max(schedule.due) + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,6 @@ from intaglio.templates.npu.isa import FIELDS, Instruction, Opcode
 from tests.rtl.cocotb_bench import bench, clock, encoded, skip, start_clock, value
 
 OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
-ALWAYS = ("act_valid_o", "out_addr_o", "tap_o", "emit_o")
 MAX_TAPS = 64
 Read = dict[str, int]
 
@@ -40,6 +40,7 @@ def _long_counts(count: int) -> dict[str, int]:
 
 
 def _instruction(counts: dict[str, int]) -> Instruction:
+    """Strides are far apart, or those of neighbouring columns and of windows that share some."""
     fields = dict(counts)
     fields["residual"] = random.getrandbits(1)
     for name in ("source", "residual", "output"):
@@ -48,6 +49,9 @@ def _instruction(counts: dict[str, int]) -> Instruction:
         fields[f"{name}_stride"] = random.getrandbits(16)
     for name in ("source_y", "window_y"):
         fields[f"{name}_stride"] = random.getrandbits(24)
+    if random.random() < 0.7:
+        fields["window_x_stride"] = random.choice((1, 1, 1, 2))
+        fields["source_x_stride"] = random.randint(0, min(fields.get("window_x", 1), 8) + 1)
     opcode = random.choice(OPCODES)
     if opcode is Opcode.DRAIN:
         fields |= {"residual_wide": random.getrandbits(1)}
@@ -55,41 +59,73 @@ def _instruction(counts: dict[str, int]) -> Instruction:
     return Instruction(opcode, fields)
 
 
-def _taps(item: Instruction, y: int, x: int) -> Iterator[tuple[int, int]]:
-    """Number and address of the elements of one window."""
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a window: its address, and its number since a column's or window's first."""
+
+    address: int
+    index: int
+
+
+def _elements(item: Instruction, columns: int, y: int, x: int) -> list[Element]:
+    """What output (y, x) reads: column by column, and only those the one before has not read."""
     start = item["source_address"] + y * item["source_y_stride"] + x * item["source_x_stride"]
-    for wy in range(item["window_y"]):
-        for wx in range(item["window_x"]):
-            offset = wy * item["window_y_stride"] + wx * item["window_x_stride"]
-            yield wy * item["window_x"] + wx, start + offset
+    wide, high = item["window_x"], item["window_y"]
+    if wide > columns:
+        places = [(wy, wx) for wy in range(high) for wx in range(wide)]
+        indices = list(range(high * wide))
+    else:
+        stride = item["source_x_stride"]
+        shared = wide - stride if item["window_x_stride"] == 1 and 1 <= stride < wide and x else 0
+        places = [(wy, wx) for wx in range(shared, wide) for wy in range(high)]
+        indices = [wy for wy, _ in places]
+    return [
+        Element(start + wy * item["window_y_stride"] + wx * item["window_x_stride"], index)
+        for (wy, wx), index in zip(places, indices, strict=True)
+    ]
 
 
-def _reads(item: Instruction, act_mask: int, acc_mask: int) -> Iterator[Read]:
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the module: columns of the chain, and masks of its addresses."""
+
+    columns: int
+    act_mask: int
+    acc_mask: int
+
+    @classmethod
+    def of(cls, dut: Any) -> Sizes:
+        masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
+        return cls(value(dut.Columns), *masks)
+
+
+def _reads(item: Instruction, sizes: Sizes) -> Iterator[Read]:
     """What the outputs say in every step; only what has a meaning in it."""
     drain, residual = item.opcode is Opcode.DRAIN, item["residual"]
     pixels = item["y"] * item["x"]
+    chained = item["window_x"] if item["window_x"] <= sizes.columns else 1
     for pixel in range(pixels):
         y, x = divmod(pixel, item["x"])
-        common = {
-            "out_addr_o": item["output_address"] + y * item["output_row_stride"] + x & act_mask
-        }
+        out = item["output_address"] + y * item["output_row_stride"] + x
+        common = {"out_addr_o": out & sizes.act_mask}
         last = {"last_o": int(pixel == pixels - 1)}
-        where = item["residual_address"] + y * item["residual_row_stride"] + x & act_mask
+        where = item["residual_address"] + y * item["residual_row_stride"] + x & sizes.act_mask
         if drain:
             if residual and item["residual_wide"]:
-                high = where + item["residual_high_offset"] & act_mask
+                high = where + item["residual_high_offset"] & sizes.act_mask
                 step = {"act_valid_o": 1, "tap_o": 0, "emit_o": 0, "act_addr_o": high}
                 yield common | step
             step = common | last | {"act_valid_o": residual, "tap_o": 0, "emit_o": 1}
-            step["acc_addr_o"] = item["source_address"] + pixel & acc_mask
+            step["acc_addr_o"] = item["source_address"] + pixel & sizes.acc_mask
             yield step | ({"act_addr_o": where} if residual else {})
             continue
-        taps = item["window_y"] * item["window_x"]
-        for index, address in _taps(item, y, x):
-            emit = int(index == taps - 1 and not residual)
+        elements = _elements(item, sizes.columns, y, x)
+        for number, element in enumerate(elements, 1):
+            emit = int(number == len(elements) and not residual)
             step = common | {"act_valid_o": 1, "tap_o": 1, "emit_o": emit}
-            step |= {"act_addr_o": address & act_mask, "first_o": int(index == 0)}
-            step |= {"tap_index_o": index} if taps <= MAX_TAPS else {}
+            step |= {"act_addr_o": element.address & sizes.act_mask}
+            step |= {"first_o": int(element.index == 0), "place_o": 1 << sizes.columns - chained}
+            step |= {"tap_index_o": element.index} if element.index < MAX_TAPS else {}
             yield step | (last if emit else {})
         if residual:
             yield common | last | {"act_valid_o": 1, "tap_o": 0, "emit_o": 1, "act_addr_o": where}
@@ -97,11 +133,10 @@ def _reads(item: Instruction, act_mask: int, acc_mask: int) -> Iterator[Read]:
 
 async def _check(dut: Any, item: Instruction, ease: float, most: int | None = None) -> None:
     """The reads of `item`, or the first `most` of them."""
-    masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
     dut.start_i.value, dut.instr_i.value = 1, encoded(item)
     await RisingEdge(dut.clk_i)
     dut.start_i.value, dut.instr_i.value = 0, random.getrandbits(512)
-    for read in islice(_reads(item, masks[0], masks[1]), most):
+    for read in islice(_reads(item, Sizes.of(dut)), most):
         step = 0
         while not step:
             step = int(random.random() < ease)
@@ -142,10 +177,9 @@ async def the_longest_walks_end_in_order(dut: Any) -> None:
 
 async def _check_end(dut: Any, opcode: Opcode, counts: dict[str, int]) -> None:
     """The last reads of a walk without a pause."""
-    masks = [(1 << len(handle)) - 1 for handle in (dut.act_addr_o, dut.acc_addr_o)]
     fields = _instruction(counts).fields | {"residual": 0}
     item = Instruction(opcode, {name: fields[name] for name in FIELDS[opcode] if name in fields})
-    reads = list(_reads(item, masks[0], masks[1]))
+    reads = list(_reads(item, Sizes.of(dut)))
     dut.start_i.value, dut.instr_i.value = 1, encoded(item)
     await RisingEdge(dut.clk_i)
     dut.start_i.value, dut.step_i.value = 0, 1

@@ -23,7 +23,7 @@ SOURCES = (
         RTL / "npu" / f"npu_{name}.sv"
         for name in (
             "act_buffer", "weight_buffer", "accumulators", "dot", "array", "compute", "lane",
-            "window", "vector",
+            "taps", "window", "vector",
         )
     ),
     HERE / "datapath_bench.sv",
@@ -37,6 +37,7 @@ class Shape:
 
     lanes: int
     groups: int
+    window_columns: int = 5
     act_words: int = 256
     weight_words: int = 512
     acc_words: int = 64
@@ -101,6 +102,7 @@ class Bench:
             "ActWords": shape.act_words,
             "WeightWords": shape.weight_words,
             "AccWords": shape.acc_words,
+            "WindowColumns": shape.window_columns,
         }
         driver = HERE / "datapath_driver.cpp"
         model = Model(SOURCES, "datapath_bench", (driver,), tuple(parameters.items()))

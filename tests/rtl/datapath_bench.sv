@@ -8,6 +8,7 @@ module datapath_bench #(
   parameter int ActWords = 256,
   parameter int WeightWords = 512,
   parameter int AccWords = 64,
+  parameter int WindowColumns = 5,
   localparam int Width = 8 * Lanes,
   localparam int AccWidth = 32 * Lanes * Groups,
   localparam int LaneBits = $clog2(Lanes),
@@ -186,11 +187,12 @@ module datapath_bench #(
   );
 
   npu_vector #(
-    .Lanes      (Lanes),
-    .Groups     (Groups),
-    .ActWords   (ActWords),
-    .WeightWords(WeightWords),
-    .AccWords   (AccWords)
+    .WindowColumns(WindowColumns),
+    .Lanes        (Lanes),
+    .Groups       (Groups),
+    .ActWords     (ActWords),
+    .WeightWords  (WeightWords),
+    .AccWords     (AccWords)
   ) u_vector (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),

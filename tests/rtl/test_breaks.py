@@ -48,6 +48,7 @@ BREAKS = {
     "npu_marks": Fault("~|valid_i[1:0], ~valid_i[0]", "~valid_i[1], ~valid_i[0]"),
     "npu_reader": Fault("!fetch_valid && ahead_q", "ahead_q"),
     "npu_store": Fault("step_valid && held_q != HeldBits'(DataDepth);", "step_valid;"),
+    "npu_taps": Fault("assign row = write_first_i ? '0 : row_q;", "assign row = row_q;"),
     "npu_tokens": Fault("- 8'(pop_i[4*t + f])", "- 8'(pop_i[4*t + f] && !push_i[4*f + t])"),
     "npu_top": Fault(".full_i          (full[4*u +: 4])", ".full_i          (4'b0000)"),
     "npu_vector": Fault("step && emit};", "state_q == StIssue && emit};"),

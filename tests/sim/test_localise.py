@@ -134,8 +134,8 @@ FAULTS = {
     ),
     "window addresses": Fault(
         "npu_window.sv",
-        "if (wx_last) wy_base_q <= next_element;",
-        "if (wx_last && !FAULT) wy_base_q <= next_element;",
+        "if (inner_last) outer_base_q <= next_element;",
+        "if (inner_last && !FAULT) outer_base_q <= next_element;",
         POOL,
         "vector",
         "window and requantisation",

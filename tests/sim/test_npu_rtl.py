@@ -90,7 +90,7 @@ def test_overlapped_steps_take_the_cycles_of_the_rtl(library: Path) -> None:
 def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: int) -> None:
     program = make(marked(draw(random.Random(seed), 60)), DESIGN, memory_bytes=MEMORY)
     job, trace, late = compare(library, program)
-    assert trace.cycles == pytest.approx(job.cycles, rel=0.03)
+    assert trace.cycles == pytest.approx(job.cycles, rel=0.04)
     assert abs(late).max() <= 0.1 * job.cycles
     assert np.median(abs(late)) <= 0.03 * job.cycles
 
@@ -173,9 +173,8 @@ def compute(chooser: random.Random) -> dict[str, int]:
 
 def vector(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
     places = (
-        "source_address", "source_y_stride", "source_x_stride", "window_y_stride",
-        "window_x_stride", "residual_address", "residual_row_stride", "output_address",
-        "output_row_stride",
+        "source_address", "source_y_stride", "window_y_stride", "residual_address",
+        "residual_row_stride", "output_address", "output_row_stride",
     )  # fmt: skip
     wide = {
         "residual_wide": chooser.randint(0, 1),
@@ -186,7 +185,9 @@ def vector(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
         "y": chooser.choice([1, 2, 5]),
         "x": chooser.choice([1, 3, 7, 14]),
         "window_y": chooser.randint(1, 3),
-        "window_x": chooser.randint(1, 3),
+        "window_x": chooser.randint(1, 6),
+        "window_x_stride": chooser.choice([1, 1, 1, 2, 7]),
+        "source_x_stride": chooser.choice([0, 1, 1, 2, 3, 9]),
         "table": int(chooser.random() < 0.2),
         "residual": chooser.randint(0, 1),
         **{name: chooser.randint(0, 60) for name in places},

@@ -75,7 +75,7 @@ def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
     }  # fmt: skip
     work = plan(Instruction(Opcode.WINDOW_MAC, fields)).vector_work(0)
     assert work.setup == 9 + 256 // SMALL.lanes + 12
-    assert work.reads == 6 * 10
+    assert work.reads == 2 * 3 * (3 + 2 * 2) + 6
 
 
 def test_a_drain_without_residual_never_stalls_on_its_port() -> None:

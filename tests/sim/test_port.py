@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.sim.port import PortUse, use_port
+from intaglio.sim.port import PortUse, Source, use_port
 
 
 def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
@@ -30,22 +30,34 @@ def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
     st.tuples(st.integers(1, 3), st.integers(1, 3)),
     st.lists(st.integers(0, 1), min_size=8, max_size=8),
     st.lists(st.integers(0, 1), max_size=2),
+    st.booleans(),
+    st.integers(1, 3),
 )
 def test_stalls_equal_a_port_stepped_by_addresses(
-    shape: tuple[int, int], window: tuple[int, int], bits: list[int], asides: list[int]
+    shape: tuple[int, int],
+    window: tuple[int, int],
+    bits: list[int],
+    asides: list[int],
+    by_columns: bool,
+    new: int,
 ) -> None:
     address, ys, xs, wys, wxs, out, out_row, aside_row = bits
+    new = min(new, window[1]) if by_columns else window[1]
     reads, writes = [], []
     for y, x in product(range(shape[0]), range(shape[1])):
+        places = list(product(range(window[0]), range(window[1])))
+        if by_columns:
+            places.sort(key=lambda place: place[1])
         group = [
             address + y * ys + x * xs + wy * wys + wx * wxs
-            for wy, wx in product(range(window[0]), range(window[1]))
+            for wy, wx in places
+            if x == 0 or wx >= window[1] - new
         ]
         reads.append(group + [aside + y * aside_row + x for aside in asides])
         writes.append(out + y * out_row + x)
     got = use_port(
         shape,
-        (window, address, ys, xs, wys, wxs),
+        Source(window, address, ys, xs, wys, wxs, by_columns, new),
         tuple((aside, aside_row) for aside in asides),
         (out, out_row),
     )
@@ -65,11 +77,11 @@ def test_a_residual_drain_takes_both_banks() -> None:
 
 
 def test_reads_of_one_bank_stop_a_walk_at_its_first_word_there() -> None:
-    same_bank = ((1, 3), 0, 0, 0, 0, 0)
+    same_bank = Source((1, 3), 0, 0, 0, 0, 0, by_columns=False, new=3)
     use = use_port((1, 40), same_bank, (), (0, 0))
     assert use.share < 0.25
 
 
 def test_reads_of_alternating_banks_leave_the_other_one() -> None:
-    alternating = ((1, 4), 0, 0, 0, 0, 1)
+    alternating = Source((1, 4), 0, 0, 0, 0, 1, by_columns=False, new=4)
     assert use_port((1, 40), alternating, (), (0, 0)).share > 0.5

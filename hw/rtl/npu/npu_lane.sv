@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One lane of the vector unit: gathers one channel's sum, requantises it and looks it up in a
+// One lane of the vector unit: gathers one channel's sums, requantises them and looks them up in a
 // table.
 //
 //   y = clamp((acc*m + r*mr + b) >> s, lo, hi) mod 256, then table[y] when enabled
@@ -12,13 +12,18 @@
 // - `read_valid_i`: `read_i` is a word's element of this lane, at cycle 2 for the last one: a
 //   window's element, to be multiplied by `tap_i` when `mac_i`, or the residual; with
 //   `residual_wide_i` its low byte, and the read before it its high one.  `gather_valid_i` one
-//   cycle later takes the element into the sum, `gather_first_i` when it is a window's first one.
+//   cycle later takes the element into the sums, `gather_first_i` when it is the first of a
+//   window's column (of a window, when it is read row by row).
+// - Sums are a chain of `Columns`, each of the columns up to a later one of a window: position p
+//   multiplies by byte p of `tap_i`, and with a column's first element continues the sum of
+//   position p - 1, or begins a sum where `place_i` is one.  The last is the window's.
 // - With `drain_i` the sum is `drain_sum_i` at cycle 3, taken by `gather_valid_i`.
 // - `stage_valid_i`: bit k marks that the output was issued k + 4 cycles before, so bit 0 is cycle
 //   4.
 // - `result_o` is valid at cycle 12.
 
 module npu_lane #(
+  parameter int Columns = 5,
   parameter int Lanes = 16,
   localparam int Width = 8 * Lanes,
   localparam int LaneBits = $clog2(Lanes),
@@ -43,7 +48,8 @@ module npu_lane #(
   input  logic [15:0]          hi_i,
   input  logic                 read_valid_i,
   input  logic [7:0]           read_i,
-  input  logic [7:0]           tap_i,
+  input  logic [8*Columns-1:0] tap_i,
+  input  logic [Columns-1:0]   place_i,
   input  logic                 gather_valid_i,
   input  logic                 gather_first_i,
   input  logic [31:0]          drain_sum_i,
@@ -69,32 +75,63 @@ module npu_lane #(
   assign shift = record_q[93:88];
   assign subtract = record_q[94];
 
-  // Gather, cycles 2 and 3; the residual waits beside it.
-  logic signed [8:0]  element;
-  logic signed [7:0]  weight;
-  logic signed [16:0] product_q;
-  logic signed [31:0] acc_q;
-  logic        [7:0]  read_q;
-  logic        [7:0]  before_q;
-  logic        [7:0]  residual_high;
-  logic signed [15:0] residual_q;
+  // Gather, cycles 2 and 3: the element times every tap of its row; the residual waits beside it.
+  localparam int SumBits = 24;
+
+  logic signed [8:0]                 element;
+  logic        [7:0]                 read_q;
+  logic        [7:0]                 before_q;
+  logic        [7:0]                 residual_high;
+  logic signed [15:0]                residual_q;
+  logic signed [31:0]                acc_q;
+  logic        [SumBits*Columns-1:0] sums;
 
   assign element = $signed({signed_i & read_i[7], read_i});
   assign residual_high = residual_wide_i ? before_q : {8{residual_signed_i & read_q[7]}};
-  assign weight = mac_i ? $signed(tap_i) : 8'sd1;
+  assign sums[SumBits-1:0] = '0;
 
   always_ff @(posedge clk_i) begin
     if (read_valid_i) begin
-      product_q <= element * weight;
       read_q <= read_i;
       before_q <= read_q;
     end
     residual_q <= residual_i ? $signed({residual_high, read_q}) : 16'sd0;
-    if (gather_valid_i) begin
-      if (drain_i) acc_q <= $signed(drain_sum_i);
-      else if (gather_first_i) acc_q <= 32'(product_q);
-      else if (!max_i) acc_q <= acc_q + 32'(product_q);
-      else if ($signed(product_q[8:0]) > $signed(acc_q[8:0])) acc_q <= 32'(product_q);
+  end
+
+  for (genvar p = 0; p < Columns; p++) begin : gen_column
+    localparam int Bits = p == Columns - 1 ? 32 : SumBits;
+
+    logic signed [7:0]      weight;
+    logic signed [16:0]     product_q;
+    logic signed [Bits-1:0] carried;
+    logic signed [Bits-1:0] column_q;
+    logic signed [Bits-1:0] column_d;
+    logic                   larger;
+
+    assign weight = mac_i ? $signed(tap_i[8*p +: 8]) : 8'sd1;
+    assign carried = gather_first_i ? Bits'($signed(sums[SumBits*p +: SumBits])) : column_q;
+
+    assign larger = $signed(product_q[8:0]) > $signed(carried[8:0]);
+    assign column_d = gather_first_i && place_i[p] ? Bits'(product_q) :
+                      !max_i ? carried + Bits'(product_q) :
+                      larger ? Bits'(product_q) : carried;
+
+    always_ff @(posedge clk_i) begin
+      if (read_valid_i) product_q <= element * weight;
+    end
+
+    if (p < Columns - 1) begin : gen_inner
+      always_ff @(posedge clk_i) begin
+        if (gather_valid_i) column_q <= column_d;
+      end
+
+      assign sums[SumBits*(p+1) +: SumBits] = column_q;
+    end else begin : gen_last
+      always_ff @(posedge clk_i) begin
+        if (gather_valid_i) column_q <= drain_i ? $signed(drain_sum_i) : column_d;
+      end
+
+      assign acc_q = column_q;
     end
   end
 

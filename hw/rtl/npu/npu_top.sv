@@ -8,19 +8,21 @@
 //
 // Sizes are powers of two: `ActWords` and `WeightWords` words of `Lanes` bytes, `AccWords` words of
 // `Groups * Lanes` sums in each half of the accumulators, `MemBytes` bytes in a beat of memory.
+// `WindowColumns` columns of a window are multiplied at once.
 // `QueueDepth` instructions wait in a queue (and one at its head); `ReadAhead` bounds the beats of
 // load that are asked for before they arrive and should be no less than the memory's latency in
 // cycles.
 
 module npu_top #(
-  parameter int Lanes       = 16,
-  parameter int Groups      = 1,
-  parameter int ActWords    = 8192,
-  parameter int WeightWords = 4096,
-  parameter int AccWords    = 512,
-  parameter int MemBytes    = 16,
-  parameter int QueueDepth  = 16,
-  parameter int ReadAhead   = 256
+  parameter int Lanes         = 16,
+  parameter int Groups        = 1,
+  parameter int ActWords      = 8192,
+  parameter int WeightWords   = 4096,
+  parameter int AccWords      = 512,
+  parameter int MemBytes      = 16,
+  parameter int WindowColumns = 5,
+  parameter int QueueDepth    = 16,
+  parameter int ReadAhead     = 256
 ) (
   input  logic                  clk_i,
   input  logic                  rst_ni,
@@ -114,6 +116,9 @@ module npu_top #(
   end
   if (MemBytes < 4 || MemBytes > Lanes || 2 ** $clog2(MemBytes) != MemBytes) begin : gen_check_mem
     initial $fatal(1, "npu_top: MemBytes must be a power of two from 4 to Lanes");
+  end
+  if (WindowColumns < 1 || WindowColumns > 8) begin : gen_check_columns
+    initial $fatal(1, "npu_top: WindowColumns must be from 1 to 8");
   end
 
   logic unit_rst_n, flush, halt, start;
@@ -470,8 +475,8 @@ module npu_top #(
   );
 
   npu_vector #(
-    .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords), .WeightWords(WeightWords),
-    .AccWords(AccWords)
+    .WindowColumns(WindowColumns), .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords),
+    .WeightWords(WeightWords), .AccWords(AccWords)
   ) u_vector (
     .clk_i           (clk_i),
     .rst_ni          (unit_rst_n),

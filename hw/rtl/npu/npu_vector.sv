@@ -8,9 +8,10 @@
 // Contract
 // - `instr_i` is an instruction of this unit whose counts y and x (and window_y and window_x,
 //   unless it is a DRAIN) are at least 1; a WINDOW_MAC has at most 64 taps.
-// - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x * (window + residual).  The
-//   window is window_y * window_x, but 1 for DRAIN, which reads its residual, or the low half of a
-//   wide one, in the same cycle, so that the residual counts only when it is wide.  After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by
+// - Let S = taps (WINDOW_MAC) + 256 / Lanes (table) + 12, and N = y * x for DRAIN, which reads its
+//   residual, or the low half of a wide one, in the same cycle, and twice that with a wide residual.
+//   For a window N is the elements that npu_window reads, and y * x * residual.
+//   After a handshake in cycle 0 the reads are issued in cycles S + 1 to S + N, later by
 //   every cycle in which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in
 //   cycle S + N + 12, and `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again
 //   in the cycle after the retirement.
@@ -19,6 +20,7 @@
 // - `stall_o`: a read waits for its port.
 
 module npu_vector #(
+  parameter int WindowColumns = 5,
   parameter int Lanes = 16,
   parameter int Groups = 1,
   parameter int ActWords = 8192,
@@ -191,7 +193,7 @@ module npu_vector #(
   assign stall_o = (wr_valid_o && !wr_ready_i) || (vr_valid_o && !vr_ready_i);
   assign progress_o = setup_step || step || vw_valid_o;
 
-  // Constants arrive: taps into their RAM, table words and record bytes into the lanes.
+  // Constants arrive: taps into their RAMs, table words and record bytes into the lanes.
   logic       to_taps;
   logic       to_table;
   logic [5:0] setup_index;
@@ -215,9 +217,11 @@ module npu_vector #(
   logic               tap;
   logic               first;
   logic [5:0]         tap_index;
+  logic [WindowColumns-1:0] place;
   logic [ActAddr-1:0] out_addr;
 
   npu_window #(
+    .Columns (WindowColumns),
     .ActWords(ActWords),
     .AccWords(AccWords)
   ) u_window (
@@ -232,6 +236,7 @@ module npu_vector #(
     .tap_o      (tap),
     .tap_index_o(tap_index),
     .first_o    (first),
+    .place_o    (place),
     .emit_o     (emit),
     .last_o     (last)
   );
@@ -240,12 +245,12 @@ module npu_vector #(
   assign acc_en_o = step && drain_q && emit;
 
   // What travels beside a read: bit k of a shift register is one, k + 1 cycles after its issue.
-  logic [ReadCycles:0]    gather_q;
-  logic [ReadCycles:0]    first_q;
-  logic [WriteCycles-1:0] emit_q;
-  logic [WriteCycles-1:0] last_q;
-  logic [5:0]             tap_index_q;
-  logic [Width-1:0]       tap_word;
+  logic [ReadCycles:0]      gather_q;
+  logic [ReadCycles:0]      first_q;
+  logic [WriteCycles-1:0]   emit_q;
+  logic [WriteCycles-1:0]   last_q;
+  logic [5:0]               tap_index_q;
+  logic [WindowColumns*Width-1:0] tap_words;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -266,17 +271,18 @@ module npu_vector #(
 
   assign write_last = last_q[WriteCycles-1];
 
-  ram_1r1w #(
-    .Width(Width),
-    .Depth(npu_isa_pkg::MAX_TAPS)
+  npu_taps #(
+    .Columns(WindowColumns),
+    .Width  (Width)
   ) u_taps (
-    .clk_i       (clk_i),
-    .read_en_i   (gather_q[0] && mac_q),
-    .read_addr_i (tap_index_q),
-    .read_data_o (tap_word),
-    .write_en_i  (wr_data_valid_i && to_taps),
-    .write_addr_i(setup_index),
-    .write_data_i(wr_data_i)
+    .clk_i        (clk_i),
+    .place_i      (place),
+    .write_valid_i(wr_data_valid_i && to_taps),
+    .write_first_i(setup_index == '0),
+    .write_data_i (wr_data_i),
+    .read_en_i    (gather_q[0] && mac_q),
+    .read_row_i   (tap_index_q),
+    .read_data_o  (tap_words)
   );
 
   // The accumulators' columns of the instruction's group.
@@ -291,8 +297,15 @@ module npu_vector #(
   end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+    logic [8*WindowColumns-1:0] taps;
+
+    for (genvar p = 0; p < WindowColumns; p++) begin : gen_tap
+      assign taps[8*p +: 8] = tap_words[p*Width + 8*l +: 8];
+    end
+
     npu_lane #(
-      .Lanes(Lanes)
+      .Columns(WindowColumns),
+      .Lanes  (Lanes)
     ) u_lane (
       .clk_i            (clk_i),
       .record_valid_i   (record_valid),
@@ -313,7 +326,8 @@ module npu_vector #(
       .hi_i             (hi_q),
       .read_valid_i     (vr_data_valid_i),
       .read_i           (vr_data_i[8*l +: 8]),
-      .tap_i            (tap_word[8*l +: 8]),
+      .tap_i            (taps),
+      .place_i          (place),
       .gather_valid_i   (gather_q[ReadCycles]),
       .gather_first_i   (first_q[ReadCycles]),
       .drain_sum_i      (sums_q[32*l +: 32]),

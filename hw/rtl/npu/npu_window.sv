@@ -2,17 +2,25 @@
 // Address generator of the vector unit: walks the outputs of an instruction and, within one, the
 // elements of its window and then its residual.
 //
+// A window of at most `Columns` columns is read column by column, top to bottom, and the columns
+// that it shares with the window before it in its row are not read again: when columns are
+// neighbours (`window_x_stride` is 1) and `source_x_stride` is from 1 to `window_x` - 1, a window
+// after its row's first reads `source_x_stride` new columns.  A wider window is read row by row.
+//
 // Contract
 // - `start_i` loads `instr_i`; from the next cycle the outputs describe the first read.  `step_i`
 //   moves on to the next; the instruction is through with the step in which `emit_o` and `last_o`
 //   are high.
 // - `act_valid_o`: the activation word at `act_addr_o` has to be read, for a window's element when
-//   `tap_o` (number `tap_index_o`, the window's first when `first_o`), else as the residual: of a
-//   DRAIN's wide one the high half first.
+//   `tap_o`, else as the residual: of a DRAIN's wide one the high half first.
+// - `first_o`: the element is a column's first, or the window's when it is read row by row;
+//   `tap_index_o` counts the elements since then.  `place_o` is one-hot and holds: the position in
+//   a chain of `Columns` columns that ends with a window's last; the last one if read row by row.
 // - `acc_addr_o` is the accumulator word of the output, `out_addr_o` the word to be written.
 // - `emit_o`: this step completes an output; `last_o`: that output is the instruction's last.
 
 module npu_window #(
+  parameter int Columns = 5,
   parameter int ActWords = 8192,
   parameter int AccWords = 512,
   localparam int ActAddr = $clog2(ActWords),
@@ -29,6 +37,7 @@ module npu_window #(
   output logic               tap_o,
   output logic [5:0]         tap_index_o,
   output logic               first_o,
+  output logic [Columns-1:0] place_o,
   output logic               emit_o,
   output logic               last_o
 );
@@ -41,23 +50,35 @@ module npu_window #(
   logic wide_q;
   logic at_high_q;
 
+  // How the instruction's windows are read.
+  logic [7:0]  window_y;
+  logic [7:0]  window_x;
+  logic [15:0] x_stride;
+  logic [15:0] wx_stride;
+  logic        by_columns;
+  logic        by_columns_q;
+  logic        slides_q;
+
+  // The window is two loops: the inner one is along a column, or along a row.
   logic [15:0] y_left_q;
   logic [15:0] x_left_q;
   logic [15:0] x_reload_q;
-  logic [7:0]  wy_left_q;
-  logic [7:0]  wx_left_q;
-  logic [7:0]  wy_reload_q;
-  logic [7:0]  wx_reload_q;
+  logic [7:0]  outer_left_q;
+  logic [7:0]  inner_left_q;
+  logic [7:0]  outer_reload_q;
+  logic [7:0]  inner_reload_q;
+  logic [7:0]  slide_reload_q;
   logic        x_last;
-  logic        wx_last;
+  logic        inner_last;
   logic        window_last;
+  logic        slide;
 
   logic [ActAddr-1:0] element_q;
-  logic [ActAddr-1:0] wy_base_q;
+  logic [ActAddr-1:0] outer_base_q;
   logic [ActAddr-1:0] x_base_q;
   logic [ActAddr-1:0] y_base_q;
-  logic [ActAddr-1:0] wx_stride_q;
-  logic [ActAddr-1:0] wy_stride_q;
+  logic [ActAddr-1:0] inner_stride_q;
+  logic [ActAddr-1:0] outer_stride_q;
   logic [ActAddr-1:0] x_stride_q;
   logic [ActAddr-1:0] y_stride_q;
   logic [ActAddr-1:0] base;
@@ -76,9 +97,15 @@ module npu_window #(
   assign drain = instr_i[npu_isa_pkg::OPCODE_LSB +: 8] == npu_isa_pkg::OP_DRAIN;
   assign wide = drain && instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB] &&
                 instr_i[npu_isa_pkg::DRAIN_RESIDUAL_WIDE_LSB];
+  assign window_y = instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8];
+  assign window_x = instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8];
+  assign x_stride = instr_i[npu_isa_pkg::VECTOR_SOURCE_X_STRIDE_LSB +: 16];
+  assign wx_stride = instr_i[npu_isa_pkg::VECTOR_WINDOW_X_STRIDE_LSB +: 16];
+  assign by_columns = window_x <= 8'(Columns);
   assign x_last = x_left_q == '0;
-  assign wx_last = wx_left_q == '0;
-  assign window_last = wx_last && wy_left_q == '0;
+  assign inner_last = inner_left_q == '0;
+  assign window_last = inner_last && outer_left_q == '0;
+  assign slide = slides_q && !x_last;
 
   assign tap_o = !drain_q && !at_residual_q;
   assign emit_o = (drain_q && !at_high_q) || at_residual_q || (window_last && !residual_q);
@@ -87,9 +114,10 @@ module npu_window #(
   assign act_addr_o = tap_o ? element_q :
                       at_high_q ? residual_addr_q + high_offset_q : residual_addr_q;
 
-  assign base = !wx_last ? element_q : !window_last ? wy_base_q : !x_last ? x_base_q : y_base_q;
-  assign stride = !wx_last ? wx_stride_q : !window_last ? wy_stride_q :
-                  !x_last ? x_stride_q : y_stride_q;
+  assign base = !inner_last ? element_q :
+                !window_last || slide ? outer_base_q : !x_last ? x_base_q : y_base_q;
+  assign stride = !inner_last ? inner_stride_q :
+                  !window_last || slide ? outer_stride_q : !x_last ? x_stride_q : y_stride_q;
   assign next_element = base + stride;
   assign next_residual = x_last ? residual_line_q + residual_stride_q
                                 : residual_addr_q + ActAddr'(1);
@@ -124,32 +152,45 @@ module npu_window #(
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
+      by_columns_q <= by_columns;
+      slides_q <= by_columns && wx_stride == 16'd1 && x_stride != '0 && x_stride < 16'(window_x);
+      place_o <= by_columns ? Columns'(1) << (8'(Columns) - window_x)
+                            : Columns'(1) << (Columns - 1);
+      inner_reload_q <= (by_columns ? window_y : window_x) - 8'd1;
+      outer_reload_q <= (by_columns ? window_x : window_y) - 8'd1;
+      slide_reload_q <= x_stride[7:0] - 8'd1;
+      inner_stride_q <= by_columns ? instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_STRIDE_LSB +: ActAddr]
+                                   : ActAddr'(wx_stride);
+      outer_stride_q <= by_columns ? ActAddr'(wx_stride)
+                                   : instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_STRIDE_LSB +: ActAddr];
+      x_stride_q <= ActAddr'(x_stride);
+      y_stride_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_Y_STRIDE_LSB +: ActAddr];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
       at_residual_q <= 1'b0;
       at_high_q <= wide;
       first_o <= 1'b1;
       tap_index_o <= '0;
-      wy_left_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] - 8'd1;
-      wx_left_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8] - 8'd1;
-      wy_reload_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] - 8'd1;
-      wx_reload_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8] - 8'd1;
+      inner_left_q <= (by_columns ? window_y : window_x) - 8'd1;
+      outer_left_q <= (by_columns ? window_x : window_y) - 8'd1;
       element_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
-      wy_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
+      outer_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
       x_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
       y_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
-      wx_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_WINDOW_X_STRIDE_LSB +: 16]);
-      wy_stride_q <= instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_STRIDE_LSB +: ActAddr];
-      x_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_SOURCE_X_STRIDE_LSB +: 16]);
-      y_stride_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_Y_STRIDE_LSB +: ActAddr];
     end else if (step_i) begin
       at_residual_q <= tap_o && window_last && residual_q;
       at_high_q <= wide_q && !at_high_q;
       if (tap_o) begin
-        first_o <= window_last;
-        tap_index_o <= window_last ? '0 : tap_index_o + 6'd1;
-        wx_left_q <= wx_last ? wx_reload_q : wx_left_q - 8'd1;
-        if (wx_last) wy_left_q <= window_last ? wy_reload_q : wy_left_q - 8'd1;
+        first_o <= window_last || (inner_last && by_columns_q);
+        tap_index_o <= window_last || (inner_last && by_columns_q) ? '0 : tap_index_o + 6'd1;
+        inner_left_q <= inner_last ? inner_reload_q : inner_left_q - 8'd1;
+        if (window_last) outer_left_q <= slide ? slide_reload_q : outer_reload_q;
+        else if (inner_last) outer_left_q <= outer_left_q - 8'd1;
         element_q <= next_element;
-        if (wx_last) wy_base_q <= next_element;
+        if (inner_last) outer_base_q <= next_element;
         if (window_last) x_base_q <= next_element;
         if (window_last && x_last) y_base_q <= next_element;
       end

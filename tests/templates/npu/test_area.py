@@ -16,6 +16,7 @@ def test_every_part_costs_area() -> None:
     small = NpuDesign.repaired({"rows": 8, "cols": 8, "memory_bytes_per_cycle": 4})
     larger = (
         replace(small, cols=16),
+        replace(small, window_columns=6),
         replace(small, memory_bytes_per_cycle=8),
         replace(small, activation_buffer_kib=256),
         replace(small, weight_buffer_kib=128),

@@ -69,6 +69,7 @@ def test_parameters_follow_the_design() -> None:
         "WeightWords": 4096,
         "AccWords": 256,
         "MemBytes": 16,
+        "WindowColumns": 5,
         "ReadAhead": 512,
     }
 

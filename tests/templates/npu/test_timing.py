@@ -32,9 +32,24 @@ def test_vector() -> None:
     assert busy(table) == timing.vector_cycles(SMALL, 15, table=True)
 
 
-def test_window() -> None:
-    found = busy(Instruction(Opcode.WINDOW_MAC, VECTOR))
-    least = timing.vector_cycles(SMALL, 15, reads=4, taps=4)
+@pytest.mark.parametrize(
+    ("fields", "reads"),
+    [
+        ({"window_x": 2, "source_x_stride": 1}, 3 * 2 * (2 + 4 * 1)),
+        ({"window_x": 5, "source_x_stride": 2}, 3 * 2 * (5 + 4 * 2)),
+        ({"window_x": 2, "source_x_stride": 2}, 3 * 2 * 5 * 2),
+        ({"window_x": 2, "source_x_stride": 0}, 3 * 2 * 5 * 2),
+        ({"window_x": 3, "source_x_stride": 2, "window_x_stride": 2}, 3 * 2 * 5 * 3),
+        ({"window_x": 6, "source_x_stride": 1}, 3 * 2 * 5 * 6),
+        ({"window_x": 1, "source_x_stride": 1, "residual": 1}, 3 * 5 * (2 + 1)),
+    ],
+)
+def test_windows_share_columns_that_are_neighbours(fields: dict[str, int], reads: int) -> None:
+    """Up to five columns, when windows overlap and their columns lie side by side."""
+    assert SMALL.window_columns == 5
+    item = {**VECTOR, "window_x_stride": 1, **fields}
+    found = busy(Instruction(Opcode.WINDOW_MAC, item))
+    least = timing.vector_cycles(SMALL, reads, taps=2 * fields["window_x"])
     # Its own writes may hold up a read of the same bank.
     assert least <= found <= least + 15
 

@@ -71,6 +71,7 @@ module intaglio_npu (
     .WeightWords(256),
     .AccWords(16),
     .MemBytes(4),
+    .WindowColumns(5),
     .ReadAhead(256)
   ) u_npu (
     .clk_i(clk_i),
