@@ -31,13 +31,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.rtl]
 CYCLES_TOLERANCE = 0.05
 
 
-def design(name: str, rows: int, cols: int, kib: tuple[int, int, int], beat: int) -> NpuDesign:
+def design(
+    name: str, rows: int, cols: int, kib: tuple[int, int, int], beat: int, columns: int
+) -> NpuDesign:
     """A design with `kib` KiB of activations, weights and accumulators."""
     return NpuDesign(
         rows=rows,
         cols=cols,
         lanes=rows,
         vector_lanes=rows,
+        window_columns=columns,
         activation_buffer_kib=kib[0],
         weight_buffer_kib=kib[1],
         accumulator_buffer_kib=kib[2],
@@ -47,9 +50,9 @@ def design(name: str, rows: int, cols: int, kib: tuple[int, int, int], beat: int
 
 
 DESIGNS = (
-    design("narrow", 4, 4, (2, 2, 1), 4),
-    design("two groups", 4, 8, (16, 8, 4), 4),
-    design("wide word", 8, 16, (4, 4, 2), 4),
+    design("narrow", 4, 4, (2, 2, 1), 4, 5),
+    design("two groups", 4, 8, (16, 8, 4), 4, 1),
+    design("wide word", 8, 16, (4, 4, 2), 4, 3),
 )
 
 

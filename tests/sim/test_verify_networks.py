@@ -30,6 +30,7 @@ WIDE = NpuDesign(
     cols=32,
     lanes=8,
     vector_lanes=8,
+    window_columns=2,
     activation_buffer_kib=4,
     weight_buffer_kib=8,
     accumulator_buffer_kib=8,
