@@ -44,8 +44,8 @@ def estimate_area(design: NpuDesign) -> Area:
     """The estimated area of `design`; memory latencies of up to 256 cycles."""
     multipliers, window, rows = design.multipliers, design.window_multipliers, design.rows
     return Area(
-        logic_transistors=3866 * multipliers + 4490 * window + 40_900 * rows + 128_700,
-        register_bits=61 * multipliers + 42 * window + 528 * rows + 5_360,
+        logic_transistors=3815 * multipliers + 4579 * window + 41_290 * rows + 128_200,
+        register_bits=58 * multipliers + 46 * window + 553 * rows + 5_290,
         memory_bits=_buffer_bits(design) + _queue_bits(design) + _tap_bits(design),
     )
 
