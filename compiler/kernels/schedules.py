@@ -13,9 +13,9 @@ def plain(s: Schedule) -> None:
         share(s, block)
 
 
-VECTOR = 32
+VECTOR = 16
 """Elements of the innermost loop of a tile, at most."""
-ROWS = 4
+ROWS = 8
 """Rows of a tile: sums that share what they read."""
 
 
@@ -76,14 +76,27 @@ def _divisor(s: Schedule, loop: LoopRV, most: int) -> int:
 
 
 def share(s: Schedule, block: SBlockRV, inner: int = 1) -> None:
-    """Sums and maxima outside of the innermost `inner` spatial loops; the others shared."""
+    """Sums and maxima outside of the innermost `inner` spatial loops; the others shared.
+
+    Those of integers along rows of memory stay inside of all, where LLVM may reorder them.
+    """
     loops = s.get_loops(block)
     kinds = [axis.iter_type for axis in s.get(block).iter_vars]
     spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == IterVar.DataPar]
     summed = [loop for loop, kind in zip(loops, kinds, strict=True) if kind != IterVar.DataPar]
-    inner = min(inner, len(spatial) - 1)
+    inner = 0 if _sums_rows(s, block) else min(inner, len(spatial) - 1)
     outer, last = spatial[: len(spatial) - inner], spatial[len(spatial) - inner :]
     s.reorder(*outer, *summed, *last)
     s.parallel(s.fuse(*outer))
     if summed:
         s.decompose_reduction(block, summed[0])
+
+
+def _sums_rows(s: Schedule, block: SBlockRV) -> bool:
+    """Whether a block sums integers that are neighbours in memory."""
+    made = s.get(block)
+    if "float" in str(made.writes[0].source.dtype):
+        return False
+    summed = [axis.var for axis in made.iter_vars if axis.iter_type != IterVar.DataPar]
+    ends = [region.region[-1].min for region in made.reads if len(region.region)]
+    return any(end.same_as(var) for end in ends for var in summed)
