@@ -1,7 +1,8 @@
 """What computes a network where only its outputs count: compiled kernels or the reference.
 
-Both compute the same words, and accuracy, search and benchmarks may use either.  `verify` never
-comes here: what hardware is compared with stays numpy.
+Both compute the same words, islands of floats on the host to the tolerance of `kernels.floats`, and
+accuracy, search and benchmarks may use either.  `verify` never comes here: what hardware is
+compared with stays numpy, and for islands PyTorch.
 """
 
 from __future__ import annotations

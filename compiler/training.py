@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -189,7 +189,8 @@ def prepare_training(
     data = calibration_data(captured, calibration, seed)
     images = len(next(iter(data.values())))
     plan = fuse(captured)
-    refuse(plan.refusals)
+    # Training runs nothing on the host, so the host is no way out.
+    refuse([replace(refusal, hostable=False) for refusal in plan.refusals])
     bits = precision or Precision()
     check_layers(bits, plan, captured.shapes)
     prepared = Quantize(plan, bits, method).prepare(
