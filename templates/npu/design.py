@@ -12,7 +12,7 @@ from intaglio.errors import DesignError, UsageError
 
 _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
-_WINDOW_COLUMNS = (1, 2, 3, 4, 5, 6, 7, 8)
+_WINDOW_COLUMNS = tuple(range(1, 9))
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "name": (str, "a text"),
     "clock_mhz": ((int, float), "a number"),
@@ -60,13 +60,14 @@ class NpuDesign:
         self._one_of("rows", _SIZES)
         self._one_of("lanes", (self.rows,))
         self._one_of("vector_lanes", (self.lanes,))
-        self._one_of("window_columns", _WINDOW_COLUMNS)
         self._one_of("cols", tuple(c for c in _SIZES if self.lanes <= c <= _MAX_COLS))
         self._one_of("activation_bits", (8,))
         self._one_of("weight_bits", (8,))
         self._one_of("memory_bytes_per_cycle", tuple(b for b in _SIZES if b <= self.lanes))
         for key in ("activation_buffer_kib", "weight_buffer_kib", "accumulator_buffer_kib"):
             self._one_of(key, tuple(1 << i for i in range(13)))
+        if self.window_columns not in _WINDOW_COLUMNS:
+            self._refuse("window_columns", "1 to 8")
         if not 1 <= self.memory_latency_cycles <= 4096:
             self._refuse("memory_latency_cycles", "1 to 4096")
         if not 1 <= self.clock_mhz <= 10_000:

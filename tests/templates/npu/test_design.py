@@ -17,6 +17,7 @@ def test_derived_sizes_of_the_default_design() -> None:
     assert (design.groups, design.word_bytes, design.multipliers) == (1, 16, 256)
     assert (design.activation_words, design.weight_words) == (8192, 4096)
     assert design.accumulator_words == 512
+    assert design.window_multipliers == 80
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def test_derived_sizes_of_the_default_design() -> None:
         ({"rows": 12}, "rows is 12, legal is 4 or 8 or 16 or 32 or 64"),
         ({"rows": 8, "lanes": 4}, "lanes is 4, legal is 8"),
         ({"vector_lanes": 8}, "vector_lanes is 8, legal is 16"),
+        ({"window_columns": 9}, "window_columns is 9, legal is 1 to 8"),
         ({"cols": 8}, "cols is 8, legal is 16 or 32 or 64"),
         ({"activation_bits": 4}, "activation_bits is 4, legal is 8"),
         ({"memory_bytes_per_cycle": 32}, "memory_bytes_per_cycle is 32, legal is 4 or 8 or 16"),
