@@ -237,10 +237,10 @@ def _island(
         transcript.add(node)
     outputs = [node for node in part if any(user not in part for user in node.users)]
     outputs.sort(key=search.returned)
-    refused = [(node, refuse_unknown(node)) for node in part if node not in search.group]
-    refusals = tuple(refusal for _, refusal in refused if refusal is not None)
+    alone = [n for n in part if n not in search.group and operator_name(n) != GETITEM]
+    refusals = tuple(refusal for refusal in map(refuse_unknown, alone) if refusal is not None)
     return Island(
-        _name(module_path(refused[0][0]), taken),
+        _name(module_path(alone[0]), taken),
         tuple(node.name for node in part),
         tuple(node.name for node in inputs),
         {node.name: _constant(node, lifted) for node in constants},
@@ -252,7 +252,7 @@ def _island(
         refusals,
         Source(
             tuple(dict.fromkeys(name for node in part for name in origins(node))),
-            user_line(refused[0][0]),
+            user_line(alone[0]),
         ),
     )
 
