@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from intaglio.templates.npu.isa import RECORD_WORDS, Instruction, Opcode
-from tests.rtl.datapath import Bench, Records, Shape, State, compute, vector
+from tests.rtl.datapath import (
+    Bench,
+    Records,
+    Shape,
+    State,
+    compute,
+    random_conv,
+    random_records,
+    vector,
+)
 
 pytestmark = pytest.mark.rtl
 
@@ -41,28 +50,6 @@ def _conv(**fields: int) -> Instruction:
     return Instruction(Opcode.COMPUTE, {**ones, **fields})
 
 
-def _random_conv(shape: Shape, rng: np.random.Generator, *, pixels: int = 8) -> Instruction:
-    """Up to 8 tiles of up to pixels**2 pixels, at any element and with any stride."""
-    fields = {name: int(rng.integers(1, 3)) for name in ("blocks", "fy", "fx")}
-    fields |= {name: int(rng.integers(1, pixels + 1)) for name in ("y", "x")}
-    for name in ("act_address", "block_stride", "fy_stride", "fx_stride", "y_stride", "x_stride"):
-        fields[name] = int(rng.integers(0, shape.act_words * shape.lanes))
-    tiles = shape.weight_words // (shape.lanes * shape.groups)
-    spare = tiles - fields["blocks"] * fields["fy"] * fields["fx"]
-    fields["weight_address"] = int(rng.integers(0, spare + 1)) * shape.lanes * shape.groups
-    half = int(rng.integers(0, 2)) * shape.acc_words
-    room = shape.acc_words - fields["y"] * fields["x"]
-    fields["acc_address"] = half + int(rng.integers(0, room + 1))
-    fields["accumulate"] = int(rng.integers(0, 2))
-    fields["input_signed"] = int(rng.integers(0, 2))
-    fields["input_high"] = int(rng.integers(0, 2))
-    return Instruction(Opcode.COMPUTE, fields)
-
-
-def _tiles(item: Instruction) -> int:
-    return item["blocks"] * item["fy"] * item["fx"]
-
-
 def _pixels(item: Instruction) -> int:
     return item["y"] * item["x"]
 
@@ -71,7 +58,7 @@ def _compute_latency(shape: Shape, item: Instruction) -> int:
     """Cycles of a COMPUTE on an idle unit, by the contract of npu_compute."""
     period = max(_pixels(item), shape.lanes)
     pipeline = shape.lanes + int(np.log2(shape.lanes)) + 6
-    return (_tiles(item) - 1) * period + _pixels(item) + pipeline
+    return (item["blocks"] * item["fy"] * item["fx"] - 1) * period + _pixels(item) + pipeline
 
 
 def _check_compute(bench: Bench, items: list[Instruction], seed: int, jitter: int = 0) -> list[int]:
@@ -93,7 +80,7 @@ def test_buffers_hold_what_was_written(bench: Bench) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_one_convolution(bench: Bench, seed: int) -> None:
-    item = _random_conv(bench.shape, np.random.default_rng(seed))
+    item = random_conv(bench.shape, np.random.default_rng(seed))
     assert _check_compute(bench, [item], seed) == [_compute_latency(bench.shape, item)]
 
 
@@ -137,7 +124,7 @@ def test_instructions_back_to_back(bench: Bench, jitter: int) -> None:
     rng = np.random.default_rng(5)
     items: list[Instruction] = []
     for i in range(24):
-        item = _random_conv(bench.shape, rng, pixels=2 if i % 3 else 6)
+        item = random_conv(bench.shape, rng, pixels=2 if i % 3 else 6)
         fields = dict(item.fields) | {"acc_address": i // 6 % 2 * bench.shape.acc_words}
         items.append(Instruction(Opcode.COMPUTE, fields))
     _check_compute(bench, items, 6, jitter)
@@ -152,22 +139,6 @@ def test_spacing_of_instructions(bench: Bench) -> None:
         cycles, _ = bench.run(items)
         spacing = np.diff(cycles.retired)
         assert set(spacing) == {max(pixels, shape.lanes) + max(pixels, shape.lanes + 1)}
-
-
-def _random_records(lanes: int, rng: np.random.Generator, *, top: int) -> Records:
-    """Records whose sums stay below 2^47 for accumulators of magnitude `top`.
-
-    Shifts leave 5 to 10 bits, so that most results are inside the clamp; the residual weighs as
-    much as the accumulator where its multiplier allows it.
-    """
-    m = rng.integers(0, 1 << 16, lanes)
-    m[0] = 65535
-    mr = np.minimum(rng.integers(0, 2 * m * top // 255 + 2), 65535) * rng.choice([-1, 1], lanes)
-    mr[-1] = -65535
-    largest = top * m + 255 * np.abs(mr)
-    s = np.clip(np.ceil(np.log2(largest + 2)).astype(int) - rng.integers(5, 10, lanes), 1, 47)
-    bound = np.minimum((1 << 47) - 1 - largest, largest)
-    return Records(rng.integers(-bound, bound + 1), m, mr, s)
 
 
 def _random_vector(
@@ -231,7 +202,7 @@ def _vector_state(
     }[item.opcode]
     if item.opcode is Opcode.DRAIN:
         state.sums[:] = np.clip(state.sums, -top, top)
-    records = _random_records(shape.lanes, rng, top=top)
+    records = random_records(shape.lanes, rng, top=top)
     state.weights[RECORD_ADDRESS : RECORD_ADDRESS + RECORD_WORDS] = records.words()
     return state, records
 
@@ -358,7 +329,7 @@ def test_vector_instructions_in_turn(bench: Bench) -> None:
     items, all_records = [], []
     opcodes = (Opcode.DRAIN, *WINDOWS)
     for i in range(8):
-        records = _random_records(bench.shape.lanes, rng, top=1 << 20)
+        records = random_records(bench.shape.lanes, rng, top=1 << 20)
         address = 160 + RECORD_WORDS * i
         state.weights[address : address + RECORD_WORDS] = records.words()
         source, output = (0, OUTPUTS) if i % 2 == 0 else (OUTPUTS, 0)
@@ -422,6 +393,6 @@ def test_reset_amid_instructions(bench: Bench, cycles: int) -> None:
     assert bench.busy() == 3
     bench.reset()
     assert bench.busy() == 0
-    item = _random_conv(bench.shape, rng)
+    item = random_conv(bench.shape, rng)
     assert _check_compute(bench, [item], 17) == [_compute_latency(bench.shape, item)]
     _check_vector(bench, _random_vector(Opcode.WINDOW_MAC, bench.shape, rng), 18)

@@ -276,3 +276,37 @@ def vector(state: State, item: Instruction, records: Records) -> None:
             if item["table"]:
                 result = table[result]
             state.activations[item["output_address"] + y * item["output_row_stride"] + x] = result
+
+
+def random_conv(shape: Shape, rng: np.random.Generator, *, pixels: int = 8) -> Instruction:
+    """Up to 8 tiles of up to pixels**2 pixels, at any element and with any stride."""
+    fields = {name: int(rng.integers(1, 3)) for name in ("blocks", "fy", "fx")}
+    fields |= {name: int(rng.integers(1, pixels + 1)) for name in ("y", "x")}
+    for name in ("act_address", "block_stride", "fy_stride", "fx_stride", "y_stride", "x_stride"):
+        fields[name] = int(rng.integers(0, shape.act_words * shape.lanes))
+    tiles = shape.weight_words // (shape.lanes * shape.groups)
+    spare = tiles - fields["blocks"] * fields["fy"] * fields["fx"]
+    fields["weight_address"] = int(rng.integers(0, spare + 1)) * shape.lanes * shape.groups
+    half = int(rng.integers(0, 2)) * shape.acc_words
+    room = shape.acc_words - fields["y"] * fields["x"]
+    fields["acc_address"] = half + int(rng.integers(0, room + 1))
+    fields["accumulate"] = int(rng.integers(0, 2))
+    fields["input_signed"] = int(rng.integers(0, 2))
+    fields["input_high"] = int(rng.integers(0, 2))
+    return Instruction(Opcode.COMPUTE, fields)
+
+
+def random_records(lanes: int, rng: np.random.Generator, *, top: int) -> Records:
+    """Records whose sums stay below 2^47 for accumulators of magnitude `top`.
+
+    Shifts leave 5 to 10 bits, so that most results are inside the clamp; the residual weighs as
+    much as the accumulator where its multiplier allows it.
+    """
+    m = rng.integers(0, 1 << 16, lanes)
+    m[0] = 65535
+    mr = np.minimum(rng.integers(0, 2 * m * top // 255 + 2), 65535) * rng.choice([-1, 1], lanes)
+    mr[-1] = -65535
+    largest = top * m + 255 * np.abs(mr)
+    s = np.clip(np.ceil(np.log2(largest + 2)).astype(int) - rng.integers(5, 10, lanes), 1, 47)
+    bound = np.minimum((1 << 47) - 1 - largest, largest)
+    return Records(rng.integers(-bound, bound + 1), m, mr, s)
