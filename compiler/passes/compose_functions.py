@@ -9,7 +9,7 @@ Every table rounds once, so one for the whole of a function is closer to it than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -108,20 +108,42 @@ def _is_float(node: Node) -> bool:
 
 
 def _composed(root: Node) -> set[Node]:
-    """Compose the calls that make `root` of one tensor, when it takes a table; those calls."""
+    """Compose the calls that make `root` of one tensor, when they take a table; those calls."""
+    for ordered in _regions(root):
+        leaf = _leaf(root, ordered)
+        if leaf is None or not _takes_table(ordered):
+            continue
+        made = _call(root, leaf, _steps(ordered, leaf))
+        for node in ordered[:-1]:
+            merge_origins(made, node)
+        replace(root, made)
+        return set(ordered)
+    return set()
+
+
+def _regions(root: Node) -> Iterator[list[Node]]:
+    """All calls behind `root`, and then those behind each of them that is a tensor to start from.
+
+    A bias or a residual ahead of a function is no part of it: gelu(x + b) is gelu(y).
+    """
     members = _members(root)
-    leaves = {leaf for node in members for leaf in node.all_input_nodes} - members
+    ordered = [node for node in root.graph.nodes if node in members]
+    yield ordered
+    for leaf in ordered[:-1]:
+        kept = {root}
+        for node in reversed(ordered[:-1]):
+            if node is not leaf and all(user in kept for user in node.users):
+                kept.add(node)
+        yield [node for node in ordered if node in kept]
+
+
+def _leaf(root: Node, members: list[Node]) -> Node | None:
+    """The only tensor of reals that `members` read, of the shape of `root`, beside numbers."""
+    leaves = {leaf for node in members for leaf in node.all_input_nodes} - set(members)
     read = [leaf for leaf in leaves if _number(leaf) is None]
     if len(read) != 1 or not _is_float(read[0]) or shape(read[0]) != shape(root):
-        return set()
-    ordered = [node for node in root.graph.nodes if node in members]
-    if not _takes_table(ordered):
-        return set()
-    made = _call(root, read[0], _steps(ordered, read[0]))
-    for node in ordered[:-1]:
-        merge_origins(made, node)
-    replace(root, made)
-    return members
+        return None
+    return read[0]
 
 
 def _members(root: Node) -> set[Node]:

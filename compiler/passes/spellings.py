@@ -1,9 +1,11 @@
 """One spelling for products, scalings and moves of elements: the rules of `Canonicalize` for them.
 
 mm, bmm, addmm, matmul(x, constant)   ->  linear(x, weight), or matmul(x, y) of two activations
+matmul(x * 2, y * 3)                  ->  matmul(x, y) * 6
 x * 0.5, x / 2                        ->  mul.Scalar(x, factor); other numbers become tensors
 t, transpose                          ->  permute
 select, split, chunk, unbind          ->  slice [-> reshape]
+linear(x, weight) + b, b of its rows  ->  linear(x, weight, b)
 add, mul of two shapes                ->  expand the smaller operand first
 """
 
@@ -21,9 +23,11 @@ from intaglio.compiler.graph import (
     argument,
     insert_call,
     insert_parameter,
+    merge_origins,
     owner,
     replace,
     shape,
+    single_user,
 )
 
 aten = torch.ops.aten
@@ -133,6 +137,24 @@ def _product(node: Node) -> None:
         first = expanded(node, first, (*lead, *shape(first)[-2:]))
         second = expanded(node, second, (*lead, *shape(second)[-2:]))
         node.target, node.args = aten.matmul.default, (first, second)
+        _scaled_once(node)
+
+
+def _scaled_once(node: Node) -> None:
+    """Let one factor behind a product of activations take the place of those ahead of it."""
+    factor, operands = 1.0, []
+    for operand in cast("list[Node]", node.args[:2]):
+        value = operand
+        if value.target is aten.mul.Scalar and single_user(value) is not None:
+            factor *= cast(float, value.args[1])
+            value = source(value)
+        operands.append(value)
+    if operands == list(node.args):
+        return
+    made = _call(node, node.target, *operands, size=shape(node))
+    for operand in cast("list[Node]", node.args[:2]):
+        merge_origins(made, operand)
+    replace(node, _call(node, aten.mul.Scalar, made, factor, size=shape(node)))
 
 
 def _added_product(node: Node) -> None:
@@ -199,12 +221,38 @@ def _number(node: Node, value: float) -> Node:
 def _sum(node: Node) -> None:
     """A sum with a number or with an operand of another shape."""
     first, second = node.args[:2]
+    if _takes_bias(node, first, second) or _takes_bias(node, second, first):
+        return
     if not isinstance(first, Node):
         first = _number(node, float(cast(float, first)))
     if not isinstance(second, Node):
         number = float(cast(float, second)) * float(cast(float, argument(node, 2, "alpha", 1)))
         second = _number(node, number)
     _broadcast(node, first, second)
+
+
+def _takes_bias(node: Node, value: Argument, bias: Argument) -> bool:
+    """Give the layer that makes `value` the constant `bias` of the sum `node`, if it has none."""
+    if node.target is not aten.add.Tensor or argument(node, 2, "alpha", 1) != 1:
+        return False
+    if not isinstance(value, Node) or not isinstance(bias, Node) or bias.op != "get_attr":
+        return False
+    layer, features = value, shape(node)[-1]
+    while layer.target is aten.reshape.default and single_user(layer) is not None:
+        layer = source(layer)
+    takes = layer.target is aten.linear.default and argument(layer, 2, "bias") is None
+    if not takes or single_user(layer) is None or shape(layer)[-1] != features:
+        return False
+    if (
+        shape(value) != shape(node)
+        or math.prod(shape(bias)) != features
+        or shape(bias)[-1] != features
+    ):
+        return False
+    row = reshaped(node, bias, (features,))
+    made = insert_call(node, layer.target, (*layer.args[:2], row), layer, shape(layer))
+    replace(node, reshaped(node, made, shape(node)))
+    return True
 
 
 def _broadcast(node: Node, first: Node, second: Node) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from intaglio.compiler.graph import origins
+from intaglio.compiler.graph import argument, origins
 from intaglio.compiler.passes.canonicalize import Canonicalize
+from intaglio.compiler.passes.fold_constants import FoldConstants
 from tests.compiler.models import Calls, EveryOperator, calls, graph_of, images, seeded
 
 Forward = Callable[[nn.Module, Tensor], object]
@@ -28,7 +29,7 @@ Forward = Callable[[nn.Module, Tensor], object]
         (lambda m, x: functional.adaptive_avg_pool2d(x, 1), ["avg_pool2d"]),
         (lambda m, x: functional.adaptive_avg_pool2d(x, (3, 2)), ["avg_pool2d"]),
         (lambda m, x: functional.adaptive_avg_pool2d(x.relu(), 6), ["relu"]),
-        (lambda m, x: functional.adaptive_avg_pool2d(x, 4), ["adaptive_avg_pool2d"]),
+        (lambda m, x: functional.adaptive_avg_pool2d(x, 4), 2 * ["permute", "reshape", "linear", "reshape"]),
         (lambda m, x: x.mean((2, 3)), ["avg_pool2d", "reshape"]),
         (lambda m, x: x.mean((-1, -2), keepdim=True), ["avg_pool2d"]),
         (lambda m, x: x.mean(1), ["mean"]),
@@ -116,3 +117,37 @@ def test_a_shared_view_is_kept_for_its_other_user() -> None:
     module = graph_of(Calls(forward), x)
     before = module(x)
     torch.testing.assert_close(Canonicalize()(module)(x), before)
+
+
+def test_a_constant_added_to_a_product_is_the_bias_of_its_layer() -> None:
+    matrix, bias = images(6, 3), images(1, 3)
+
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.matrix, self.bias = nn.Parameter(matrix), nn.Parameter(bias)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            once, twice = x @ self.matrix, x.tanh() @ self.matrix
+            return self.bias + x[0] @ self.matrix, once + self.bias[0], twice + self.bias, twice
+
+    x = images(1, 4, 6)
+    module = graph_of(Sums(), x)
+    before = module(x)
+    made = Canonicalize()(FoldConstants()(module))
+    torch.testing.assert_close(made(x), before)
+    layers = made.graph.find_nodes(op="call_function", target=torch.ops.aten.linear.default)
+    biased = [layer for layer in layers if argument(layer, 2, "bias") is not None]
+    assert (len(layers), len(biased)) == (3, 2)
+    assert calls(made).count("add") == 1
+
+
+def test_factors_ahead_of_a_product_become_one_behind_it() -> None:
+    x = images(1, 4, 6)
+    module = graph_of(Calls(lambda m, x: (x * 0.5) @ (x.transpose(1, 2) * 3)), x)
+    before = module(x)
+    made = Canonicalize()(module)
+    torch.testing.assert_close(made(x), before)
+    assert calls(made) == ["permute", "matmul", "mul"]
+    (factor,) = made.graph.find_nodes(op="call_function", target=torch.ops.aten.mul.Scalar)
+    assert factor.args[1] == 1.5

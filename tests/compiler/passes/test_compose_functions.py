@@ -148,3 +148,16 @@ def test_a_network_of_unknown_values_has_them_too() -> None:
     workload = to_workload(model, (torch.empty(1, 4, device="meta"),))
     assert not workload.emittable
     assert [epilogue.table is not None for op in workload for epilogue in epilogues(op)] == [True]
+
+
+def test_what_is_added_ahead_of_a_function_is_no_part_of_it() -> None:
+    """A bias that is a sum of its own, as in ONNX files, and a residual."""
+    bias = nn.Parameter(torch.linspace(-1, 1, 8))
+    model = Calls(lambda m, x: KNOWN["GELU by erf"][0](x.tanh() + m.bias) + x)
+    model.bias = bias
+    module = graph_of(model, images(1, 8))
+    assert calls(ComposeFunctions()(module)) == ["tanh", "add", "gelu", "add"]
+
+    model = Calls(lambda m, x: KNOWN["SiLU"][0](x + x.flip(1)))
+    module = graph_of(model, images(1, 8))
+    assert calls(ComposeFunctions()(module)) == ["flip", "add", "silu"]
