@@ -111,20 +111,23 @@ def layers(figures: Figures) -> list[str]:
     measured = {layer.name: layer for layer in figures.proof.layers}
     lines = [
         "| layer | operator | macs | cycles, simulated | cycles, RTL measured | error | "
-        "utilisation, RTL measured |",
-        "|---|---|---|---|---|---|---|",
+        "utilisation, RTL measured | bound of the array | bound of memory | longest of the rest, "
+        "simulated |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for layer in figures.trace.layers:
         row = measured[layer.name]
         use = layer.macs / (row.rtl * multipliers) if row.rtl else 0.0
+        cause, rest = layer.limits.cause
         lines.append(
             f"| {layer.name} | {layer.op} | {layer.macs} | {row.simulated} | {row.rtl} | "
-            f"{row.error:+.2%} | {use:.1%} |"
+            f"{row.error:+.2%} | {use:.1%} | {layer.limits.array} | {layer.limits.memory} | "
+            f"{cause} {rest} |"
         )
     rtl, simulated = figures.proof.cycles_rtl, figures.proof.cycles_simulated
     lines.append(
         f"| whole network | | {figures.trace.macs} | {simulated} | {rtl} | "
-        f"{(simulated - rtl) / rtl:+.2%} | {measured_use(figures):.1%} |"
+        f"{(simulated - rtl) / rtl:+.2%} | {measured_use(figures):.1%} | | | |"
     )
     return lines
 
@@ -149,7 +152,7 @@ def page(figures: Figures) -> str:
             "",
             "A layer's cycles run from the last instruction of the previous layer to its own last.",
             "The array may begin a layer while the previous one is still being stored, so its use",
-            "of that span can exceed 100%.",
+            "of that span can exceed 100%.  The rest beyond the array's bound: see docs/fusion.md.",
             "",
         )
     )

@@ -93,12 +93,14 @@ def plan_layers(
     layouts: Mapping[str, TensorLayout],
     design: NpuDesign,
     progress: Progress | None = None,
+    *,
+    fuse: bool = True,
 ) -> tuple[Layer, ...]:
-    """The layers of `workload`, in the order in which they run.
+    """The layers of `workload`, in the order in which they run; without `fuse` one an operator.
 
     Raises DesignError when the design cannot hold one tile of an operator.
     """
-    readers = _readers(workload)
+    readers = _readers(workload) if fuse else {}
     made: dict[str, Layer] = {}
     for done, op in enumerate(workload.ops):
         work = translate(op, workload, layouts, design)
@@ -106,7 +108,7 @@ def plan_layers(
             layer = Layer((op,), map_work(op.name, work, design))
             source = work.op.input if isinstance(work, WindowWork) else ""
             fused = None
-            if source in made and readers[source] == 1 and source not in workload.outputs:
+            if source in made and readers.get(source) == 1 and source not in workload.outputs:
                 fused = _fused(made[source], layer, design)
             if fused is not None:
                 del made[source]

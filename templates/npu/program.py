@@ -2,6 +2,8 @@
 
 Memory starts with the constants (weights, records, tables), then the instructions, then one region
 for every activation tensor; no region is used twice, so every tensor can be looked at after a run.
+A tensor that stays on the chip has addresses after the end of memory, and `kept` tells which
+instructions make its words.
 """
 
 from __future__ import annotations

@@ -106,16 +106,22 @@ def _refuse(workload: Workload, design: NpuDesign) -> None:
             raise UnsupportedError(reason)
 
 
-def schedule(workload: Workload, design: NpuDesign, progress: Progress | None = None) -> Program:
+def schedule(
+    workload: Workload,
+    design: NpuDesign,
+    progress: Progress | None = None,
+    *,
+    fuse: bool = True,
+) -> Program:
     """Map every operator of `workload` and write the program for `design`.
 
-    A workload without weights gets the same instructions and no memory image.  Raises
+    Without `fuse` every tensor goes to memory, and every operator is a layer of its own.  A workload without weights gets the same instructions and no memory image.  Raises
     UnsupportedError for an operator the npu cannot execute, DesignError when the design cannot
     hold one tile.
     """
     _refuse(workload, design)
     layouts = plan_layouts(workload, design)
-    layers = plan_layers(workload, layouts, design, progress)
+    layers = plan_layers(workload, layouts, design, progress, fuse=fuse)
     if not layers:
         raise UnsupportedError(
             f"workload '{workload.name}' only reshapes; there is nothing to run on an npu"

@@ -13,7 +13,7 @@ def test_resnet18_is_proven_and_its_cycles_are_predicted() -> None:
     figures = resnet18.measure()
     proof = figures.proof
     assert (proof.images, proof.mismatches) == (1, 0)
-    assert len(proof.layers) == 23
+    assert len(proof.layers) == 21
     for layer in proof.layers:
         assert abs(layer.error) <= resnet18.WORST_LAYER_ERROR, layer
     page = resnet18.page(figures)
