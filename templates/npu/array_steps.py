@@ -60,7 +60,7 @@ def array_steps(work: ArrayWork, mapping: ArrayMapping, place: Place) -> list[St
     """The steps of `work`, in order."""
     shape = work.shape
     tiles = tiles_of(shape.y, shape.x, mapping.tile_y, mapping.tile_x)
-    return list(ArraySteps(work, mapping, place, tiles).generate())
+    return list(ArraySteps(work, mapping, place, tiles, Halves(place.half)).generate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,31 @@ SinkOf = Callable[[int, int], Sink]
 
 
 @dataclass(slots=True)
+class Halves:
+    """Which half of the accumulators the next output block takes."""
+
+    now: int
+
+    def flip(self) -> None:
+        """The other one from now on."""
+        self.now ^= 1
+
+
+@dataclass(slots=True)
 class ArraySteps:
-    """Generates the steps of one operator on `tiles`; holds the rings of its buffers."""
+    """Generates the steps of one operator on `tiles`; holds the rings of its buffers.
+
+    Operators whose steps are mixed share `halves`.
+    """
 
     work: ArrayWork
     mapping: ArrayMapping
     place: Place
     tiles: list[Tile]
+    halves: Halves
     inputs: ArrayInputs = field(init=False)
     rings: dict[str, Ring] = field(init=False)
     table: tuple[Item, ...] = field(init=False)
-    half: int = field(init=False)
 
     def __post_init__(self) -> None:
         shape, place = self.shape, self.place
@@ -100,12 +114,16 @@ class ArraySteps:
         self.inputs = ArrayInputs(shape, self.mapping, place, operands, self.tiles)
         self.rings = {role: place.ring(role) for role in place.regions if role != "input"}
         self.table = (table_item(place),) if shape.table else ()
-        self.half = place.half
 
     @property
     def shape(self) -> ArrayShape:
         """Its extents."""
         return self.work.shape
+
+    @property
+    def half(self) -> int:
+        """The half of the accumulators that the present output block uses."""
+        return self.halves.now
 
     @property
     def design(self) -> NpuDesign:
@@ -131,7 +149,7 @@ class ArraySteps:
             else [(tile, output) for tile in tiles for output in outputs]
         )
         for tile, output in pairs:
-            yield from self.block(tile, output, self._memory)
+            yield from self.block(tile, output, self.store)
 
     def blocks(self, output: int) -> tuple[int, int]:
         """The first channel block of an output block, and how many there are."""
@@ -139,7 +157,7 @@ class ArraySteps:
         rest = blocks_of(self.shape.outputs, self.design.lanes) - first
         return first, min(self.design.groups, rest)
 
-    def _memory(self, index: int, output: int) -> Sink:
+    def store(self, index: int, output: int) -> Sink:
         """A slot from which the results are stored."""
         tile, (first, blocks) = self.tiles[index], self.blocks(output)
         item = self.rings["output"].get((index, output), lambda _: ())
@@ -169,7 +187,7 @@ class ArraySteps:
                 yield Step((*inputs, weights, *items), (*computes, *drains, *sink.stores))
             else:
                 yield Step((*inputs, weights), tuple(computes))
-        self.half ^= 1
+        self.halves.flip()
 
     def _weights(self, output: int, position: int, chunk: Chunk, last: bool) -> Item:
         tile_words = self.design.rows * self.design.groups

@@ -88,6 +88,11 @@ def _read_pixels(y: Axis, x: Axis, tiles: list[Tile]) -> int:
     return sum(y.span(*key).size for key in rows) * sum(x.span(*key).size for key in columns)
 
 
+def array_units(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> tuple[int, int]:
+    """Cycles of the array, and of the vector unit."""
+    return _ArrayCost(shape, mapping, design).units()
+
+
 class _ArrayCost:
     """The terms of the cost of one mapping on the array."""
 
@@ -125,6 +130,10 @@ class _ArrayCost:
         first = self._alone(inputs // max(input_loads, 1) + weights // weight_loads, 1)
         cycles = max(array, memory, self._vector(blocks)) + first + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
+
+    def units(self) -> tuple[int, int]:
+        """Cycles of the array, and of the vector unit."""
+        return self._array(), self._vector(blocks_of(self.shape.outputs, self.design.lanes))
 
     def _alone(self, words: int, loads: int) -> int:
         """Cycles of loads that nothing hides."""

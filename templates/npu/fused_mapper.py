@@ -21,13 +21,13 @@ from intaglio.templates.npu.work import blocks_of
 
 
 @lru_cache(maxsize=1024)
-def map_fused(shape: FusedShape, design: NpuDesign) -> FusedMapping | None:
-    """The cheapest mapping of a pair; None when it cannot share the buffer."""
+def map_fused(shape: FusedShape, design: NpuDesign, least: int = 1) -> FusedMapping | None:
+    """The cheapest mapping of a pair to `least` strips or more; None when no buffer holds one."""
     if not fusible(shape):
         return None
     fitting = [
         candidate
-        for candidate in _candidates(shape, design)
+        for candidate in _candidates(shape, design, least)
         if fits(fused_regions(shape, candidate, design), design)
     ]
     if not fitting:
@@ -35,13 +35,13 @@ def map_fused(shape: FusedShape, design: NpuDesign) -> FusedMapping | None:
     return cheapest(fused_cost(shape, candidate, design) for candidate in fitting)
 
 
-def _candidates(shape: FusedShape, design: NpuDesign) -> Iterator[FusedMapping]:
+def _candidates(shape: FusedShape, design: NpuDesign, least: int) -> Iterator[FusedMapping]:
     """Every strip, with slots for what comes next or without."""
     y, width = shape.consumer.y, shape.producer.x.outputs
     row = window_row_words(shape.consumer, shape.consumer.x.outputs, design)
     if width > design.accumulator_words or row > MOST_PADDING:
         return
-    for strip in splits(y.outputs, y.outputs):
+    for strip in splits(y.outputs, max(y.outputs // least, 1)):
         rows = max(
             y.span(first, min(strip, y.outputs - first)).size
             for first in range(0, y.outputs, strip)

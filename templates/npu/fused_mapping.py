@@ -83,6 +83,11 @@ def fused_cost(shape: FusedShape, mapping: FusedMapping, design: NpuDesign) -> F
     return _FusedCost(shape, mapping, design).filled()
 
 
+def fused_units(shape: FusedShape, mapping: FusedMapping, design: NpuDesign) -> tuple[int, int]:
+    """Cycles of the array, and of the vector unit."""
+    return _FusedCost(shape, mapping, design).units()
+
+
 class _FusedCost:
     """The terms of the cost of one mapping of a pair."""
 
@@ -108,6 +113,10 @@ class _FusedCost:
         cycles = max(alone, lead + vector, memory)
         cycles += self._exposed() + self._first() + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
+
+    def units(self) -> tuple[int, int]:
+        """Cycles of the array, and of the vector unit."""
+        return self._array(), self._vector()
 
     def _array(self) -> int:
         """Cycles of all weight tiles on all pixels, rows that strips share counted again."""

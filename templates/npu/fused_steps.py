@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from intaglio.compiler.workload import Workload
-from intaglio.templates.npu.array_steps import ArraySteps, Sink, array_regions
+from intaglio.templates.npu.array_steps import ArraySteps, Halves, Sink, array_regions
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.fused_mapping import FusedMapping, FusedShape, made_tiles, strips_of
@@ -63,11 +63,11 @@ def fused_steps(
     work: FusedWork, mapping: FusedMapping, workload: Workload, places: Sequence[Place]
 ) -> list[Step]:
     """The steps of `work`, in order; `places` are those of the producer and the consumer."""
-    return list(_FusedSteps(work, mapping, workload, *places).generate())
+    return list(FusedSteps(work, mapping, workload, *places).generate())
 
 
-def _own(place: Place, prefix: str) -> Place:
-    """`place` with the regions of one of the two operators, by the roles they have there."""
+def own_place(place: Place, prefix: str) -> Place:
+    """`place` with the regions of one of its operators, by the roles they have there."""
     regions = {
         role.removeprefix(prefix): found
         for role, found in place.regions.items()
@@ -91,7 +91,7 @@ class _Pads:
 
 
 @dataclass(slots=True)
-class _FusedSteps:
+class FusedSteps:
     """Generates the steps of both operators; holds the slots of what lies between them."""
 
     work: FusedWork
@@ -99,6 +99,7 @@ class _FusedSteps:
     workload: Workload
     producer_place: Place
     consumer_place: Place
+    strips: list[Tile] = field(init=False)
     tiles: list[list[int]] = field(init=False)
     array: ArraySteps = field(init=False)
     window: WindowSteps = field(init=False)
@@ -108,27 +109,31 @@ class _FusedSteps:
     def __post_init__(self) -> None:
         tiles: list[Tile] = []
         self.tiles = []
-        for strip in strips_of(self.work.shape, self.mapping):
+        self.strips = strips_of(self.work.shape, self.mapping)
+        for strip in self.strips:
             own = made_tiles(self.work.shape, self.mapping, strip)
             self.tiles.append(list(range(len(tiles), len(tiles) + len(own))))
             tiles += own
         work, mapping = self.work, self.mapping
         self.ring = self.producer_place.ring(MIDDLE)
         producer, consumer = (
-            _own(self.producer_place, PRODUCER),
-            _own(self.consumer_place, CONSUMER),
+            own_place(self.producer_place, PRODUCER),
+            own_place(self.consumer_place, CONSUMER),
         )
-        self.array = ArraySteps(work.producer, mapping.producer, producer, tiles)
+        self.array = ArraySteps(
+            work.producer, mapping.producer, producer, tiles, Halves(producer.half)
+        )
         self.window = WindowSteps(work.consumer, mapping.consumer, self.workload, consumer)
 
     def generate(self) -> Iterator[Step]:
         """Strip after strip, and in a strip output block after output block."""
-        for number, strip in enumerate(strips_of(self.work.shape, self.mapping)):
+        for number in range(len(self.strips)):
             for output in range(len(self.work.producer.shape.touched)):
-                yield from self._block(number, strip, output)
+                yield from self.block(number, output)
 
-    def _block(self, number: int, strip: Tile, output: int) -> Iterator[Step]:
-        """One output block of the array, and what the window makes of it."""
+    def block(self, number: int, output: int) -> Iterator[Step]:
+        """One output block of strip `number`, and what the window makes of it."""
+        strip = self.strips[number]
         first, blocks = self.array.blocks(output)
         rows = self.work.consumer.shape.y.span(strip.y, strip.height)
         item = self.ring.get((number, output), lambda start: self._fill(start, rows, strip))

@@ -13,6 +13,13 @@ from typing import assert_never
 from intaglio.compiler.workload import Op, Workload, inputs
 from intaglio.hw.store import Progress
 from intaglio.templates.npu.array_steps import array_regions, array_steps
+from intaglio.templates.npu.chain import (
+    ChainMapping,
+    ChainWork,
+    chain_regions,
+    chain_steps,
+    map_chain,
+)
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.fused_mapper import map_fused
 from intaglio.templates.npu.fused_mapping import FusedMapping
@@ -25,7 +32,7 @@ from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.window_steps import window_regions, window_steps
 from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
 
-LayerMapping = ArrayMapping | WindowMapping | FusedMapping
+LayerMapping = ArrayMapping | WindowMapping | FusedMapping | ChainMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +59,16 @@ class MappedFused:
     mapping: FusedMapping
 
 
+@dataclass(frozen=True, slots=True)
+class MappedChain:
+    """A pair and its tail, and how they are cut."""
+
+    work: ChainWork
+    mapping: ChainMapping
+
+
 MappedOne = MappedArray | MappedWindow
-Mapped = MappedOne | MappedFused
+Mapped = MappedOne | MappedFused | MappedChain
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class Layer:
         match self.mapped:
             case MappedFused(FusedWork(producer, consumer)):
                 return tuple(zip(self.ops, (producer, consumer), strict=True))
+            case MappedChain(ChainWork(FusedWork(producer, consumer), tail)):
+                return tuple(zip(self.ops, (producer, consumer, tail), strict=True))
             case MappedArray(work) | MappedWindow(work):
                 return ((self.ops[0], work),)
             case _:
@@ -113,6 +130,11 @@ def plan_layers(
             if fused is not None:
                 del made[source]
             made[op.output] = fused or layer
+            if fuse and isinstance(work, ArrayWork) and len(work.operands) == 1:
+                chain = _chain(made.get(work.operands[0]), layer, design)
+                if chain is not None:
+                    del made[work.operands[0]]
+                    made[op.output] = chain
         if progress is not None:
             progress("schedule", done + 1, len(workload.ops))
     return tuple(made.values())
@@ -141,9 +163,22 @@ def _fused(producer: Layer, consumer: Layer, design: NpuDesign) -> Layer | None:
     return Layer((*producer.ops, *consumer.ops), MappedFused(work, mapping))
 
 
+def _chain(pair: Layer | None, tail: Layer, design: NpuDesign) -> Layer | None:
+    """The two as one layer, when they fit side by side and are not slower for it."""
+    if pair is None or not isinstance(pair.mapped, MappedFused):
+        return None
+    assert isinstance(tail.mapped, MappedArray)
+    work = ChainWork(pair.mapped.work, tail.mapped.work)
+    mapping = map_chain(work.pair.shape, work.tail.shape, design)
+    apart = pair.mapped.mapping.cycles + tail.mapped.mapping.cycles
+    if mapping is None or mapping.cycles > apart:
+        return None
+    return Layer((*pair.ops, *tail.ops), MappedChain(work, mapping))
+
+
 def kept_tensors(layers: Sequence[Layer]) -> frozenset[str]:
-    """Tensors that never leave the chip."""
-    return frozenset(op.output for layer in layers for op in layer.ops[:-1])
+    """Tensors that never leave the chip: what the first of a pair makes."""
+    return frozenset(layer.ops[0].output for layer in layers if len(layer.ops) > 1)
 
 
 def map_work(name: str, work: Work, design: NpuDesign) -> MappedOne:
@@ -166,6 +201,8 @@ def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
             return window_regions(work.shape, mapping, design)
         case MappedFused(work, mapping):
             return fused_regions(work.shape, mapping, design)
+        case MappedChain(work, mapping):
+            return chain_regions(work.pair.shape, work.tail.shape, mapping, design)
         case _:
             assert_never(mapped)
 
@@ -179,5 +216,7 @@ def mapped_steps(mapped: Mapped, workload: Workload, places: Sequence[Place]) ->
             return window_steps(work, mapping, workload, places[0])
         case MappedFused(work, mapping):
             return fused_steps(work, mapping, workload, places)
+        case MappedChain(work, mapping):
+            return chain_steps(work, mapping, workload, places)
         case _:
             assert_never(mapped)

@@ -84,6 +84,21 @@ def map_array(name: str, shape: ArrayShape, design: NpuDesign) -> ArrayMapping:
     return best
 
 
+@lru_cache(maxsize=1024)
+def tiled_array(shape: ArrayShape, design: NpuDesign) -> ArrayMapping | None:
+    """The cheapest mapping that goes over tiles of whole rows and brings in what each one reads."""
+    for candidates in _array_levels(shape, design):
+        tiled = (c for c in candidates if not c.outputs_outer and not c.resident)
+        fitting = [
+            c
+            for c in tiled
+            if c.tile_x == shape.x.outputs and fits(array_regions(shape, c, design), design)
+        ]
+        if fitting:
+            return cheapest(array_cost(shape, c, design) for c in fitting)
+    return None
+
+
 def map_window(name: str, shape: WindowShape, design: NpuDesign) -> WindowMapping:
     """The cheapest mapping of an operator on the window; raises DesignError like `map_array`."""
     best = _best_window(shape, design)

@@ -115,7 +115,8 @@ def schedule(
 ) -> Program:
     """Map every operator of `workload` and write the program for `design`.
 
-    Without `fuse` every tensor goes to memory, and every operator is a layer of its own.  A workload without weights gets the same instructions and no memory image.  Raises
+    Without `fuse` every tensor goes to memory, and every operator is a layer of its own.  A
+    workload without weights gets the same instructions and no memory image.  Raises
     UnsupportedError for an operator the npu cannot execute, DesignError when the design cannot
     hold one tile.
     """

@@ -8,23 +8,26 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.workload import Workload
+from intaglio.sim.hazards import check_tokens
 from intaglio.sim.kept import places
 from intaglio.sim.npu import simulate
 from intaglio.templates.npu import layers as layers_module
+from intaglio.templates.npu.chain import ChainMapping, map_chain
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.fused_mapping import FusedMapping
+from intaglio.templates.npu.fused_mapping import FusedMapping, FusedShape
 from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
 from intaglio.templates.npu.schedule import mappings, schedule
+from intaglio.templates.npu.work import ArrayShape
 from tests.compiler.builders import U8, Builder
 from tests.templates.npu.networks import SMALL, check
 
 ROOMY = replace(SMALL, activation_buffer_kib=8, weight_buffer_kib=4, accumulator_buffer_kib=2)
 
 
-def bottleneck(stride: int = 1, kernel: int = 3) -> Workload:
+def bottleneck(stride: int = 1, kernel: int = 3, rows: int = 11) -> Workload:
     """Expand, filter channel by channel, project and add, with channels that fill no word."""
     b, pad = Builder(), kernel // 2
-    x = b.tensor("x", (1, 6, 11, 9))
+    x = b.tensor("x", (1, 6, rows, 9))
     y = b.conv("expand", x, 22, (1, 1), element=U8)
     filtered = b.conv(
         "filter", y, 22, (kernel, kernel), (stride, stride), (pad, pad, pad, pad), groups=22
@@ -99,6 +102,30 @@ def test_a_pair_is_one_layer() -> None:
     assert str(mapping) == (
         f"strips of 11 rows made by 3, {mapping.cycles} cycles, {mapping.memory_words} words"
     )
+
+
+CHAIN = replace(SMALL, activation_buffer_kib=16, weight_buffer_kib=16, accumulator_buffer_kib=4)
+
+
+def at_no_cost(pair: FusedShape, tail: ArrayShape, design: NpuDesign) -> ChainMapping:
+    """The mapping of a chain, made to look cheaper than anything else."""
+    found = map_chain(pair, tail, design)
+    assert found is not None
+    return replace(found, cycles=0)
+
+
+@pytest.mark.parametrize(("stride", "kernel", "rows"), [(1, 3, 24), (2, 5, 31), (1, 5, 23)])
+def test_a_tail_is_worked_off_beside_its_pair(
+    stride: int, kernel: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = bottleneck(stride, kernel, rows)
+    monkeypatch.setattr(layers_module, "map_chain", at_no_cost)
+    program = schedule(workload, CHAIN)
+    (layer,) = program.layers
+    assert layer.ops == ("expand", "filter", "project")
+    check(workload, program)
+    check_tokens(program)
+    assert program.tensors["filter.out"].address < program.memory_bytes
 
 
 def test_a_result_that_leaves_or_has_two_readers_goes_to_memory() -> None:
