@@ -20,7 +20,7 @@ from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.workload import Workload
 from intaglio.examples.efficientnet import efficientnet_lite0
 from intaglio.examples.networks import resnet18
-from intaglio.examples.vision import mobilenet_v2, unet
+from intaglio.examples.vision import mobilenet_v2
 from intaglio.progress import bars
 from intaglio.sim.npu import simulate
 from intaglio.sim.trace import Trace
@@ -33,7 +33,6 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
     "EfficientNet-Lite0": efficientnet_lite0,
     "MobileNetV2": mobilenet_v2,
     "ResNet-18": resnet18,
-    "U-Net, 128x128": unet,
 }
 
 
@@ -50,9 +49,9 @@ class Figures:
 
 def measure(name: str, workload: Workload) -> Figures:
     """Map `workload`, timed, and simulate it both ways."""
-    start = time.perf_counter()
+    start = time.process_time()
     layers = len(mappings(workload, DESIGN))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     fused, apart = (simulate(schedule(workload, DESIGN, fuse=fuse)) for fuse in (True, False))
     return Figures(name, fused, apart, seconds, layers)
 

@@ -1,7 +1,8 @@
 """Which operators make one layer of a program, and how each layer is mapped.
 
 A layer is one operator, or a pair that shares the activation buffer: one on the array, and one on
-the window that alone reads what it makes.
+the window that alone reads what it makes; or a pair with its tail, the operator on the array that
+reads what the pair makes.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class LayerInfo:
 
     `index` is the `layer` field of its instructions, `op` the operator's kind, `macs` its
     multiply-accumulates, `members` the graph nodes that were fused into it.  `ops` are the names
-    of the operators that it executes, of which all but the last leave their result on the chip.
+    of the operators that it executes.
     """
 
     index: int
