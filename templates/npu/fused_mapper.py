@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.design import NpuDesign
@@ -25,18 +26,17 @@ def map_fused(shape: FusedShape, design: NpuDesign, least: int = 1) -> FusedMapp
     """The cheapest mapping of a pair to `least` strips or more; None when no buffer holds one."""
     if not fusible(shape):
         return None
-    fitting = [
-        candidate
-        for candidate in _candidates(shape, design, least)
-        if fits(fused_regions(shape, candidate, design), design)
-    ]
+    fitting = []
+    for alike in _candidates(shape, design, least):
+        fits_best = (c for c in alike if fits(fused_regions(shape, c, design), design))
+        fitting += list(islice(fits_best, 1))
     if not fitting:
         return None
     return cheapest(fused_cost(shape, candidate, design) for candidate in fitting)
 
 
-def _candidates(shape: FusedShape, design: NpuDesign, least: int) -> Iterator[FusedMapping]:
-    """Every strip, with slots for what comes next or without."""
+def _candidates(shape: FusedShape, design: NpuDesign, least: int) -> Iterator[list[FusedMapping]]:
+    """Lists of candidates that differ in slots alone, those with more slots first."""
     y, width = shape.consumer.y, shape.producer.x.outputs
     row = window_row_words(shape.consumer, shape.consumer.x.outputs, design)
     if width > design.accumulator_words or row > MOST_PADDING:
@@ -54,8 +54,8 @@ def _candidates(shape: FusedShape, design: NpuDesign, least: int) -> Iterator[Fu
 
 def _slots(
     shape: FusedShape, design: NpuDesign, strip: int, tile: int, tiles: int
-) -> Iterator[FusedMapping]:
-    """Every number of slots for strips of `strip` rows that `tiles` tiles of `tile` rows make."""
+) -> Iterator[list[FusedMapping]]:
+    """The candidates for strips of `strip` rows, each made by `tiles` tiles of `tile` rows."""
     touch = shape.producer.touched[0][0]
     loaded, outputs = touch.end - touch.first, len(shape.producer.touched)
     blocks = min(design.groups, shape.consumer.blocks)
@@ -63,13 +63,15 @@ def _slots(
     for kept in sorted({outputs, min(2, outputs)}):
         reserved = kept * constants + table_words(shape.consumer.table, design) + 2 * design.groups
         for weight_slots, chunk in chunks(shape.producer, loaded, design, reserved):
-            for inputs in (2 * tiles, tiles + 1, tiles):
-                for middle, results in ((2, 2), (2, 1), (1, 1)):
+            alike = []
+            for middle, results in ((2, 2), (2, 1), (1, 1)):
+                consumer = WindowMapping(
+                    strip, shape.consumer.x.outputs, blocks, False, middle, kept, results
+                )
+                for inputs in (2 * tiles, tiles + 1, tiles):
                     producer = ArrayMapping(
                         tile, shape.producer.x.outputs, loaded, *chunk, False, False, inputs,
                         weight_slots, middle,
                     )  # fmt: skip
-                    consumer = WindowMapping(
-                        strip, shape.consumer.x.outputs, blocks, False, middle, kept, results
-                    )
-                    yield FusedMapping(producer, consumer)
+                    alike.append(FusedMapping(producer, consumer))
+            yield alike
