@@ -22,6 +22,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/resnet18.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python -m benchmarks.fusion
 	$(BIN)/python -m benchmarks.efficientnet
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.precision
