@@ -35,13 +35,24 @@ logger = logging.getLogger(__name__)
 WAY_OUT = "replace it by supported operators, or run this part outside the model"
 QONNX = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 """Domains of the quantisers of QONNX, newest first."""
-INTEGERS = frozenset(
-    {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "MultiThreshold"}
-) | {
-    "QLinearConv",
-    "QLinearMatMul",
+PAIRS = "export the network with QuantizeLinear and DequantizeLinear around operators on reals"
+INTEGERS: Mapping[str, tuple[str, str]] = {
+    "ConvInteger": ("makes sums of integers, which no node gives a scale", PAIRS),
+    "DynamicQuantizeLinear": (
+        "chooses another scale for every input",
+        "quantise with constant scales, as static quantisation does",
+    ),
+    "MatMulInteger": ("makes sums of integers, which no node gives a scale", PAIRS),
+    "MultiThreshold": (
+        "makes integers by thresholds",
+        "export the network with Quant nodes, ahead of FINN's own transformations",
+    ),
+    "Trunc": (
+        "cuts off the lowest bits of a sum without rounding",
+        "average with AveragePool and put a Quant node behind it",
+    ),
 }
-"""Operators on integers, other spellings of which are read."""
+"""Operators on integers that are not read: what they do, and what to do instead."""
 
 
 def load_onnx(path: Path, seed: int = 0) -> tuple[ExportedProgram, tuple[Tensor, ...]]:
@@ -135,10 +146,8 @@ class _Importer:
         label = self._label(position, proto)
         place = f"{label.name} ({label})"
         if proto.op_type in INTEGERS:
-            raise UnsupportedError(
-                f"{place}: operator {proto.op_type} works on integers{also}; export the network "
-                "with QuantizeLinear and DequantizeLinear around operators on real numbers"
-            )
+            reason, way_out = INTEGERS[proto.op_type]
+            raise UnsupportedError(f"{place}: operator {proto.op_type} {reason}{also}; {way_out}")
         domain = f" of domain '{_printable(proto.domain)}'" if proto.domain else ""
         raise UnsupportedError(
             f"{place}: operator {_printable(proto.op_type)}{domain} is not among those that are "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from intaglio.compiler.onnx_import.node import Builder
 from intaglio.compiler.onnx_import.operators.arithmetic import ARITHMETIC
+from intaglio.compiler.onnx_import.operators.integer_layers import INTEGER_LAYERS
 from intaglio.compiler.onnx_import.operators.layers import LAYERS
 from intaglio.compiler.onnx_import.operators.moves import MOVES, SHAPES
 from intaglio.compiler.onnx_import.operators.quantisers import QUANTISERS
@@ -15,6 +16,7 @@ from intaglio.compiler.onnx_import.operators.windows import POOLS
 
 OPERATORS: Mapping[str, Builder] = {
     **ARITHMETIC,
+    **INTEGER_LAYERS,
     **LAYERS,
     **MOVES,
     **POOLS,
@@ -24,4 +26,4 @@ OPERATORS: Mapping[str, Builder] = {
 }
 """What each operator computes, by its name: ONNX's own, and the quantisers of QONNX."""
 
-__all__ = ["OPERATORS", "QUANTISERS", "SHAPES"]
+__all__ = ["INTEGER_LAYERS", "OPERATORS", "QUANTISERS", "SHAPES"]

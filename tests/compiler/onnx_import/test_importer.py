@@ -299,7 +299,7 @@ def test_a_refused_node_is_named_as_onnx_names_it(tmp_path: Path) -> None:
         {
             "w": weights(3, 2, 3, 3),
             "p": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
-            "c": np.array(0.5, np.float32),
+            "c": np.array(-np.inf, np.float32),
         },
     )
     loaded = load_model(str(saved(proto, tmp_path / "net.onnx")))
@@ -307,15 +307,15 @@ def test_a_refused_node_is_named_as_onnx_names_it(tmp_path: Path) -> None:
     assert [(v.line, v.reason, v.way_out) for v in report.refused] == [
         (
             "net.onnx:2: Pad(a, p, c)",
-            "only padding by zeros is mapped",
-            "pad with zeros, or in the data, or add allow_host=True to run it on the host",
+            "it pads with -inf",
+            "pad with a finite number, or add allow_host=True to run it on the host",
         )
     ]
     with pytest.raises(UnsupportedError) as caught:
         to_workload(loaded.module, loaded.example_inputs)
     assert str(caught.value) == (
-        "pad.Pad (net.onnx:2: Pad(a, p, c)): only padding by zeros is mapped; pad with zeros, or "
-        "in the data, or add allow_host=True to run it on the host"
+        "pad.Pad (net.onnx:2: Pad(a, p, c)): it pads with -inf; pad with a finite number, or add "
+        "allow_host=True to run it on the host"
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto
 
 from intaglio.compiler.onnx_import.importer import import_network
-from intaglio.compiler.onnx_import.operators import OPERATORS, QUANTISERS
+from intaglio.compiler.onnx_import.operators import INTEGER_LAYERS, OPERATORS, QUANTISERS
 from tests.compiler.onnx_import.cases import CASES, IMAGE, Case, ints, positive, real
 from tests.compiler.onnx_import.graphs import Array, evaluated, model, node, saved
 
@@ -122,5 +122,5 @@ def test_what_depends_on_shapes_alone_is_computed_on_import(tmp_path: Path) -> N
 
 def test_every_operator_is_tested() -> None:
     elsewhere = {"Constant", "ConstantOfShape", "Range", "Shape", "Size", "Upsample"}
-    elsewhere |= set(QUANTISERS)
+    elsewhere |= {*QUANTISERS, *INTEGER_LAYERS}
     assert {case.node.op_type for case in CASES} | elsewhere == set(OPERATORS)
