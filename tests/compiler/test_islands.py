@@ -241,7 +241,8 @@ def test_a_value_that_is_no_number_is_refused_at_the_cut() -> None:
 
 def test_an_island_of_unknown_values_has_shapes_only() -> None:
     with torch.device("meta"):
-        made = to_workload(Boxes().eval(), (torch.zeros(1, 3, 8, 8),), allow_host=True)
+        model, example = Boxes().eval(), torch.zeros(1, 3, 8, 8)
+    made = to_workload(model, (example,), allow_host=True)
     (island,) = islands(made)
     assert [made.tensor(name).shape for name in island.outputs] == [(1, 5, 4), (1, 5), (1, 5)]
     assert not made.emittable
