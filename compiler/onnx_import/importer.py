@@ -27,7 +27,7 @@ from intaglio.compiler.onnx_import.archive import (
 )
 from intaglio.compiler.onnx_import.network import OnnxNetwork
 from intaglio.compiler.onnx_import.node import Function, OnnxNode
-from intaglio.compiler.onnx_import.operators import OPERATORS, QUANTISERS, SHAPES
+from intaglio.compiler.onnx_import.operators import KNOWN, OPERATORS, QUANTISERS
 from intaglio.compiler.onnx_import.pairs import Pairs
 from intaglio.errors import CaptureError, IntaglioError, UnsupportedError
 
@@ -178,11 +178,11 @@ class _Importer:
         made = _tried(node, function)
         made = (made,) if isinstance(made, Tensor) else made
         self.values.update(zip(proto.output, made, strict=False))
-        of_shapes = node.kind in SHAPES
-        if of_shapes or all(node.known):
+        told = node.kind in KNOWN
+        if told or all(node.known):
             self.known.update(proto.output)
             quantised = node.kind in QUANTISERS or self.made.intersection(proto.input)
-            if of_shapes or not quantised:
+            if told or not quantised:
                 return
         self.made.update(proto.output)
         reads = list(proto.input)[: len(node.operands)]

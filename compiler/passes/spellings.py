@@ -25,6 +25,7 @@ from intaglio.compiler.graph import (
     insert_parameter,
     merge_origins,
     owner,
+    parameter,
     replace,
     shape,
     single_user,
@@ -89,8 +90,20 @@ def _transpose(node: Node) -> None:
 
 def _permute(node: Node) -> None:
     axes = tuple(axis % len(shape(node)) for axis in cast("list[int]", node.args[1]))
-    if _in_order(source(node), axes):
-        replace(node, reshaped(node, source(node), shape(node)))
+    value = source(node)
+    if _in_order(value, axes):
+        replace(node, reshaped(node, value, shape(node)))
+    elif value.target is aten.reshape.default:
+        _permute_ahead(node, source(value), axes)
+
+
+def _permute_ahead(node: Node, whole: Node, axes: tuple[int, ...]) -> None:
+    """Permute `whole`, which has axes of extent 1 in front, ahead of dropping them."""
+    more = len(shape(whole)) - len(axes)
+    if more <= 0 or shape(whole) != (1,) * more + shape(source(node)):
+        return
+    moved = permuted(node, whole, (*range(more), *(axis + more for axis in axes)))
+    replace(node, reshaped(node, moved, shape(node)))
 
 
 def _select(node: Node) -> None:
@@ -221,7 +234,10 @@ def _number(node: Node, value: float) -> Node:
 def _sum(node: Node) -> None:
     """A sum with a number or with an operand of another shape."""
     first, second = node.args[:2]
-    if _takes_bias(node, first, second) or _takes_bias(node, second, first):
+    if any(_takes_bias(node, *pair) for pair in ((first, second), (second, first))):
+        return
+    if _is_zero(second) and isinstance(first, Node) and shape(first) == shape(node):
+        replace(node, first)
         return
     if not isinstance(first, Node):
         first = _number(node, float(cast(float, first)))
@@ -229,6 +245,14 @@ def _sum(node: Node) -> None:
         number = float(cast(float, second)) * float(cast(float, argument(node, 2, "alpha", 1)))
         second = _number(node, number)
     _broadcast(node, first, second)
+
+
+def _is_zero(operand: Argument) -> bool:
+    """Whether an operand is a constant of zeros, such as the mask of what masks nothing."""
+    if not isinstance(operand, Node) or operand.op != "get_attr":
+        return False
+    value = parameter(owner(operand), operand)
+    return not value.is_meta and not bool(value.any())
 
 
 def _takes_bias(node: Node, value: Argument, bias: Argument) -> bool:

@@ -26,4 +26,7 @@ OPERATORS: Mapping[str, Builder] = {
 }
 """What each operator computes, by its name: ONNX's own, and the quantisers of QONNX."""
 
-__all__ = ["INTEGER_LAYERS", "OPERATORS", "QUANTISERS", "SHAPES"]
+KNOWN = SHAPES | {"IsNaN"}
+"""Operators whose result is known although their input is not."""
+
+__all__ = ["INTEGER_LAYERS", "KNOWN", "OPERATORS", "QUANTISERS"]

@@ -51,6 +51,26 @@ def _remainder(node: OnnxNode) -> Function:
     return torch.fmod if node.integer("fmod", 0) else torch.remainder
 
 
+def _where(node: OnnxNode) -> Function:
+    """A choice that a constant makes alike for all elements is one of the operands."""
+    condition = node.constant(0) if node.known[0] else None
+    if condition is None or bool(condition.any()) != bool(condition.all()):
+        return torch.where
+    size = torch.broadcast_shapes(*(node.shape(index) for index in range(3)))
+    taken = 1 if bool(condition.all()) else 2
+    return lambda *tensors: tensors[taken].expand(size)
+
+
+def _is_nan(node: OnnxNode) -> Function:
+    """Of constants; what is computed here in integers is never one.
+
+    Exporters guard every softmax this way: a row that is masked whole has probabilities of 0.
+    """
+    if all(node.known):
+        return torch.isnan
+    return lambda x: torch.zeros_like(x, dtype=torch.bool)
+
+
 def _many(function: Callable[[Tensor, Tensor], Tensor]) -> Builder:
     """An operator on any number of tensors."""
     return lambda node: lambda *tensors: reduce(function, tensors)
@@ -194,6 +214,7 @@ ARITHMETIC: Mapping[str, Builder] = {
     "GreaterOrEqual": _plain(torch.ge),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(F.hardswish),
+    "IsNaN": _is_nan,
     "LeakyRelu": _leaky_relu,
     "Less": _plain(torch.lt),
     "LessOrEqual": _plain(torch.le),
@@ -231,6 +252,6 @@ ARITHMETIC: Mapping[str, Builder] = {
     "Swish": _swish,
     "Tanh": _plain(torch.tanh),
     "ThresholdedRelu": _thresholded_relu,
-    "Where": _plain(torch.where),
+    "Where": _where,
     "Xor": _plain(torch.logical_xor),
 }

@@ -92,6 +92,15 @@ def _gather(node: OnnxNode) -> Function:
     return lambda x, _: _gathered(x, axis, indices)
 
 
+def _gather_elements(node: OnnxNode) -> Function:
+    axis, extent = node.axis(0), node.shape()[node.axis(0)]
+
+    def run(x: Tensor, indices: Tensor) -> Tensor:
+        return x.gather(axis, torch.where(indices < 0, indices + extent, indices).to(torch.int64))
+
+    return run
+
+
 def _gathered(x: Tensor, axis: int, indices: Tensor) -> Tensor:
     rows = x.index_select(axis, indices.reshape(-1))
     return rows.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
@@ -228,6 +237,7 @@ MOVES: Mapping[str, Builder] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Identity": lambda node: lambda x: x,
     "Pad": _pad,
     "Range": _range,
@@ -244,4 +254,4 @@ MOVES: Mapping[str, Builder] = {
     "Unsqueeze": _unsqueeze,
 }
 SHAPES = frozenset({"Shape", "Size"})
-"""Operators whose result is known although their input is not."""
+"""Operators that read the shape of their input alone."""

@@ -111,6 +111,9 @@ def binary() -> list[Case]:
         Case(node("Pow", "x s"), {"s": number(2.0)}),
         Case(node("Pow", "x s"), {"s": ints(3)}),
         Case(node("Pow", "x z"), inputs={"x": positive(*IMAGE), "z": real(*IMAGE)}),
+        Case(node("Where", "w x z"), {"w": np.array([[True]])}, inputs=two),
+        Case(node("Where", "w x z"), {"w": np.zeros((4, 1, 1), bool)}, inputs=two),
+        Case(node("IsNaN", "x")),
         Case(node("Where", "x z w"), {"w": real(1)}, inputs={"x": flags["x"], "z": real(*IMAGE)}),
     ]
 
@@ -239,6 +242,7 @@ def moves() -> list[Case]:
         Case(node("Gather", "x i", axis=1), {"i": ints(2, -1, 0)}),
         Case(node("Gather", "x i", axis=2), {"i": np.array(-2)}),
         Case(node("Gather", "x i", axis=1), {"i": ints(2, -1, 0, 1).reshape(2, 2)}),
+        Case(node("GatherElements", "x i", axis=2), {"i": RANDOM.integers(-7, 7, IMAGE)}),
         Case(node("Gather", "t x"), {"t": real(5, 3)}, inputs={"x": ints(4, 0, 2)[None]}),
         Case(node("Gather", "t x"), {"t": real(5, 3, 2)}, inputs={"x": ints(4, 0, 2)[None]}),
         Case(node("Squeeze", "x", axes=[1]), size=(1, 1, 5), opsets=(11,)),
