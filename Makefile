@@ -27,6 +27,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python -m benchmarks.formal
 	$(BIN)/python -m benchmarks.host_kernels
 
 area: $(STAMP)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from intaglio.errors import ToolError
+from intaglio.hw import yosys
 from intaglio.hw.verilator import find_tools
 
 _SECONDS = 600
 _PREFIX = re.compile(r"^%?(?P<kind>Warning|Error|warning|error|ERROR)[-: ]")
-_YOSYS = """
-import sys
-from pyosys import libyosys
-design = libyosys.Design()
-for command in sys.argv[1:]:
-    libyosys.run_pass(command, design)
-"""
 
 
 class Linter(StrEnum):
@@ -58,8 +50,7 @@ def missing(linter: Linter) -> str | None:
             if shutil.which("iverilog") is None:
                 return "iverilog is not on PATH; run: apt-get install iverilog"
         case Linter.YOSYS:
-            if importlib.util.find_spec("pyosys") is None:
-                return "pyosys is not installed; run: pip install 'intaglio[rtl]'"
+            return None if yosys.installed() else yosys.MISSING
     return None
 
 
@@ -111,7 +102,7 @@ def _command(
                 "flatten",
                 "check -assert",
             )
-            return [sys.executable, "-c", _YOSYS, *passes], {}
+            return yosys.command(*passes), {}
 
 
 def _run(linter: Linter, command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:

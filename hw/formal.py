@@ -1,0 +1,186 @@
+"""Proofs about blocks of the RTL: assertions that hold in every cycle, whatever comes in.
+
+A proof is a top module in `hw/formal` that instantiates the block, assumes what its surroundings
+promise and asserts what the block does; the RTL itself holds no assertion.  Yosys (read_slang)
+makes an and-inverter graph of it, with memories as registers and all registers that nothing
+initialises free.  ABC finds an invariant that holds at the start, from cycle to cycle, and wherever
+no assertion fails (pdr: property-directed reachability, Bradley 2011, Een et al. 2011), and checks
+it once more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from intaglio.errors import ToolError
+from intaglio.hw import yosys
+from intaglio.hw.sources import rtl_sources
+
+FORMAL = Path(__file__).parent / "formal"
+_FAILED = re.compile(r'Output (\d+) of miter ".*" was asserted in frame (\d+)\.')
+_COMPLAINT = re.compile(r"\w+\.sv:\d+: ERROR: .*|ERROR: .*")
+_SIZE = re.compile(r"lat *= *(\d+) +and *= *(\d+)")
+_FRAMES = re.compile(r"Invariant F\[(\d+)\]|timeout .* in frame (\d+)")
+_GRACE = 60
+"""Seconds that the tools get beyond those of the proof itself."""
+_PASSES = (
+    "proc",
+    "flatten",
+    "opt_clean",
+    "chformal -lower",
+    "memory_map",
+    "opt -fast",
+    "async2sync",
+    "dffunmap",
+    "setundef -undriven -anyseq",
+    "techmap",
+    "opt -fast -nodffe -nosdff",
+    "dffunmap",
+    "aigmap",
+    "opt_clean",
+)
+_WRITE = "write_aiger -zinit -I -B -no-startoffset -ywmap names.json graph.aig"
+_ENGINE = ("read_aiger graph.aig", "print_stats", "fold", "strash")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A module of `hw/formal` with its parameters, the block that it is about, and what it says."""
+
+    top: str
+    block: str
+    says: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+
+_ORDER = "no beat lost, doubled, changed or overtaken; no more inside than fits; none stays inside"
+PROOFS = (
+    Proof("fifo_proof", "fifo", _ORDER, {"Width": 4, "Depth": 4}),
+    Proof("narrow_proof", "stream_narrow", _ORDER, {"OutBits": 3, "Ratio": 4}),
+    Proof("widen_proof", "stream_widen", _ORDER, {"InBits": 3, "Ratio": 4}),
+    Proof("delay_proof", "delay_line", "what enters leaves that many cycles later", {"Cycles": 5}),
+    Proof(
+        "burst_proof",
+        "axi_burst_split",
+        "bursts are the run's beats in order, none empty, over 256 beats or across 4 KiB",
+        {"AddrBits": 40, "RunBits": 28, "BeatBytes": 16},
+    ),
+    Proof(
+        "tokens_proof",
+        "npu_tokens",
+        "tokens there are those given less those taken, from 0 to 255, for every pair of units",
+    ),
+    Proof(
+        "act_buffer_proof",
+        "npu_act_buffer",
+        "one access a bank by priority; reads get what was granted to be written last",
+        {"ActWords": 8},
+    ),
+    *(
+        Proof(
+            "counters_proof",
+            "npu_control",
+            "the counter is cleared, counts in all 64 bits and is what its addresses read",
+            {"Counter": counter},
+        )
+        for counter in range(19)
+    ),
+)
+"""What is proven of the RTL, with the sizes that it is proven for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a proof.
+
+    `proven`: no assertion can ever fail.  `failed`: the one called `assertion` fails in cycle
+    `cycle`, counted from 0.  `undecided`: the time was not enough.  `frames` is how many cycles
+    deep the search went; `registers` and `gates` are those of the graph; `seconds` is measured.
+    """
+
+    verdict: Literal["proven", "failed", "undecided"]
+    assertions: tuple[str, ...]
+    registers: int
+    gates: int
+    frames: int
+    seconds: float
+    assertion: str = ""
+    cycle: int | None = None
+
+
+def formal_sources() -> tuple[Path, ...]:
+    """The RTL of the npu and the modules that assert, packages first."""
+    return (*rtl_sources("npu"), *sorted(FORMAL.glob("*.sv")))
+
+
+def prove(
+    top: str,
+    parameters: Mapping[str, int] | None = None,
+    *,
+    sources: Sequence[Path] | None = None,
+    seconds: int = 300,
+) -> Outcome:
+    """Prove every assertion of the module `top`, with these `parameters`, for all time.
+
+    `sources` are those of `formal_sources` unless others are given.  Raises ToolError when a tool
+    is missing or cannot read the sources.
+    """
+    if not yosys.installed():
+        raise ToolError(yosys.MISSING)
+    chosen = " ".join(f"-G {name}={value}" for name, value in (parameters or {}).items())
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = "".join(f'"{path.resolve()}"\n' for path in sources or formal_sources())
+        (folder / "sources.f").write_text(files, encoding="utf-8")
+        passes = f"read_slang --top {top} {chosen} -f sources.f", *_PASSES, _WRITE
+        _run(folder, yosys.command(*passes), top, seconds)
+        names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+        log = _run(folder, yosys.abc(*_ENGINE, f"pdr -T {seconds}"), top, seconds)
+    found = tuple(path[-1].lstrip("\\") for path in names["asserts"])
+    return _outcome(top, log, found, time.monotonic() - started)
+
+
+def _run(folder: Path, command: list[str], top: str, seconds: int) -> str:
+    """What a command says in `folder`; raises ToolError when it fails."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=seconds + _GRACE,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"the proof of '{top}' did not end; give it more than {seconds} s"
+        ) from error
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    if done.returncode != 0 or any(line.startswith("ERROR") for line in lines):
+        why = next(filter(None, map(_COMPLAINT.search, lines)), None)
+        said = why.group() if why else f"exit code {done.returncode}"
+        raise ToolError(f"'{top}' cannot be proven: {said}; mend its sources")
+    return done.stdout
+
+
+def _outcome(top: str, log: str, names: tuple[str, ...], seconds: float) -> Outcome:
+    """What ABC's words say; raises ToolError when they say nothing that is known."""
+    size, frames, failed = _SIZE.search(log), _FRAMES.search(log), _FAILED.search(log)
+    if size is None:
+        raise ToolError(f"'{top}' cannot be proven: ABC did not read its graph; mend its sources")
+    registers, gates = map(int, size.groups())
+    depth = int(next(filter(None, frames.groups()))) if frames else 0
+    found = names, registers, gates, depth, seconds
+    if failed:
+        output, cycle = map(int, failed.groups())
+        return Outcome("failed", *found, assertion=names[output], cycle=cycle)
+    if "Property proved." in log:
+        return Outcome("proven", *found)
+    if "UNDECIDED" in log:
+        return Outcome("undecided", *found)
+    raise ToolError(f"'{top}' cannot be proven: ABC said '{log.strip().splitlines()[-1]}'")
