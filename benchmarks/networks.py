@@ -26,6 +26,7 @@ from intaglio.compiler.calibration import Method
 from intaglio.compiler.capture import capture
 from intaglio.compiler.execution import COMPUTED_BY, Engine
 from intaglio.compiler.model import load_model
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
 from intaglio.errors import IntaglioError
 from intaglio.examples.attention import embeddings, tokenised
@@ -50,13 +51,14 @@ class Network:
     """What a row is called, and the MODEL behind it.
 
     `draw` makes its data where seeded numbers will not do, and `view` what is compared where it is
-    not the first output as it stands.
+    not the first output as it stands; `precision` holds its bits.
     """
 
     name: str
     model: str
     draw: Draw | None = None
     view: View | None = None
+    precision: Precision = Precision()
 
 
 def photographs(images: int, seed: int) -> list[Tensor]:
@@ -97,6 +99,12 @@ NETWORKS = (
         f"{EXAMPLES}.efficientnet:efficientnet_lite0",
         photographs,
     ),
+    Network(
+        "the same with 16 bits where 8 lose most",
+        f"{EXAMPLES}.efficientnet:efficientnet_lite0",
+        photographs,
+        precision=Precision(wide_values=("sums", "outputs", "bottlenecks", "stem")),
+    ),
     Network("U-Net, 128x128", f"{EXAMPLES}.vision:unet"),
     Network("keyword spotting MLP", f"{EXAMPLES}.sequences:keyword_mlp"),
     Network("keyword spotting DS-CNN", f"{EXAMPLES}.sequences:keyword_dscnn"),
@@ -108,6 +116,13 @@ NETWORKS = (
         f"{EXAMPLES}.attention:minilm",
         sentences,
         sentence_vectors,
+    ),
+    Network(
+        "the same with 16 bits behind norms too",
+        f"{EXAMPLES}.attention:minilm",
+        sentences,
+        sentence_vectors,
+        Precision(wide_values=("sums", "norms")),
     ),
     Network("GPT-2 style, 32 tokens read", f"{EXAMPLES}.decoders:gpt2_prompt"),
     Network("GPT-2 style, one step after 32", f"{EXAMPLES}.decoders:gpt2_step"),
@@ -158,7 +173,7 @@ def measure(network: Network, folder: Path) -> Row:
     loaded = load_model(network.model)
     module = loaded.module
     assert isinstance(module, nn.Module)
-    report = api.check(module, loaded.example_inputs, allow_host=True)
+    report = api.check(module, loaded.example_inputs, precision=network.precision, allow_host=True)
     if report.refused:
         raise IntaglioError(f"{name}: {report.refused[0]}")
     names = tuple(capture(module, loaded.example_inputs).shapes)
@@ -172,6 +187,7 @@ def measure(network: Network, folder: Path) -> Row:
             output=folder,
             name=loaded.name,
             method=METHOD,
+            precision=network.precision,
             allow_host=True,
             progress=progress,
         )
