@@ -52,6 +52,7 @@ KEPT_WHOLE = frozenset(
         "linear",
         "log_sigmoid",
         "logit",
+        "logsumexp",
         "matmul",
         "max_pool2d",
         "mish",

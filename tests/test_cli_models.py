@@ -35,8 +35,8 @@ def test_check_exits_1_when_a_node_is_refused(shell: Shell) -> None:
     code, answer = shell.json("check", f"{NETS}:running")
     assert code == 1
     refused = [node for node in answer["nodes"] if node["status"] == "refused"]
-    assert [node["operation"] for node in refused] == ["cumsum.default"]
-    assert "return torch.cumsum(self.conv(images), 1)" in refused[0]["line"]
+    assert [node["operation"] for node in refused] == ["cumprod.default"]
+    assert "return torch.cumprod(self.conv(images), 1)" in refused[0]["line"]
 
 
 def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_batch_of_example_inputs_is_refused(shell: Shell, tmp_path: Path) -> N
 def test_compile_refuses_what_check_refuses(shell: Shell, tmp_path: Path) -> None:
     code, sentence = shell.refusal("compile", f"{NETS}:running", "-o", tmp_path / "out")
     assert code == 1
-    assert sentence.startswith("cumsum (nets.py:")
+    assert sentence.startswith("cumprod (nets.py:")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,13 +8,15 @@ from torch.fx import GraphModule
 
 from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.compose_functions import ComposeFunctions
+from intaglio.compiler.passes.compose_norms import ComposeNorms
 from intaglio.compiler.passes.decompose import Decompose
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
-from intaglio.compiler.passes.norms import ComposeNorms, SplitNorms
+from intaglio.compiler.passes.norms import SplitNorms
 from intaglio.compiler.passes.raise_functions import RaiseFunctions
 from intaglio.compiler.passes.take_quantisers import TakeQuantisers
+from intaglio.compiler.passes.volumes import SplitVolumes
 
 Pass = Callable[[GraphModule], GraphModule]
 
@@ -27,6 +29,7 @@ PASSES: tuple[Pass, ...] = (
     Canonicalize(),
     FoldConstants(),
     FoldBatchNorm(),
+    SplitVolumes(),
     RaiseFunctions(),
     FoldConstants(),
     SplitNorms(),

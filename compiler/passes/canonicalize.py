@@ -22,6 +22,7 @@ from intaglio.compiler.passes import (
     convolutions,
     indexing,
     norms,
+    pools,
     resampling,
     spellings,
 )
@@ -106,18 +107,6 @@ def _reshape(node: Node) -> None:
     node.kwargs = {}
 
 
-def _adaptive_average(node: Node) -> None:
-    before, after = shape(spellings.source(node)), shape(node)
-    if before == after:
-        _remove(node)
-        return
-    window = [before[-2] // after[-2], before[-1] // after[-1]]
-    whole = all(b % a == 0 for b, a in zip(before[-2:], after[-2:], strict=True))
-    if len(before) == 4 and whole:
-        args = (spellings.source(node), window, window)
-        replace(node, insert_call(node, aten.avg_pool2d.default, args, node, after))
-
-
 def _mean(node: Node) -> None:
     before = shape(spellings.source(node))
     axes = cast("list[int]", argument(node, 1, "dim", None) or [])
@@ -179,8 +168,8 @@ RULES: dict[object, Callable[[Node], None]] = {
     **indexing.RULES,
     **norms.RULES,
     **convolutions.RULES,
+    **pools.RULES,
     **resampling.RULES,
-    aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.hardtanh.default: _rectifier,
     aten.mean.dim: _mean,
     aten.relu.default: _rectifier,

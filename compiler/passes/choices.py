@@ -16,6 +16,7 @@ from typing import cast
 
 import torch
 from torch.fx import Node
+from torch.fx.node import Argument
 
 from intaglio.compiler.graph import (
     argument,
@@ -29,6 +30,7 @@ from intaglio.compiler.graph import (
 from intaglio.compiler.passes.masks import hides
 from intaglio.compiler.passes.spellings import expanded, reshaped, source
 from intaglio.compiler.passes.truths import is_all, known, opposite, total, truth
+from intaglio.compiler.tables import composed
 
 aten = torch.ops.aten
 
@@ -83,9 +85,15 @@ def _extreme(
 ) -> Node:
     """The largest or the least of a value along axes, of shape `size`, ahead of `before`."""
     if least:
-        value = insert_call(before, aten.neg.default, (value,), before, shape(value))
+        value = _negative(before, value)
     made = insert_call(before, aten.amax.default, (value, axes, kept), before, size)
-    return insert_call(before, aten.neg.default, (made,), before, size) if least else made
+    return _negative(before, made) if least else made
+
+
+def _negative(before: Node, value: Node) -> Node:
+    """-x as a table, ahead of `before`."""
+    steps = cast(Argument, ((aten.neg.default, ((0,),), {}),))
+    return insert_call(before, composed, (value, steps), before, shape(value))
 
 
 def _least(node: Node) -> None:

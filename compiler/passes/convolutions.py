@@ -10,7 +10,7 @@ prelu(x, slopes)                   ->  leaky_relu(x), or relu(x) + slopes * min(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
@@ -40,16 +40,16 @@ def _row(node: Node) -> None:
     value, weight = (cast(Node, arg) for arg in node.args[:2])
     if len(shape(value)) != 3:
         return
-    kernel = _remade(node, weight, "row", lambda w: w.unsqueeze(2))
+    kernel = remade(node, weight, "row", lambda w: w.unsqueeze(2))
     padding = argument(node, 4, "padding", 0)
     named = isinstance(padding, str)
     args = (
         _as_map(node, value),
         kernel,
         argument(node, 2, "bias"),
-        [1, *_numbers(node, 3, "stride", 1, 1)],
-        padding if named else [0, *_numbers(node, 4, "padding", 1, 0)],
-        [1, *_numbers(node, 5, "dilation", 1, 1)],
+        [1, *numbers(node, 3, "stride", 1, 1)],
+        padding if named else [0, *numbers(node, 4, "padding", 1, 0)],
+        [1, *numbers(node, 5, "dilation", 1, 1)],
         argument(node, 6, "groups", 1),
     )
     target = aten.conv2d.padding if named else aten.conv2d.default
@@ -81,12 +81,12 @@ def _transposed(node: Node) -> None:
     if weight.op != "get_attr" or len(shape(value)) != axes + 2:
         return
     ones, zeros = [1] * (2 - axes), [0] * (2 - axes)
-    stride = ones + _numbers(node, 3, "stride", axes, 1)
-    padding = zeros + _numbers(node, 4, "padding", axes, 0)
-    added = zeros + _numbers(node, 5, "output_padding", axes, 0)
+    stride = ones + numbers(node, 3, "stride", axes, 1)
+    padding = zeros + numbers(node, 4, "padding", axes, 0)
+    added = zeros + numbers(node, 5, "output_padding", axes, 0)
     groups = cast(int, argument(node, 6, "groups", 1))
-    dilation = ones + _numbers(node, 7, "dilation", axes, 1)
-    kernel = _remade(node, weight, "flipped", lambda w: _flipped(w, groups))
+    dilation = ones + numbers(node, 7, "dilation", axes, 1)
+    kernel = remade(node, weight, "flipped", lambda w: _flipped(w, groups))
     reach = [d * (k - 1) for d, k in zip(dilation, shape(kernel)[2:], strict=True)]
     top, left = (r - p for r, p in zip(reach, padding, strict=True))
     bottom, right = (
@@ -143,13 +143,20 @@ def _norm_of_rows(node: Node) -> None:
     """Batch normalisation of rows or features becomes that of a map, which can be folded."""
     value = source(node)
     rank = len(shape(value))
-    if rank == 4 or (rank == 2 and value.target is aten.linear.default):
+    if rank == 4 or value.target in OWN_NORMS.get(rank, ()):
         return
     mapped = _as_map(node, value)
     norm = insert_call(node, node.target, (mapped, *node.args[1:]), node, shape(mapped))
     for user in [user for user in node.users if user.args[1] == 0]:
         result = insert_call(user, user.target, (norm, 0), user, shape(mapped))
         replace(user, reshaped(user, result, shape(user)))
+
+
+OWN_NORMS: Mapping[int, tuple[object, ...]] = {
+    2: (aten.linear.default,),
+    5: (aten.conv3d.default, aten.conv3d.padding),
+}
+"""Layers that take the norm behind them as it is, by the rank of their results."""
 
 
 def _prelu(node: Node) -> None:
@@ -165,11 +172,11 @@ def _prelu(node: Node) -> None:
     above = insert_call(node, aten.relu.default, (value,), node, size)
     below = insert_call(node, aten.clamp.default, (value, None, 0.0), node, size)
     if len(size) == 4:
-        kernel = _remade(node, slopes, "slopes", lambda s: s.reshape(-1, 1, 1, 1))
+        kernel = remade(node, slopes, "slopes", lambda s: s.reshape(-1, 1, 1, 1))
         layer = (below, kernel, None, [1, 1], [0, 0], [1, 1], size[1])
         below = insert_call(node, aten.conv2d.default, layer, node, size)
     else:
-        factor = _remade(node, slopes, "slopes", lambda s: s.reshape(-1, *[1] * (len(size) - 2)))
+        factor = remade(node, slopes, "slopes", lambda s: s.reshape(-1, *[1] * (len(size) - 2)))
         below = insert_call(node, aten.mul.Tensor, (below, factor), node, size)
     replace(node, insert_call(node, aten.add.Tensor, (below, above), node, size))
 
@@ -185,7 +192,7 @@ def _map_shape(size: tuple[int, ...]) -> tuple[int, ...]:
     return (*size[:2], 1, math.prod(size[2:]))
 
 
-def _remade(node: Node, weight: Node, name: str, form: Callable[[Tensor], Tensor]) -> Node:
+def remade(node: Node, weight: Node, name: str, form: Callable[[Tensor], Tensor]) -> Node:
     """A parameter in another form, made once however many calls read it."""
     if weight.op != "get_attr":
         value = weight.meta["val"]
@@ -201,10 +208,11 @@ def _remade(node: Node, weight: Node, name: str, form: Callable[[Tensor], Tensor
     return made
 
 
-def _numbers(node: Node, index: int, name: str, axes: int, default: int) -> list[int]:
+def numbers(node: Node, index: int, name: str, axes: int, default: int) -> list[int]:
     """A geometry argument of one number for each axis, however it was written."""
     value = argument(node, index, name, default)
     entries = [value] if isinstance(value, int) else list(cast("list[int]", value))
+    entries = entries or [default]
     return entries * axes if len(entries) == 1 else entries
 
 

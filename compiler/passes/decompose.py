@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.fx import GraphModule, Node
 
-from intaglio.compiler.passes import choices
+from intaglio.compiler.passes import choices, matrices, pools, statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,9 @@ class Decompose:
 
     maximum(x, y)   ->  x + relu(y - x)
     where(p, x, y)  ->  p * x + (1 - p) * y
+    cumsum(x)       ->  linear(x, triangle of ones)
+    var(x)          ->  mean((x - mean(x)) ** 2)
+    max_pool3d(x)   ->  max_pool2d(max_pool2d(x))
     """
 
     def __call__(self, module: GraphModule) -> GraphModule:
@@ -31,4 +34,7 @@ class Decompose:
 
 RULES: dict[object, Callable[[Node], None]] = {
     **choices.RULES,
+    **matrices.RULES,
+    **pools.VOLUMES,
+    **statistics.RULES,
 }

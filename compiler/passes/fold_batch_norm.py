@@ -22,6 +22,12 @@ from intaglio.compiler.graph import (
 from intaglio.compiler.passes.given import GRID, Grid
 
 aten = torch.ops.aten
+LAYERS = (
+    aten.conv2d.default,
+    aten.conv3d.default,
+    aten.conv3d.padding,
+    aten.linear.default,
+)
 BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 
 
@@ -79,7 +85,7 @@ def _affine(module: GraphModule, norm: Node) -> tuple[Tensor, Tensor]:
 
 def _is_layer(node: Node) -> bool:
     """A convolution or product whose weight (and bias, if any) are constants."""
-    if node.target not in (aten.conv2d.default, aten.linear.default):
+    if node.target not in LAYERS:
         return False
     return all(isinstance(a, Node) and a.op == "get_attr" for a in node.args[1:3] if a is not None)
 

@@ -132,30 +132,21 @@ INDICES: Mapping[object, tuple[int, ...]] = {
 DEFAULT_WAY_OUT = "replace it by supported layers, or run this part outside the model"
 WAYS_OUT = {
     "_native_batch_norm_legit": "give the batch normalisation running statistics",
-    "_upsample_bilinear2d_aa": "resize without antialias",
-    "adaptive_avg_pool2d": "choose an output size that divides the input",
-    "adaptive_max_pool2d": "choose an output size that divides the input",
+    "adaptive_max_pool2d": "leave out return_indices",
     "argmax": "return the scores and take the argmax of the outputs",
     "argmin": "return the scores and take the argmin of the outputs",
     "conv1d": "give it a batch of 1 in front and a weight of the model",
-    "conv3d": "use Conv2d layers, with the depth as channels",
+    "conv3d": "give it a batch of 1 in front and a weight of the model",
     "copy": "join the parts with torch.cat instead of assigning to them",
     "slice_scatter": "join the parts with torch.cat instead of assigning to them",
     "conv_transpose1d": "give it a batch of 1 in front and a weight of the model",
     "conv_transpose2d": "give it a batch of 1 in front and a weight of the model",
     "conv_transpose3d": "use ConvTranspose2d layers, with the depth as channels",
+    "max_pool2d_with_indices": "leave out return_indices",
+    "max_pool3d_with_indices": "leave out return_indices",
     "prelu": "make its slopes a parameter",
     "scaled_dot_product_attention": "set dropout_p=0",
-    "upsample_bicubic2d": 'resize with mode "bilinear" or "nearest"',
 }
-
-
-def _values(node: Node, index: int, name: str, default: int) -> list[int]:
-    """An integer list argument of two entries, however it was written."""
-    value = argument(node, index, name, [])
-    entries = [value] if isinstance(value, int) else list(cast("list[int]", value))
-    entries = entries or [default]
-    return entries * 2 if len(entries) == 1 else entries
 
 
 def _image(node: Node) -> Complaint | None:
@@ -184,40 +175,6 @@ def _linear(node: Node) -> Complaint | None:
     if len(size) < 2:
         return f"its input has shape {size}, (1, features) is needed", "keep the batch in front"
     return _constants(node)
-
-
-def _max_pool(node: Node) -> Complaint | None:
-    if _values(node, 4, "dilation", 1) != [1, 1]:
-        return "dilated max pooling is not mapped", "use a max pool of dilation 1"
-    return _image(node)
-
-
-def _average_pool(node: Node) -> Complaint | None:
-    if argument(node, 6, "divisor_override") is not None:
-        return "divisor_override is not mapped", "leave it out and scale the next layer's weights"
-    padded = any(_values(node, 3, "padding", 0))
-    if padded and not argument(node, 5, "count_include_pad", True):
-        return (
-            "its divisor varies with the position (count_include_pad=False)",
-            "set count_include_pad=True or padding=0",
-        )
-    if argument(node, 4, "ceil_mode", False) and _partial_windows(node):
-        return (
-            "its divisor varies with the position (ceil_mode with partial windows)",
-            "set ceil_mode=False or pad the input to whole windows",
-        )
-    return _image(node)
-
-
-def _partial_windows(node: Node) -> bool:
-    kernel = _values(node, 1, "kernel_size", 1)
-    stride = _values(node, 2, "stride", 0)
-    stride = stride if all(stride) else kernel
-    padding = _values(node, 3, "padding", 0)
-    before, after = shape(cast(Node, node.args[0]))[2:], shape(node)[2:]
-    return any(
-        (after[i] - 1) * stride[i] + kernel[i] > before[i] + 2 * padding[i] for i in range(2)
-    )
 
 
 def _addition(node: Node) -> Complaint | None:
@@ -261,11 +218,8 @@ def _any(node: Node) -> Complaint | None:
 
 
 def _padding(node: Node) -> Complaint | None:
-    borders = cast("list[int]", node.args[1])
     fill = argument(node, 2, "value", 0)
-    if fill or min(borders) < 0:
-        return "only padding by zeros is mapped", "pad with zeros, or in the data"
-    return None
+    return (f"it pads with {fill}", "pad with a finite number") if fill else None
 
 
 def _clamp(node: Node) -> Complaint | None:
@@ -277,7 +231,7 @@ def _clamp(node: Node) -> Complaint | None:
 CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.add.Tensor: _addition,
     aten.amax.default: _any,
-    aten.avg_pool2d.default: _average_pool,
+    aten.avg_pool2d.default: _image,
     aten.cat.default: _any,
     aten.clamp.default: _clamp,
     aten.clamp_min.default: _clamp,
@@ -291,7 +245,7 @@ CHECKS: dict[object, Callable[[Node], Complaint | None]] = {
     aten.layer_norm.default: _constants,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
-    aten.max_pool2d.default: _max_pool,
+    aten.max_pool2d.default: _image,
     aten.mean.dim: _any,
     aten.mul.Scalar: _scale,
     aten.mul.Tensor: _any,

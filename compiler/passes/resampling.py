@@ -1,12 +1,13 @@
-"""One spelling for windows and for elements taken at fixed positions.
+"""One spelling for elements taken at fixed positions.
 
-max_pool2d_with_indices, adaptive max pooling   ->  max_pool2d(x, window)
 upsample_nearest, flip, roll, repeat            ->  index_select(x, axis, positions) along each axis
 pad(x, mode="reflect" | "replicate" | "circular")  ->  the same
+pad(x, value)                                   ->  pad(x) + constant
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import cast
@@ -26,7 +27,7 @@ from intaglio.compiler.graph import (
     replace,
     shape,
 )
-from intaglio.compiler.passes.spellings import reshaped, source
+from intaglio.compiler.passes.spellings import reshaped, sliced, source
 
 aten = torch.ops.aten
 LINEAR_RESIZES = frozenset(
@@ -100,7 +101,9 @@ def _padding(node: Node) -> None:
     mode = str(argument(node, 2, "mode", "constant"))
     if mode == "constant":
         args = (source(node), borders, argument(node, 3, "value") or 0.0)
-        replace(node, insert_call(node, aten.constant_pad_nd.default, args, node, shape(node)))
+        made = insert_call(node, aten.constant_pad_nd.default, args, node, shape(node))
+        replace(node, made)
+        _framed(made)
         return
     value = source(node)
     for index in range(len(borders) // 2):
@@ -111,26 +114,40 @@ def _padding(node: Node) -> None:
     replace(node, value)
 
 
-def _max_pool(node: Node) -> None:
-    """Only the maxima are read, not where they are."""
-    maxima = _maxima(node)
-    if maxima is not None:
-        args = node.args
-        replace(maxima, insert_call(node, aten.max_pool2d.default, args, node, shape(maxima)))
+def bordered(before: Node, value: Node, borders: list[int], number: float) -> Node:
+    """`value` with a number around it, cut off where borders are negative, ahead of `before`.
+
+    `borders` are (ahead, behind) from the last axis on.
+    """
+    rank = len(shape(value))
+    for index in range(len(borders) // 2):
+        axis = rank - 1 - index
+        ahead, behind = borders[2 * index : 2 * index + 2]
+        start, end = max(-ahead, 0), shape(value)[axis] + min(behind, 0)
+        if (start, end) != (0, shape(value)[axis]):
+            value = sliced(before, value, axis, start, end)
+    added = [max(pixels, 0) for pixels in borders]
+    if not any(added):
+        return value
+    size = tuple(functional.pad(torch.empty(shape(value), device="meta"), added).shape)
+    made = insert_call(before, aten.constant_pad_nd.default, (value, added, 0.0), before, size)
+    if number == 0:
+        return made
+    with torch.device("cpu"):
+        frame = functional.pad(torch.zeros(shape(value)), added, value=number)
+    held = frame.to(torch.get_default_device())
+    constant = insert_parameter(owner(before), before, f"{before.name}_frame", held)
+    return insert_call(before, aten.add.Tensor, (made, constant), before, size)
 
 
-def _adaptive_max_pool(node: Node) -> None:
-    maxima = _maxima(node)
-    if maxima is None:
-        return
-    before, after = shape(source(node))[-2:], shape(maxima)[-2:]
-    if all(b % a == 0 for b, a in zip(before, after, strict=True)):
-        window = [b // a for b, a in zip(before, after, strict=True)]
-        args = (source(node), window, window)
-        replace(maxima, insert_call(node, aten.max_pool2d.default, args, node, shape(maxima)))
+def _framed(node: Node) -> None:
+    borders, number = cast("list[int]", node.args[1]), argument(node, 2, "value", 0)
+    plain = number == 0 and min(borders) >= 0
+    if not plain and isinstance(number, int | float) and math.isfinite(number):
+        replace(node, bordered(node, source(node), borders, float(number)))
 
 
-def _maxima(node: Node) -> Node | None:
+def maxima(node: Node) -> Node | None:
     """What reads the first result of `node`, when nothing reads another."""
     users = list(node.users)
     if len(users) == 1 and users[0].target is operator.getitem and users[0].args[1] == 0:
@@ -142,9 +159,8 @@ RULES: dict[object, Callable[[Node], None]] = {
     aten._upsample_nearest_exact1d.vec: _nearest,
     aten._upsample_nearest_exact2d.vec: _nearest,
     aten._upsample_nearest_exact3d.vec: _nearest,
-    aten.adaptive_max_pool2d.default: _adaptive_max_pool,
+    aten.constant_pad_nd.default: _framed,
     aten.flip.default: _flip,
-    aten.max_pool2d_with_indices.default: _max_pool,
     aten.pad.default: _padding,
     aten.repeat.default: _repeat,
     aten.roll.default: _roll,

@@ -22,7 +22,7 @@ class Mixed(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.drop(functional.relu(self.conv(torch.cumsum(x, 1))))
+        y = self.drop(functional.relu(self.conv(torch.cumprod(x, 1))))
         y = functional.avg_pool2d(y, (53, 59))
         scores: Tensor = self.fc(y.flatten(1) * 2)
         return scores
@@ -51,7 +51,7 @@ def test_every_refusal_is_listed() -> None:
     assert not report.ok
     assert statuses(report) == {
         "x": ("mapped", "x"),
-        "cumsum": ("refused", "cumsum"),
+        "cumprod": ("refused", "cumprod"),
         "conv2d": ("mapped", "conv"),
         "relu": ("folded", "conv"),
         "clone": ("folded", "conv"),
@@ -133,7 +133,7 @@ def test_the_json_of_a_report() -> None:
     assert [made[status] for status in ("mapped", "folded", "host", "refused")] == [5, 2, 0, 2]
     assert made["changes"] == [
         {
-            "nodes": ("cumsum",),
+            "nodes": ("cumprod",),
             "line": "",
             "what": "add allow_host=True",
         },
@@ -146,12 +146,12 @@ def test_the_json_of_a_report() -> None:
     nodes = made["nodes"]
     assert isinstance(nodes, list)
     assert nodes[1] == {
-        "node": "cumsum",
-        "operation": "cumsum.default",
+        "node": "cumprod",
+        "operation": "cumprod.default",
         "status": "refused",
-        "target": "cumsum",
-        "line": line_of(Mixed.forward, "torch.cumsum"),
-        "reason": "cumsum has no integer form",
+        "target": "cumprod",
+        "line": line_of(Mixed.forward, "torch.cumprod"),
+        "reason": "cumprod has no integer form",
         "way_out": "replace it by supported layers, or run this part outside the model, or add "
         "allow_host=True to run it on the host",
         "macs": None,
@@ -223,7 +223,7 @@ def test_what_nothing_reads_is_folded_away() -> None:
 
 
 def test_a_model_of_refusals_only() -> None:
-    report = check(Calls(lambda m, x: torch.cumsum(x, 1)).eval(), (images(1, 4),))
+    report = check(Calls(lambda m, x: torch.cumprod(x, 1)).eval(), (images(1, 4),))
     assert [verdict.status for verdict in report.verdicts] == ["mapped", "refused"]
 
 
@@ -233,7 +233,7 @@ class Normed(nn.Module):
         self.norm = nn.LayerNorm(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cumsum(torch.softmax(self.norm(x), 1), 1)
+        return torch.cumprod(torch.softmax(self.norm(x), 1), 1)
 
 
 def test_what_one_option_settles_is_one_change() -> None:
@@ -243,7 +243,7 @@ def test_what_one_option_settles_is_one_change() -> None:
     report = check(seeded(Normed), (images(1, 4, 8),), supports=nothing)
     assert report.to_text().splitlines()[-3:] == [
         "the whole model fits after 1 change:",
-        "  1. add allow_host=True (layer_norm, softmax, cumsum)",
+        "  1. add allow_host=True (layer_norm, softmax, cumprod)",
         "Normed: 3 of 4 nodes refused",
     ]
 

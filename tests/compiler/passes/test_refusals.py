@@ -22,19 +22,19 @@ class ComputedWeight(nn.Module):
 
 
 def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Refusal, ...]:
-    layers = {"conv": nn.Conv2d(4, 4, 1), "one": nn.Conv3d(1, 1, 1), "fc": nn.Linear(6, 4)}
+    layers = {"conv": nn.Conv2d(4, 4, 1), "fc": nn.Linear(6, 4)}
     return plan_of(Calls(forward, **layers), images(*size)).refusals
 
 
 @pytest.mark.parametrize(
     ("forward", "name", "reason", "way_out"),
     [
-        (lambda m, x: torch.cumsum(x, 1), "cumsum", "cumsum has no integer form", ELSEWHERE),
+        (lambda m, x: torch.cumprod(x, 1), "cumprod", "cumprod has no integer form", ELSEWHERE),
         (
-            lambda m, x: m.one(x[None]),
-            "one",
+            lambda m, x: functional.conv3d(x[None], x[None, :1, :4, :1, :1]),
+            "conv3d",
             "conv3d has no integer form",
-            "use Conv2d layers, with the depth as channels",
+            "give it a batch of 1 in front and a weight of the model",
         ),
         (
             lambda m, x: functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
@@ -43,28 +43,10 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
             "set dropout_p=0",
         ),
         (
-            lambda m, x: functional.max_pool2d(x, 2, dilation=2),
-            "max_pool2d",
-            "dilated max pooling is not mapped",
-            "use a max pool of dilation 1",
-        ),
-        (
-            lambda m, x: functional.avg_pool2d(x, 2, divisor_override=3),
-            "avg_pool2d",
-            "divisor_override is not mapped",
-            "leave it out and scale the next layer's weights",
-        ),
-        (
-            lambda m, x: functional.avg_pool2d(x, 2, padding=1, count_include_pad=False),
-            "avg_pool2d",
-            "its divisor varies with the position (count_include_pad=False)",
-            "set count_include_pad=True or padding=0",
-        ),
-        (
-            lambda m, x: functional.avg_pool2d(x, 4, ceil_mode=True),
-            "avg_pool2d",
-            "its divisor varies with the position (ceil_mode with partial windows)",
-            "set ceil_mode=False or pad the input to whole windows",
+            lambda m, x: functional.max_pool2d(x, 2, return_indices=True),
+            "max_pool2d_with_indices",
+            "max_pool2d_with_indices has no integer form",
+            "leave out return_indices",
         ),
         (
             lambda m, x: torch.add(x, x.relu(), alpha=2),
@@ -73,10 +55,10 @@ def refusals(forward: Forward, size: tuple[int, ...] = (1, 4, 6, 6)) -> tuple[Re
             "scale the weights of the layer before",
         ),
         (
-            lambda m, x: m.conv(functional.pad(x, (1, 1), value=2.0)),
+            lambda m, x: m.conv(functional.pad(x, (1, 1), value=float("-inf"))),
             "constant_pad_nd",
-            "only padding by zeros is mapped",
-            "pad with zeros, or in the data",
+            "it pads with -inf",
+            "pad with a finite number",
         ),
         (
             lambda m, x: x.double().relu().float(),
