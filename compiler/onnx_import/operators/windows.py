@@ -111,8 +111,12 @@ def _average_pool(node: OnnxNode) -> Function:
 
 
 def _global_pool(function: Callable[[Tensor, list[int], bool], Tensor]) -> Builder:
+    """Over whole maps; one of a single pixel is its own."""
+
     def build(node: OnnxNode) -> Function:
         axes = list(range(2, node.rank))
+        if all(extent == 1 for extent in node.shape()[2:]):
+            return lambda x: x
         return lambda x: function(x, axes, True)
 
     return build
