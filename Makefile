@@ -29,6 +29,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python -m benchmarks.formal
 	$(BIN)/python -m benchmarks.host_kernels
+	$(BIN)/python -m benchmarks.operators
 
 area: $(STAMP)
 	$(BIN)/python benchmarks/area.py
