@@ -5,7 +5,8 @@ promise and asserts what the block does; the RTL itself holds no assertion.  Yos
 makes an and-inverter graph of it, with memories as registers and all registers that nothing
 initialises free.  ABC finds an invariant that holds at the start, from cycle to cycle, and wherever
 no assertion fails (pdr: property-directed reachability, Bradley 2011, Een et al. 2011), and checks
-it once more.
+it once more; or, where a proof names a depth, it shows that no assertion fails in the first cycles
+(bmc3) nor in the one after so many that keep all of them (ind: k-induction, Sheeran et al. 2000).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _FAILED = re.compile(r'Output (\d+) of miter ".*" was asserted in frame (\d+)\.'
 _COMPLAINT = re.compile(r"\w+\.sv:\d+: ERROR: .*|ERROR: .*")
 _SIZE = re.compile(r"lat *= *(\d+) +and *= *(\d+)")
 _FRAMES = re.compile(r"Invariant F\[(\d+)\]|timeout .* in frame (\d+)")
+_STARTS = re.compile(r"No output asserted in (\d+) frames")
+_INDUCTIVE = "Networks are equivalent"
 _GRACE = 60
 """Seconds that the tools get beyond those of the proof itself."""
 _PASSES = (
@@ -48,17 +51,21 @@ _PASSES = (
     "opt_clean",
 )
 _WRITE = "write_aiger -zinit -I -B -no-startoffset -ywmap names.json graph.aig"
-_ENGINE = ("read_aiger graph.aig", "print_stats", "fold", "strash")
+_READ = ("read_aiger graph.aig", "print_stats", "fold", "strash")
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A module of `hw/formal` with its parameters, the block that it is about, and what it says."""
+    """A module of `hw/formal` with its parameters, the block that it is about, and what it says.
+
+    `induction` is the depth of a proof by induction; without it an invariant is looked for.
+    """
 
     top: str
     block: str
     says: str
     parameters: Mapping[str, int] = field(default_factory=dict)
+    induction: int | None = None
 
 
 _ORDER = "no beat lost, doubled, changed or overtaken; no more inside than fits; none stays inside"
@@ -77,6 +84,14 @@ PROOFS = (
         "tokens_proof",
         "npu_tokens",
         "tokens there are those given less those taken, from 0 to 255, for every pair of units",
+    ),
+    Proof(
+        "issue_proof",
+        "npu_issue",
+        "every instruction issues and retires once, in order, with its own tokens and mark; none is "
+        "taken that is not there or given where there is no room; one retires in 5 free cycles",
+        {"QueueDepth": 2},
+        induction=7,
     ),
     Proof(
         "act_buffer_proof",
@@ -101,9 +116,10 @@ PROOFS = (
 class Outcome:
     """What became of a proof.
 
-    `proven`: no assertion can ever fail.  `failed`: the one called `assertion` fails in cycle
-    `cycle`, counted from 0.  `undecided`: the time was not enough.  `frames` is how many cycles
-    deep the search went; `registers` and `gates` are those of the graph; `seconds` is measured.
+    `proven`: no assertion can ever fail. `failed`: the one called `assertion` fails in cycle
+    `cycle`, counted from 0. `undecided`: the time, or the depth of induction, was not enough.
+    `frames` is how many cycles deep the search for an invariant went, or the depth of induction;
+    `registers` and `gates` are those of the graph; `seconds` is measured.
     """
 
     verdict: Literal["proven", "failed", "undecided"]
@@ -126,12 +142,13 @@ def prove(
     parameters: Mapping[str, int] | None = None,
     *,
     sources: Sequence[Path] | None = None,
+    induction: int | None = None,
     seconds: int = 300,
 ) -> Outcome:
     """Prove every assertion of the module `top`, with these `parameters`, for all time.
 
-    `sources` are those of `formal_sources` unless others are given.  Raises ToolError when a tool
-    is missing or cannot read the sources.
+    By induction of that depth when one is given. `sources` are those of `formal_sources` unless
+    others are given. Raises ToolError when a tool is missing or cannot read the sources.
     """
     if not yosys.installed():
         raise ToolError(yosys.MISSING)
@@ -144,9 +161,16 @@ def prove(
         passes = f"read_slang --top {top} {chosen} -f sources.f", *_PASSES, _WRITE
         _run(folder, yosys.command(*passes), top, seconds)
         names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
-        log = _run(folder, yosys.abc(*_ENGINE, f"pdr -T {seconds}"), top, seconds)
+        log = _run(folder, yosys.abc(*_READ, *_engine(induction, seconds)), top, seconds)
     found = tuple(path[-1].lstrip("\\") for path in names["asserts"])
-    return _outcome(top, log, found, time.monotonic() - started)
+    return _outcome(top, log, found, induction, time.monotonic() - started)
+
+
+def _engine(induction: int | None, seconds: int) -> tuple[str, ...]:
+    if induction is None:
+        return (f"pdr -T {seconds}",)
+    start, step = f"bmc3 -F {induction + 1} -T {seconds}", f"ind -F {induction} -T {seconds}"
+    return start, "orpos", step
 
 
 def _run(folder: Path, command: list[str], top: str, seconds: int) -> str:
@@ -168,19 +192,27 @@ def _run(folder: Path, command: list[str], top: str, seconds: int) -> str:
     return done.stdout
 
 
-def _outcome(top: str, log: str, names: tuple[str, ...], seconds: float) -> Outcome:
+def _outcome(
+    top: str, log: str, names: tuple[str, ...], induction: int | None, seconds: float
+) -> Outcome:
     """What ABC's words say; raises ToolError when they say nothing that is known."""
     size, frames, failed = _SIZE.search(log), _FRAMES.search(log), _FAILED.search(log)
     if size is None:
         raise ToolError(f"'{top}' cannot be proven: ABC did not read its graph; mend its sources")
     registers, gates = map(int, size.groups())
-    depth = int(next(filter(None, frames.groups()))) if frames else 0
+    depth = induction or (int(next(filter(None, frames.groups()))) if frames else 0)
     found = names, registers, gates, depth, seconds
     if failed:
         output, cycle = map(int, failed.groups())
         return Outcome("failed", *found, assertion=names[output], cycle=cycle)
-    if "Property proved." in log:
+    if "Property proved." in log or (_holds_at_first(log, induction) and _INDUCTIVE in log):
         return Outcome("proven", *found)
-    if "UNDECIDED" in log:
+    if "UNDECIDED" in log or _INDUCTIVE in log:
         return Outcome("undecided", *found)
     raise ToolError(f"'{top}' cannot be proven: ABC said '{log.strip().splitlines()[-1]}'")
+
+
+def _holds_at_first(log: str, induction: int | None) -> bool:
+    """Whether no assertion failed in as many cycles as induction starts from."""
+    found = _STARTS.search(log)
+    return induction is not None and found is not None and int(found.group(1)) > induction

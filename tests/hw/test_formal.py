@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from intaglio.errors import ToolError
-from intaglio.hw import formal, yosys
+from intaglio.hw import yosys
 from intaglio.hw.formal import FORMAL, PROOFS, Proof, formal_sources, prove
 from intaglio.hw.sources import rtl_sources
 
@@ -53,6 +53,13 @@ FAULTS = (
         "- 8'(pop_i[4*t + f] && !push_i[4*f + t])", "available_when_there",
     ),
     Fault(
+        "issue_proof", "npu_issue", "header_valid && (retire_push & full_i) == '0",
+        "header_valid", "pushes_where_room_is",
+    ),
+    Fault(
+        "issue_proof", "npu_issue", "(!retire_mark || mark_ready_i)\n", "1'b1\n", "own_mark",
+    ),
+    Fault(
         "act_buffer_proof", "npu_act_buffer", "lw_addr_i[0] == sr_addr_i[0]",
         "lw_addr_i == sr_addr_i", "sr_reads",
     ),
@@ -77,7 +84,7 @@ def _name(proof: Proof) -> str:
     ids=_name,
 )
 def test_what_is_claimed_is_proven(proof: Proof) -> None:
-    outcome = prove(proof.top, proof.parameters)
+    outcome = prove(proof.top, proof.parameters, induction=proof.induction)
     assert (outcome.verdict, outcome.assertion, outcome.cycle) == ("proven", "", None)
     assert outcome.assertions
     assert outcome.registers > 0
@@ -90,7 +97,8 @@ def test_a_wrong_block_fails_its_proof(fault: Fault, tmp_path: Path) -> None:
     wrong = tmp_path / f"{fault.block}.sv"
     wrong.write_text(text.replace(fault.text, fault.instead))
     sources = [wrong if path.stem == fault.block else path for path in formal_sources()]
-    outcome = prove(fault.top, sources=sources)
+    proof = next(proof for proof in PROOFS if proof.top == fault.top)
+    outcome = prove(fault.top, sources=sources, induction=proof.induction)
     assert (outcome.verdict, outcome.assertion) == ("failed", fault.assertion)
     assert outcome.cycle is not None
 
@@ -116,7 +124,7 @@ def test_sources_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_the_tools_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formal.yosys, "installed", lambda: False)
+    monkeypatch.setattr(yosys, "installed", lambda: False)
     with pytest.raises(ToolError) as caught:
         prove("fifo_proof")
     assert str(caught.value) == yosys.MISSING
