@@ -106,13 +106,15 @@ class Definition:
         """The epilogue on the accumulators of a tensor of `shape`; without one, themselves."""
         if epilogue is None:
             return accumulator
-        axis = channel_axis(len(shape))
-        constants = Epilogue.of(self, epilogue, lambda a: np.broadcast_to(a, (shape[axis],)))
+        axis = channel_axis(len(shape)) if shape else None
+        channels = 1 if axis is None else shape[axis]
+        constants = Epilogue.of(self, epilogue, lambda a: np.broadcast_to(a, (channels,)))
         residual = None if epilogue.residual is None else self.activation(epilogue.residual)
 
         def at(image: Expr, *index: Expr) -> Expr:
             added = None if residual is None else residual[(image, *index)]
-            return constants.apply(accumulator(image, *index), (index[axis],), added)
+            channel = tirx.const(0, "int32") if axis is None else index[axis]
+            return constants.apply(accumulator(image, *index), (channel,), added)
 
         return at
 

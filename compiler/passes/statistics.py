@@ -25,6 +25,12 @@ from intaglio.compiler.passes.truths import total
 aten = torch.ops.aten
 
 
+def _mean_of_all(node: Node) -> None:
+    axes = list(range(len(shape(source(node)))))
+    args = (source(node), axes)
+    replace(node, insert_call(node, aten.mean.dim, args, node, shape(node)))
+
+
 def _variance(node: Node) -> None:
     value, axes = source(node), axes_of(node)
     count = math.prod(shape(value)[axis] for axis in axes)
@@ -101,5 +107,6 @@ RULES: dict[object, Callable[[Node], None]] = {
     aten._log_softmax.default: _log_softmax,
     aten.linalg_vector_norm.default: _length,
     aten.logsumexp.default: _log_of_sum,
+    aten.mean.default: _mean_of_all,
     aten.var.correction: _variance,
 }

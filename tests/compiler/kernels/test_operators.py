@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from intaglio.compiler import numerics, reference
 from intaglio.compiler.kernels import compile_network
 from intaglio.compiler.kernels.definition import Definition
 from intaglio.compiler.kernels.operators import define
+from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
@@ -43,6 +45,7 @@ from intaglio.compiler.workload import (
 from intaglio.errors import UnsupportedError
 from tests.compiler.builders import I8, U8, Builder, every_operator
 from tests.compiler.kernels.agreement import check
+from tests.compiler.models import Calls, images
 from tests.properties.workloads import REPEATABLE, elements
 
 
@@ -293,6 +296,14 @@ class Wish:
     name: str
     output: str
     source: Source
+
+
+def test_tensors_without_axes(kernel_cache: Path) -> None:
+    gate = Calls(lambda m, x: torch.sigmoid((x * x).sum()) * x.max() + x.mean()).eval()
+    workload = to_workload(gate, (images(1, 3, 4),))
+    shapes = {type(op): workload.tensor(op.output).shape for op in workload}
+    assert shapes[Rescale] == shapes[Multiply] == ()
+    check(workload, kernel_cache, 3)
 
 
 def test_an_operator_without_a_definition_is_refused() -> None:
