@@ -88,10 +88,18 @@ PROOFS = (
     Proof(
         "issue_proof",
         "npu_issue",
-        "every instruction issues and retires once, in order, with its own tokens and mark; none is "
-        "taken that is not there or given where there is no room; one retires in 5 free cycles",
+        "every instruction issues and retires once, in order, with its own tokens and mark; none "
+        "is taken that is not there or given without room; one retires in 5 free cycles",
         {"QueueDepth": 2},
         induction=7,
+    ),
+    Proof(
+        "reader_proof",
+        "npu_reader",
+        "fetch and load each get the data of their own bursts, which hold no beat too many; at "
+        "most one burst of load goes before a waiting one of fetch; at most 16 are outstanding",
+        {"ReadAhead": 4},
+        induction=3,
     ),
     Proof(
         "act_buffer_proof",

@@ -3,7 +3,7 @@
 //
 // A transfer moves `PushBeats` beats in and `PopBeats` out, lowest first.  Beats inside are counted;
 // one that `mark_i` and `lane_i` choose freely is followed: its bits are kept with the number of
-// beats before it, and compared when that many have left.  What holds for any beat holds for all.
+// beats before it, and compared when those have left.  What holds for any beat holds for all.
 //
 // Contract: nothing leaves that did not enter, at most `Most` beats are inside, and a beat is
 // offered to the outside `Latency` cycles after the block last gave or took one, at the latest.

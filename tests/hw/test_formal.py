@@ -60,6 +60,14 @@ FAULTS = (
         "issue_proof", "npu_issue", "(!retire_mark || mark_ready_i)\n", "1'b1\n", "own_mark",
     ),
     Fault(
+        "reader_proof", "npu_reader", "room && !fetch_valid && ahead_q", "room && ahead_q",
+        "lemma_load",
+    ),
+    Fault(
+        "reader_proof", "npu_reader", ".data_i  (take_load),", ".data_i  (take_fetch),",
+        "lemma_newest",
+    ),
+    Fault(
         "act_buffer_proof", "npu_act_buffer", "lw_addr_i[0] == sr_addr_i[0]",
         "lw_addr_i == sr_addr_i", "sr_reads",
     ),
