@@ -3,6 +3,7 @@
 conv1d(x, w)                       ->  conv2d of height 1 between reshapes
 conv2d(x, padding="same")          ->  [constant_pad_nd ->] conv2d(x, numbers)
 conv_transpose(x, w, stride)       ->  zeros between the pixels, constant_pad_nd, conv2d(flipped w)
+conv_transpose of whole windows    ->  conv2d of 1 x 1 to all pixels of a window, permute
 batch_norm of (N, C) or (N, C, L)  ->  batch_norm of a map of height 1
 prelu(x, slopes)                   ->  leaky_relu(x), or relu(x) + slopes * min(x, 0)
 """
@@ -28,7 +29,7 @@ from intaglio.compiler.graph import (
 )
 from intaglio.compiler.passes.fold_batch_norm import BATCH_NORM
 from intaglio.compiler.passes.given import GRID, Grid
-from intaglio.compiler.passes.spellings import reshaped, sliced, source
+from intaglio.compiler.passes.spellings import permuted, reshaped, sliced, source
 
 aten = torch.ops.aten
 Borders = tuple[tuple[int, int], tuple[int, int]]
@@ -86,6 +87,11 @@ def _transposed(node: Node) -> None:
     added = zeros + numbers(node, 5, "output_padding", axes, 0)
     groups = cast(int, argument(node, 6, "groups", 1))
     dilation = ones + numbers(node, 7, "dilation", axes, 1)
+    window = [*ones, *shape(weight)[2:]]
+    normed = any(user.target is BATCH_NORM for user in node.users)
+    if window == stride and not any(padding + added) and dilation == [1, 1] and not normed:
+        _side_by_side(node, value, weight, groups)
+        return
     kernel = remade(node, weight, "flipped", lambda w: _flipped(w, groups))
     reach = [d * (k - 1) for d, k in zip(dilation, shape(kernel)[2:], strict=True)]
     top, left = (r - p for r, p in zip(reach, padding, strict=True))
@@ -97,6 +103,31 @@ def _transposed(node: Node) -> None:
     args = (entry, kernel, argument(node, 2, "bias"), [1, 1], [0, 0], dilation, groups)
     layer = insert_call(node, aten.conv2d.default, args, node, _map_shape(shape(node)))
     replace(node, reshaped(node, layer, shape(node)))
+
+
+def _side_by_side(node: Node, value: Node, weight: Node, groups: int) -> None:
+    """Windows that do not overlap: a product for each pixel of them, and the pixels apart."""
+    mapped = _as_map(node, value)
+    inputs, (down, across) = shape(mapped)[2:], _window(list(shape(weight)[2:]))
+    outputs = shape(node)[1]
+    pixels = down * across
+    kernel = remade(node, weight, "pixels", lambda w: _pixels(w, groups))
+    bias = argument(node, 2, "bias")
+    if isinstance(bias, Node):
+        bias = remade(node, bias, "pixels", lambda b: b.repeat_interleave(pixels))
+    size = (1, outputs * pixels, *inputs)
+    args = (mapped, kernel, bias, [1, 1], [0, 0], [1, 1], groups)
+    layer = insert_call(node, aten.conv2d.default, args, node, size)
+    apart = reshaped(node, layer, (1, outputs, down, across, *inputs))
+    placed = permuted(node, apart, (0, 1, 4, 2, 5, 3))
+    replace(node, reshaped(node, placed, shape(node)))
+
+
+def _pixels(weight: Tensor, groups: int) -> Tensor:
+    """The weight (C, K / groups, ...) of a transposed layer as (K * pixels, C / groups, 1, 1)."""
+    channels, outputs, *window = weight.shape
+    columns = weight.reshape(groups, channels // groups, outputs * math.prod(window))
+    return columns.transpose(1, 2).reshape(-1, channels // groups, 1, 1)
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:

@@ -205,6 +205,13 @@ def test_a_resize_is_linear_interpolation_in_integers() -> None:
     assert made.workload.tensor(op.input).scale == made.workload.tensor(op.output).scale
 
 
+def test_transposed_windows_that_do_not_overlap_multiply_no_zeros() -> None:
+    workload = to_workload(seeded(lambda: Layers(lambda m, x: m.twice(x))), (images(*MAP),))
+    (conv,) = [op for op in workload if isinstance(op, Conv2d)]
+    assert workload.tensor(conv.weight).shape == (3 * 4, 4, 1, 1)
+    assert workload.tensor(conv.output).shape == (1, 3 * 4, *MAP[2:])
+
+
 def test_a_transposed_weight_is_quantised_by_output_channel() -> None:
     model = seeded(lambda: Layers(lambda m, x: m.overlapping(x)))
     assert isinstance(model, Layers)
