@@ -197,7 +197,9 @@ def _steps(members: list[Node], leaf: Node) -> tuple[Step, ...]:
             inner = cast("tuple[Step, ...]", node.args[1])
             place[node] = steps.join(place[cast(Node, node.args[0])], inner)
         elif node.target is aten._to_copy.default:
-            place[node] = steps.add(aten.mul.Tensor, (args[0], 1.0), {})
+            truth = node.meta["val"].dtype is torch.bool
+            step = (aten.ne.Scalar, (args[0], 0.0)) if truth else (aten.mul.Tensor, (args[0], 1.0))
+            place[node] = steps.add(*step, {})
         else:
             place[node] = steps.add(node.target, args, dict(node.kwargs))
     return tuple(steps.made)

@@ -79,7 +79,7 @@ def truth(before: Node, node: Node) -> Node | None:
     """
     value = known(node)
     if value is not None:
-        made = insert_parameter(owner(before), before, f"{before.name}_truth", value.float())
+        made = insert_parameter(owner(before), before, f"{before.name}_truth", (value != 0).float())
         return expanded(before, made, shape(node))
     if not is_real(node) and node.meta["val"].dtype is not torch.bool:
         return of_integers(before, node)

@@ -43,6 +43,7 @@ CHOICES: dict[str, Forward] = {
     "filled where another is low": lambda x, k: (x.flip(-1) * 1).masked_fill(x < x.flip(-1), 0.5),
     "logic of two": lambda x, k: x * ((x > -9) & ~(x.flip(-1) >= 9) | (x.flip(1) < -9)),
     "one or the other": lambda x, k: x * ((x > -9) ^ (x.flip(-1) > 9)),
+    "logic with numbers": lambda x, k: x * torch.logical_and(x > x.flip(-1), torch.arange(6) / 2),
     "truth of a real": lambda x, k: torch.where(x.relu().bool(), x, x.tril().relu()),
     "zeros like it": lambda x, k: torch.maximum(x, torch.zeros_like(x.flip(1))) + x.flip(1),
     "interpolation": lambda x, k: torch.lerp(x, x.flip(-1), 0.3),

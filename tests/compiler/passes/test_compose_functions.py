@@ -46,6 +46,7 @@ COMPOSED: dict[str, tuple[Function, bool]] = {
     "leak by comparison": (lambda x: torch.where(x > 0, x, x * 0.1), False),
     "filled": (lambda x: x.masked_fill(x < -0.5, -0.5), False),
     "kept by a mask": (lambda x: x * ((x > 0) & ~(x >= 9) | (x < -9)), False),
+    "kept where above 0": (lambda x: x - x * functional.relu(x).bool().float(), False),
     "soft shrinkage": (lambda x: functional.softshrink(x, 0.3), False),
     "squared relu": (lambda x: functional.relu(x) ** 2, True),
     "of two halves": (lambda x: torch.where(x > 0, x.abs(), x * x), True),
