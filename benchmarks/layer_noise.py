@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,10 @@ from intaglio.compiler.pipeline import fuse
 from intaglio.compiler.workload import Conv2d, MatMul, Workload
 
 Change = Callable[[Tensor], Tensor]
+Inputs = Tensor | Sequence[Tensor]
+"""The inputs of one image: a tensor, or one for each input."""
+View = Callable[[Tensor, Inputs], Tensor]
+"""What of the first output counts, given the inputs it was made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,22 @@ class _Changed(Interpreter):
 def layer_noise(
     model: nn.Module,
     workload: Workload,
-    images: Sequence[Tensor],
+    images: Sequence[Inputs],
     progress: Callable[[str, int, int], None],
     names: Sequence[str] | None = None,
+    view: View = lambda output, inputs: output,
 ) -> list[Noise]:
-    """What each layer of `workload` (or each of `names`), made from `model`, loses on `images`."""
-    captured = capture(model, (images[0],))
+    """What each layer of `workload` (or each of `names`), made from `model`, loses on `images`.
+
+    The losses are those of `view`, the first output as it stands unless it says otherwise.
+    """
+    captured = capture(model, _arguments(images[0]))
     groups = [g for g in fuse(captured).groups if names is None or g.name in names]
-    exact = _logits(_Changed(captured.module, {}, {}), images)
+
+    def seen(graph: Interpreter) -> Tensor:
+        return _outputs(graph, images, view)
+
+    exact = seen(_Changed(captured.module, {}, {}))
     found = []
     for done, group in enumerate(groups):
         progress("round one layer at a time", done, len(groups))
@@ -77,8 +89,8 @@ def layer_noise(
         found.append(
             Noise(
                 group.name,
-                None if changed is None else decibels(exact, _logits(changed, images)),
-                decibels(exact, _logits(_Changed(captured.module, {}, rounded), images)),
+                None if changed is None else decibels(exact, seen(changed)),
+                decibels(exact, seen(_Changed(captured.module, {}, rounded))),
             )
         )
     return found
@@ -108,10 +120,15 @@ def _rounding(workload: Workload, group: Group) -> Change:
     return lambda value: torch.floor(value / scale + 0.5).clamp(lo, hi) * scale
 
 
-def _logits(graph: Interpreter, images: Iterable[Tensor]) -> Tensor:
+def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+
+
+def _outputs(graph: Interpreter, images: Sequence[Inputs], view: View) -> Tensor:
     with torch.no_grad():
-        made = [graph.run(image) for image in images]
-    return torch.cat([value[0] if isinstance(value, tuple | list) else value for value in made])
+        made = [graph.run(*_arguments(inputs)) for inputs in images]
+        firsts = [value[0] if isinstance(value, tuple | list) else value for value in made]
+        return torch.cat([view(*pair) for pair in zip(firsts, images, strict=True)])
 
 
 def decibels(exact: Tensor, made: Tensor) -> float:

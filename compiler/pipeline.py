@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from intaglio.compiler.calibration import Method, check_calibration, seeded_batch
 from intaglio.compiler.capture import Captured, capture
 from intaglio.compiler.lower import lower
+from intaglio.compiler.lower.builder import index_extent
 from intaglio.compiler.partition import with_more
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.passes.fuse import Fuse, Plan
@@ -67,6 +68,7 @@ def to_workload(
     refuse(plan.refusals)
     bits = precision or Precision()
     check_layers(bits, plan, captured.shapes)
+    check_indices(captured, data)
     quantised = Quantize(plan, bits, method or Method())(
         captured.module,
         batches(captured, data),
@@ -115,6 +117,23 @@ def calibration_data(
         integers = {name: value.numpy() for name, value in captured.integers.items()}
         return seeded_batch(captured.shapes, seed, integers)
     return check_calibration(calibration, captured.shapes, captured.integers)
+
+
+def check_indices(captured: Captured, data: Mapping[str, NDArray[np.generic]]) -> None:
+    """Raise CalibrationError for integers that no row of the model's tables stands for."""
+    inputs = captured.module.graph.find_nodes(op="placeholder")
+    for name, node in zip(captured.shapes, inputs, strict=False):
+        rows = index_extent(node)
+        if rows is None or name not in data:
+            continue
+        given = data[name].astype(np.int64)
+        wrong = given[(given < 0) | (given >= rows)]
+        if wrong.size:
+            raise CalibrationError(
+                f"calibration input '{name}' holds {wrong[0]}, the model tells its integers apart "
+                f"from 0 to {rows - 1}; give integers in that range, or compare the rows of an "
+                "embedding in place of the integers"
+            )
 
 
 def batches(

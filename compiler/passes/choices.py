@@ -130,6 +130,7 @@ def _where(node: Node) -> None:
         args = (value, share) if shape(value) == size else (share, value)
         terms.append(insert_call(node, aten.mul.Tensor, args, node, size))
     if not terms:
+        replace(node, expanded(node, first, shape(node)))
         return
     made = expanded(node, terms[0], shape(node))
     if len(terms) == 2:

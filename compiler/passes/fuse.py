@@ -331,16 +331,17 @@ def _swapped(node: Node) -> Node | None:
 
 
 def clamp_bounds(node: Node) -> tuple[float, float]:
-    """The bounds (lo, hi) of a ReLU, hardtanh or clamp; infinite where it has none."""
+    """The bounds (lo, hi) of a ReLU, hardtanh or clamp; infinite where it has none.
+
+    The upper one wins where they are the wrong way round.
+    """
     if node.target is aten.relu.default:
         return 0.0, float("inf")
     hardtanh = node.target is aten.hardtanh.default
     lo = argument(node, 1, "min_val" if hardtanh else "min", -1.0 if hardtanh else None)
     hi = argument(node, 2, "max_val" if hardtanh else "max", 1.0 if hardtanh else None)
-    return (
-        float("-inf") if lo is None else float(cast(float, lo)),
-        float("inf") if hi is None else float(cast(float, hi)),
-    )
+    upper = float("inf") if hi is None else float(cast(float, hi))
+    return (float("-inf") if lo is None else min(float(cast(float, lo)), upper), upper)
 
 
 KINDS: dict[object, Kind] = {

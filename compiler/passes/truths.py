@@ -119,6 +119,8 @@ def _compared(before: Node, node: Node) -> Node | None:
     first, second = node.args[:2]
     if not isinstance(first, Node):
         return None
+    if isinstance(second, Node) and _are_bools(first, second):
+        return _bools_compared(before, node)
     if not isinstance(second, Node) and first.meta["val"].dtype is torch.bool:
         share = truth(before, first)
         test: Step = (node.target, ((0,), second), {})
@@ -132,6 +134,20 @@ def _compared(before: Node, node: Node) -> Node | None:
     gap = total(before, aten.sub.Tensor, first, second, shape(node))
     against = getattr(aten, str(node.target).split(".")[1]).Scalar
     return table_of(before, gap, (against, ((0,), 0.0), {}), AS_NUMBER)
+
+
+def _are_bools(*nodes: Node) -> bool:
+    return all(node.meta["val"].dtype is torch.bool for node in nodes)
+
+
+def _bools_compared(before: Node, node: Node) -> Node | None:
+    """Whether two truth values differ, or are the same."""
+    if node.target not in (aten.eq.Tensor, aten.ne.Tensor):
+        return None
+    differ = _neither_both(before, node)
+    if differ is None or node.target is aten.ne.Tensor:
+        return differ
+    return opposite(before, differ)
 
 
 def _pair(before: Node, node: Node) -> tuple[Node, Node] | None:

@@ -20,6 +20,7 @@ from intaglio.compiler.capture import capture
 from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.pipeline import fuse, to_workload
 from intaglio.compiler.workload import Rescale, Softmax, Workload
+from intaglio.errors import CalibrationError
 from tests.compiler.kernels.agreement import check
 from tests.compiler.models import images, plan_of
 
@@ -43,6 +44,10 @@ CHOICES: dict[str, Forward] = {
     "filled where another is low": lambda x, k: (x.flip(-1) * 1).masked_fill(x < x.flip(-1), 0.5),
     "logic of two": lambda x, k: x * ((x > -9) & ~(x.flip(-1) >= 9) | (x.flip(1) < -9)),
     "one or the other": lambda x, k: x * ((x > -9) ^ (x.flip(-1) > 9)),
+    "comparisons that differ": lambda x, k: x * ((x > -9) != (x.flip(-1) > 9)),
+    "comparisons that agree": lambda x, k: x * ((x > -9) == (x.flip(-1) < 9)),
+    "bounds the wrong way round": lambda x, k: x.clamp(0.5, -0.5) + x,
+    "zeros either way": lambda x, k: torch.where(x > x.flip(-1), 0.0, 0.0) + x,
     "logic with numbers": lambda x, k: x * torch.logical_and(x > x.flip(-1), torch.arange(6) / 2),
     "truth of a real": lambda x, k: torch.where(x.relu().bool(), x, x.tril().relu()),
     "zeros like it": lambda x, k: torch.maximum(x, torch.zeros_like(x.flip(1))) + x.flip(1),
@@ -194,4 +199,15 @@ def test_integers_without_a_table_are_compared_to_0_and_1_alone() -> None:
     [sentence] = [f"{r.reason}; {r.way_out}" for r in refusals if "ne" in r.nodes]
     assert sentence == (
         "ne has no integer form; replace it by supported layers, or run this part outside the model"
+    )
+
+
+def test_integers_that_no_table_holds_are_refused() -> None:
+    model = Masked({"id": lambda x, k: x * (padding(k) == 1)}).eval()
+    x, ids = images(2, 2, 6, 6), torch.tensor([[1, 1, 0, 0, 1, 0], [1, 3, 0, 2, 1, 0]])
+    with pytest.raises(CalibrationError) as caught:
+        to_workload(model, (x[:1], KEPT), calibration={"x": x.numpy(), "kept": ids.numpy()})
+    assert str(caught.value) == (
+        "calibration input 'kept' holds 3, the model tells its integers apart from 0 to 1; give "
+        "integers in that range, or compare the rows of an embedding in place of the integers"
     )
