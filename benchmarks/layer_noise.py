@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from intaglio.compiler.capture import capture
 from intaglio.compiler.passes.fuse import Group
+from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.pipeline import fuse
 from intaglio.compiler.workload import Conv2d, MatMul, Workload
 
@@ -73,19 +74,20 @@ def layer_noise(
     """
     captured = capture(model, _arguments(images[0]))
     groups = [g for g in fuse(captured).groups if names is None or g.name in names]
+    constants = tuple(lifted(captured.module).values())
 
     def seen(graph: Interpreter) -> Tensor:
-        return _outputs(graph, images, view)
+        return _outputs(graph, images, constants, view)
 
     exact = seen(_Changed(captured.module, {}, {}))
     found = []
     for done, group in enumerate(groups):
         progress("round one layer at a time", done, len(groups))
         rounded = {group.output: _rounding(workload, group)}
-        constants = _constants(workload, group)
+        weights = _weights(workload, group)
         changed = None
-        if constants is not None:
-            changed = _Changed(captured.module, {group.anchor: constants}, {})
+        if weights is not None:
+            changed = _Changed(captured.module, {group.anchor: weights}, {})
         found.append(
             Noise(
                 group.name,
@@ -96,7 +98,7 @@ def layer_noise(
     return found
 
 
-def _constants(workload: Workload, group: Group) -> tuple[Tensor, Tensor] | None:
+def _weights(workload: Workload, group: Group) -> tuple[Tensor, Tensor] | None:
     """The real values of the group's integer weight and of its bias, which has no table after it.
 
     The constant of the epilogue is bias / output scale * 2^shift, and the rounding half.
@@ -124,9 +126,11 @@ def _arguments(inputs: Inputs) -> tuple[Tensor, ...]:
     return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
 
 
-def _outputs(graph: Interpreter, images: Sequence[Inputs], view: View) -> Tensor:
+def _outputs(
+    graph: Interpreter, images: Sequence[Inputs], constants: tuple[Tensor, ...], view: View
+) -> Tensor:
     with torch.no_grad():
-        made = [graph.run(*_arguments(inputs)) for inputs in images]
+        made = [graph.run(*_arguments(inputs), *constants) for inputs in images]
         firsts = [value[0] if isinstance(value, tuple | list) else value for value in made]
         return torch.cat([view(*pair) for pair in zip(firsts, images, strict=True)])
 

@@ -23,6 +23,7 @@ from benchmarks.networks import sentence_vectors, sentences
 from intaglio.compiler import reference
 from intaglio.compiler.calibration import Method
 from intaglio.compiler.capture import capture
+from intaglio.compiler.passes.lift_constants import lifted
 from intaglio.compiler.pipeline import fuse, to_workload
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
@@ -143,10 +144,11 @@ def values(
     captured = capture(module, some[0])
     made = integers(workload, inputs)
     groups = [group for group in fuse(captured).groups if group.name in made]
+    constants = lifted(captured.module).values()
     recorded = _Recorded(captured.module, {group.output for group in groups})
     with torch.no_grad():
         for one in some:
-            recorded.run(*one)
+            recorded.run(*one, *constants)
     names = [group.name for group in groups]
     alone = layer_noise(module, workload, some, progress, names, _embedding)
     found = []
@@ -170,8 +172,8 @@ def run(progress: Progress) -> Figures:
         workload = quantised(module, example, row, progress)
         found[name] = cosines(workload, inputs, wanted)
         if name == SHOWN:
-            some = [value[:NOISE_SENTENCES] for value in inputs]
-            shown = values(module, workload, some, progress)
+            unpadded = sentences(NOISE_SENTENCES, 3, joined=3)
+            shown = values(module, workload, unpadded, progress)
     return Figures(found, shown, time.perf_counter() - start)
 
 
@@ -205,10 +207,10 @@ def page(figures: Figures) -> str:
             "",
             "## Value by value",
             "",
-            f"With {SHOWN}, on {NOISE_SENTENCES} sentences: the power of each float",
-            "value over that of its difference from the integers when the whole network is",
-            "quantised; and the power of the embeddings over what rounding this value, or the",
-            "weights it is made with, alone changes in them.",
+            f"With {SHOWN}, on {NOISE_SENTENCES} texts that fill all tokens: the",
+            "power of each float value over that of its difference from the integers when the",
+            "whole network is quantised; and the power of the embeddings over what rounding this",
+            "value, or the weights it is made with, alone changes in them.",
             "",
             "| value | type | float over difference | weights alone | output alone |",
             "|---|---|---|---|---|",

@@ -68,10 +68,13 @@ def photographs(images: int, seed: int) -> list[Tensor]:
     return [torch.from_numpy(cut.images[:images])]
 
 
-def sentences(images: int, seed: int) -> list[Tensor]:
-    """Token ids and masks of made-up sentences; no word order occurs under two seeds."""
+def sentences(images: int, seed: int, joined: int = 1) -> list[Tensor]:
+    """Token ids and masks of made-up sentences, `joined` of them each; seeded."""
     random = np.random.default_rng(seed)
-    made = [" ".join(random.choice(part) for part in PARTS) + "." for _ in range(images)]
+    made = [
+        " ".join(" ".join(random.choice(part) for part in PARTS) + "." for _ in range(joined))
+        for _ in range(images)
+    ]
     return [torch.from_numpy(array) for array in tokenised(made).values()]
 
 
