@@ -45,7 +45,7 @@ def test_report_without_a_verification_says_so(shell: Shell, artifact: Path) -> 
     assert out.endswith("\nnot verified; run intaglio verify\n")
     answer = shell.json("report", artifact)[1]
     assert answer["verified"] is None
-    assert [row["cycles_rtl"] for row in answer["layers"]] == [None] * 4
+    assert [row["cycles_rtl"] for row in answer["layers"]] == [None] * 3
 
 
 def test_a_corrupt_verification_is_refused(shell: Shell, artifact: Path) -> None:

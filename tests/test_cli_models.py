@@ -110,7 +110,10 @@ def test_a_design_that_cannot_hold_a_tile_is_refused(shell: Shell, tmp_path: Pat
         "weight_buffer_kib to 8, or add --allow-host to run it on the host"
     )
     line = ("compile", TINY, "--design", path, "-o", tmp_path / "out")
-    assert shell.refusal(*line) == (1, sentence)
+    located = sentence.replace(
+        "conv1:", "conv1 (nets.py:23: x = torch.relu(self.bn1(self.conv1(images)))):"
+    )
+    assert shell.refusal(*line) == (1, f"{located} (2 more: run `intaglio check`)")
     assert not (tmp_path / "out").exists()
     code, out, _ = shell("check", TINY, "--design", path)
     assert code == 1
@@ -231,7 +234,13 @@ def test_a_file_of_bits_is_compiled_and_reported(shell: Shell, tmp_path: Path) -
     line = ("compile", *asked, "-o", folder, "--weight-observer", "mse", "--observer", "mse")
     assert shell.json(*line)[0] == 0
     layers = {"conv1": {"weights": 8, "activations": 6}}
-    precision = {"weights": 4, "activations": 8, "wide": 16, "layers": layers}
+    precision = {
+        "weights": 4,
+        "activations": 8,
+        "wide": 16,
+        "wide_values": ["sums"],
+        "layers": layers,
+    }
     made = json.loads((folder / "artifact.json").read_text())["info"]
     assert made["precision"] == precision
     assert made["method"]["weights"] == "mse"

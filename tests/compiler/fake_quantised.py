@@ -80,11 +80,12 @@ def judge(module: GraphModule, plan: Plan, *batch: Tensor) -> Comparison:
 
 
 def _read(argument: object, made: dict[Node, object]) -> object:
-    """The value of an argument: of a node, of each node in a list, or the literal itself."""
+    """The value of an argument: of a node, of each entry of a list, or the literal itself."""
     if isinstance(argument, Node):
         return made[argument]
     if isinstance(argument, list | tuple):
-        return [_read(entry, made) for entry in argument]
+        read = [_read(entry, made) for entry in argument]
+        return tuple(read) if isinstance(argument, tuple) else read
     return argument
 
 

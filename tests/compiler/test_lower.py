@@ -164,7 +164,7 @@ def test_a_function_joins_the_layer_ahead_of_it() -> None:
 @pytest.mark.parametrize(
     "forward",
     [
-        lambda m, x: (m.fc(x).sigmoid(), m.fc(x).tanh().sigmoid()),
+        lambda m, x: (lambda y: (y.sigmoid(), y.tanh().sigmoid()))(m.fc(x)),
         lambda m, x: m.both(m.fc(x)),
     ],
 )

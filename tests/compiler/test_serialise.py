@@ -99,7 +99,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     ("changes", "reason"),
     [
         ({"numbers": {}}, "KeyError: 'sha256'"),
-        ({"workload": {"tensors": []}}, "KeyError: 'name'"),
+        ({"workload": {"tensors": []}}, "KeyError: 'ops'"),
         (
             {"workload": {"name": "n", "inputs": [], "outputs": [], "tensors": [], "ops": []}},
             "IntaglioError: constant 'add.bias' has no tensor",
