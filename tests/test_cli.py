@@ -49,6 +49,7 @@ def test_doctor_lists_every_part(shell: Shell) -> None:
 
 
 def test_doctor_exits_1_without_a_core_part(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shell("doctor")[0] == 0, "what it imports is there from now on"
     monkeypatch.setattr(sys, "path", [])
     code, answer = shell.json("doctor")
     assert (code, answer["healthy"]) == (1, False)
