@@ -5,7 +5,9 @@ Each is compiled by itself on seeded numbers for the default npu, and compared w
 
 from __future__ import annotations
 
+import argparse
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -289,10 +291,12 @@ def _counted(kinds: Iterable[str]) -> str:
     return ", ".join(kind if n == 1 else f"{n} {kind}" for kind, n in counts.items())
 
 
-def main() -> None:
+def main() -> int:
     """Compile every case and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     PAGE.write_text(page((case, outcome(case.name)) for case in CASES))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
