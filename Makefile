@@ -24,6 +24,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python -m benchmarks.fusion
 	$(BIN)/python -m benchmarks.efficientnet
+	$(BIN)/python -m benchmarks.minilm
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python benchmarks/kernels.py
