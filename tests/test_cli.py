@@ -20,6 +20,8 @@ def test_without_a_verb_the_help_is_shown(shell: Shell) -> None:
 
 def test_an_unknown_verb_gets_the_nearest_one(shell: Shell) -> None:
     assert shell.refusal("doctr") == (2, "No such command 'doctr'. Did you mean 'doctor'?")
+    nearest = "No such command 'compyle'. Did you mean 'compile', 'compress'?"
+    assert shell.refusal("compyle") == (2, nearest)
 
 
 def test_a_missing_argument_is_wrong_usage(shell: Shell) -> None:
