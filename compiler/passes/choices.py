@@ -42,9 +42,7 @@ def _maximum(node: Node) -> None:
 
 def larger(node: Node, first: Node, second: Node) -> Node:
     """The larger of two values at every element, ahead of `node`, whose shape it has."""
-    gap = total(node, aten.sub.Tensor, second, first, shape(node))
-    above = insert_call(node, aten.relu.default, (gap,), node, shape(node))
-    return total(node, aten.add.Tensor, first, above, shape(node))
+    return total(node, aten.add.Tensor, first, _excess(node, second, first), shape(node))
 
 
 def _minimum(node: Node) -> None:
@@ -54,9 +52,13 @@ def _minimum(node: Node) -> None:
 
 def smaller(node: Node, first: Node, second: Node) -> Node:
     """The smaller of two values at every element, ahead of `node`, whose shape it has."""
+    return total(node, aten.sub.Tensor, first, _excess(node, first, second), shape(node))
+
+
+def _excess(node: Node, first: Node, second: Node) -> Node:
+    """By how much one value exceeds another, 0 where it does not, ahead of `node`."""
     gap = total(node, aten.sub.Tensor, first, second, shape(node))
-    above = insert_call(node, aten.relu.default, (gap,), node, shape(node))
-    return total(node, aten.sub.Tensor, first, above, shape(node))
+    return insert_call(node, aten.relu.default, (gap,), node, shape(node))
 
 
 def _clamp(node: Node) -> None:

@@ -81,8 +81,8 @@ def _summed_bias(before: Node, node: Node) -> Node | None:
 def _scaled_bias(before: Node, node: Node) -> Node | None:
     """P * hidden; p may be 1 - q."""
     value, factor = node.args[:2]
-    number = factor if not isinstance(factor, Node) else known(factor)
-    if number is None or not bool(torch.as_tensor(number <= MASKED).all()):  # type: ignore
+    number = known(factor) if isinstance(factor, Node) else torch.tensor(cast(float, factor))
+    if number is None or not bool((number <= MASKED).all()):
         return None
     share = _share(before, cast(Node, value))
     return None if share is None else opposite(before, share)
