@@ -20,7 +20,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/resnet18.py
+	$(BIN)/python -m benchmarks.rtl
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python -m benchmarks.fusion
 	$(BIN)/python -m benchmarks.efficientnet

@@ -262,10 +262,10 @@ def table(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-def write(text: str, page: Path = PAGE) -> None:
+def write(text: str, begin: str = BEGIN, end: str = END, page: Path = PAGE) -> None:
     """Put `text` between the markers of `page`."""
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+    before, rest = page.read_text().split(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def arguments() -> argparse.Namespace:

@@ -14,7 +14,7 @@ SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if "\ndef main()" in 
 
 
 def test_all_scripts_are_known() -> None:
-    assert {"area", "efficientnet", "kernels", "mutation", "networks", "resnet18"} <= set(SCRIPTS)
+    assert {"area", "efficientnet", "kernels", "mutation", "networks", "rtl"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -37,7 +37,7 @@ def test_one_network_alone_leaves_the_readme(
 def test_only_the_table_changes(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(f"before\n{networks.BEGIN}old\n{networks.END}after\n")
-    networks.write("| new |\n", page)
+    networks.write("| new |\n", page=page)
     assert page.read_text() == f"before\n{networks.BEGIN}\n| new |\n\n{networks.END}after\n"
 
 
