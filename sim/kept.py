@@ -22,15 +22,10 @@ Bytes = NDArray[np.uint8]
 def written_words(program: Program) -> NDArray[np.int64]:
     """How many words each instruction of the vector unit writes, int64 (instructions,)."""
     plan = Plan(program.instructions, program.design)
-    return np.array(
-        [
-            plan.field(index, "y") * plan.field(index, "x")
-            if plan.unit[index] == Unit.VECTOR and not plan.is_sync(index)
-            else 0
-            for index in range(plan.count)
-        ],
-        np.int64,
-    )
+    chosen, field = plan.work(Unit.VECTOR)
+    words = np.zeros(plan.count, np.int64)
+    words[chosen] = field("y") * field("x")
+    return words
 
 
 def places(program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

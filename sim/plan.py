@@ -2,214 +2,181 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from intaglio.sim.port import BANKS, PortUse, Source, use_port
+from intaglio.sim.compiled import Table, filled
+from intaglio.sim.port import BANKS, Source, use_port
+from intaglio.sim.state import Box, Reads, Task, Tiles
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.isa import (
-    FIELDS,
-    HEADER,
-    Buffer,
-    Field,
-    Opcode,
-    Unit,
-)
+from intaglio.templates.npu.isa import FIELDS, HEADER, Field, Opcode, Unit
 
-PAGE_BYTES = 4096
-BURST_BEATS = 256
-
-
-def column(words: np.ndarray, spec: Field) -> np.ndarray:
-    """One field of every instruction, int64 of shape (count,)."""
-    value: np.ndarray = words[:, spec.word].astype(np.int64) >> spec.lsb & ((1 << spec.width) - 1)
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A LOAD or STORE in time; the planes are alike but for their addresses.
-
-    lead, inside, trail     words of a plane written to the buffer before, between and after the
-                            first and the last word from memory (no lead and trail in a store)
-    passing                 cycles that its beats take from the queue to the buffer, with the fill
-                            words between them
-    planes                  of each plane with words in memory, the runs of consecutive beats: byte
-                            address and beats
-    fill                    words written when nothing comes from memory
-    """
-
-    buffer: Buffer
-    lead: int
-    inside: int
-    trail: int
-    passing: int
-    planes: tuple[tuple[tuple[int, int], ...], ...]
-    fill: int = 0
-
-    @property
-    def beats(self) -> int:
-        """Beats on the bus."""
-        return sum(beats for runs in self.planes for _, beats in runs)
-
-    @property
-    def words(self) -> int:
-        """Words moved at the buffer's side."""
-        return self.fill + len(self.planes) * (self.lead + self.inside + self.trail)
-
-
-def split_run(address: int, beats: int, beat_bytes: int) -> Iterator[int]:
-    """Beats of each burst of a run: at most 256, never across 4 KiB."""
-    while beats:
-        room = (PAGE_BYTES - address % PAGE_BYTES) // beat_bytes
-        count = min(beats, room, BURST_BEATS)
-        yield count
-        address += count * beat_bytes
-        beats -= count
-
-
-@dataclass(frozen=True, slots=True)
-class VectorWork:
-    """A vector instruction in time.
-
-    setup       cycles that read its constants
-    reads       cycles that issue its reads, when no port holds one up
-    port        what it makes of the activation buffer's port from its first read on
-    """
-
-    setup: int
-    reads: int
-    port: PortUse
-
+Column = NDArray[np.int64]
 
 _FIELDS = tuple(FIELDS[op] for op in (Opcode.LOAD, Opcode.COMPUTE, Opcode.DRAIN, Opcode.STORE))
 """Fields by unit: the instructions of one unit share theirs."""
 
 
+def column(words: np.ndarray, spec: Field) -> Column:
+    """One field of every instruction, int64 of shape (count,)."""
+    value: Column = words[:, spec.word].astype(np.int64) >> spec.lsb & ((1 << spec.width) - 1)
+    return value
+
+
 class Plan:
-    """Columns of the Program as lists, and the work of each instruction on demand."""
+    """Columns of the Program, int64 of shape (count,), and the work of its instructions.
+
+    `sync` are the instructions that are tokens only.
+    """
 
     def __init__(self, instructions: np.ndarray, design: NpuDesign) -> None:
         self.design = design
         self.words = instructions
         self.count = len(instructions)
-        self.opcode: list[int] = column(instructions, HEADER["opcode"]).tolist()
-        self.unit: list[int] = [code & 3 for code in self.opcode]
-        self.pop = _unit_lists(column(instructions, HEADER["pop"]))
-        self.push = _unit_lists(column(instructions, HEADER["push"]))
-        self.layer: list[int] = column(instructions, HEADER["layer"]).tolist()
-        self.mark: list[int] = column(instructions, HEADER["mark"]).tolist()
-        self._columns: dict[tuple[int, str], list[int]] = {}
-        self._boxes: dict[int, Box] = {}
+        self.opcode = column(instructions, HEADER["opcode"])
+        self.unit = self.opcode & 3
+        self.sync = self.opcode < 4
+        self.pop = column(instructions, HEADER["pop"])
+        self.push = column(instructions, HEADER["push"])
+        self.layer = column(instructions, HEADER["layer"])
+        self.mark = column(instructions, HEADER["mark"])
 
-    def is_sync(self, index: int) -> bool:
-        """Whether the instruction is tokens only."""
-        return self.opcode[index] < 4
+    def work(self, *units: Unit) -> tuple[Column, Callable[[str], Column]]:
+        """Of the instructions of `units` that do more than tokens: indices, and fields by name.
 
-    def field(self, index: int, name: str) -> int:
-        """One field of one instruction."""
-        key = self.unit[index], name
-        if key not in self._columns:
-            self._columns[key] = column(self.words, _FIELDS[self.unit[index]][name]).tolist()
-        return self._columns[key][index]
+        The units are one, or those that move boxes.
+        """
+        chosen = np.flatnonzero(~self.sync & np.isin(self.unit, units))
+        words, specs = self.words[chosen], _FIELDS[units[0]]
+        return chosen, lambda name: column(words, specs[name])
 
-    def compute_work(self, index: int) -> tuple[int, int]:
-        """Tiles and pixels of a COMPUTE."""
-        field = self.field
-        tiles = field(index, "blocks") * field(index, "fy") * field(index, "fx")
-        return tiles, field(index, "y") * field(index, "x")
+    def tasks(self) -> Table[Task]:
+        """The instructions, each with the row of its work in `tiles`, `reads` or `boxes`."""
+        work = np.zeros(self.count, np.int64)
+        for units in ((Unit.COMPUTE,), (Unit.VECTOR,), (Unit.LOAD, Unit.STORE)):
+            chosen, _ = self.work(*units)
+            work[chosen] = np.arange(chosen.size)
+        columns = {"unit": self.unit, "pop": self.pop, "push": self.push}
+        return filled(Task, {**columns, "sync": self.sync, "work": work})
 
-    def box(self, index: int) -> Box:
-        """The box of a LOAD or STORE."""
-        if index not in self._boxes:
-            self._boxes[index] = self._box(index)
-        return self._boxes[index]
-
-    def _box(self, index: int) -> Box:
-        words, rows, planes = (self.field(index, n) for n in ("words", "rows", "planes"))
-        present = words and rows and planes
-        runs = tuple(self._runs(index, plane) for plane in range(planes)) if present else ()
-        if Opcode(self.opcode[index]) == Opcode.STORE:
-            return Box(Buffer.ACTIVATION, 0, words * rows, 0, words * rows, runs)
-        top, bottom, left, right = (
-            self.field(index, f"pad_{side}") for side in ("top", "bottom", "left", "right")
+    def tiles(self) -> Table[Tiles]:
+        """Tiles and pixels of every COMPUTE."""
+        design = self.design
+        _, field = self.work(Unit.COMPUTE)
+        tiles, pixels = field("blocks") * field("fy") * field("fx"), field("y") * field("x")
+        times = _of_each(
+            lambda t, p: (timing.tile_period(design, p), timing.compute_cycles(design, t, p)),
+            (tiles, pixels),
         )
-        buffer = Buffer(self.field(index, "buffer"))
+        period, cycles = times.reshape(-1, 2).T.astype(np.int64)
+        return filled(Tiles, {"tiles": tiles, "pixels": pixels, "period": period, "cycles": cycles})
+
+    def boxes(self) -> Table[Box]:
+        """The words, beats and runs of every LOAD and STORE, and the fill around them."""
+        chosen, field = self.work(Unit.LOAD, Unit.STORE)
+        loads = self.unit[chosen] == Unit.LOAD
+        words, rows, planes = field("words"), field("rows"), field("planes")
+        top, bottom, left, right = (
+            field(f"pad_{side}") * loads for side in ("top", "bottom", "left", "right")
+        )
         across = left + words + right
         plane = (top + rows + bottom) * across
-        if not present:
-            return Box(buffer, 0, 0, 0, 0, (), planes * plane)
+        present = (words > 0) & (rows > 0) & (planes > 0)
         lead, trail = top * across + left, bottom * across + right
         beats = self.design.word_bytes // self.design.memory_bytes_per_cycle
-        passing = beats * words * rows + (rows - 1) * max(left + right - beats + 1, 0)
-        return Box(buffer, lead, plane - lead - trail, trail, passing, runs)
+        turns = (rows - 1) * np.maximum(left + right - beats + 1, 0)
+        whole = field("contiguous") == 1
+        row_beats = words * self.design.word_bytes // self.design.memory_bytes_per_cycle
+        return filled(
+            Box,
+            {
+                "buffer": field("buffer"),
+                "lead": lead,
+                "inside": plane - lead - trail,
+                "trail": trail,
+                "passing": beats * words * rows + turns,
+                "fill": np.where(present | ~loads, 0, planes * plane),
+                "planes": np.where(present, planes, 0),
+                "runs": np.where(whole, 1, rows),
+                "beats": np.where(whole, row_beats * rows, row_beats),
+                "address": field("memory_address") | field("memory_address_high") << 32,
+                "run_stride": field("memory_row_stride"),
+                "plane_stride": field("memory_plane_stride"),
+            },
+        )
 
-    def _runs(self, index: int, plane: int) -> tuple[tuple[int, int], ...]:
-        field = self.field
-        beats = field(index, "words") * self.design.word_bytes
-        beats //= self.design.memory_bytes_per_cycle
-        address = field(index, "memory_address") | field(index, "memory_address_high") << 32
-        address += plane * field(index, "memory_plane_stride")
-        rows, stride = field(index, "rows"), field(index, "memory_row_stride")
-        if field(index, "contiguous"):
-            return ((address, beats * rows),)
-        return tuple((address + row * stride, beats) for row in range(rows))
+    def reads(self) -> Table[Reads]:
+        """Setup, reads and stalls of every vector instruction."""
+        chosen, field = self.work(Unit.VECTOR)
+        banked = [field(name) % BANKS for name in _BANKED]
+        columns = (self.opcode[chosen], *map(field, _EXACT), *banked)
+        setup, reads, stalls, share = _of_each(self._vector_work, columns).reshape(-1, 4).T
+        whole = {"setup": setup, "reads": reads, "stalls": stalls}
+        return filled(
+            Reads, {name: each.astype(np.int64) for name, each in whole.items()} | {"share": share}
+        )
 
-    def vector_work(self, index: int) -> VectorWork:
-        """Setup, reads and stalls of a vector instruction."""
-        field, opcode = self.field, Opcode(self.opcode[index])
-        asides = self._residual_reads(index)
-        shape = field(index, "y"), field(index, "x")
+    def _vector_work(self, opcode: int, *values: int) -> tuple[int, int, int, float]:
+        """Setup, reads, stalls and share of one instruction."""
+        field = dict(zip(_EXACT + _BANKED, values, strict=True))
+        asides = _residual_reads(opcode, field)
+        shape = field["y"], field["x"]
         outputs = shape[0] * shape[1]
-        output = self._banks(index, "output_address", "output_row_stride")
-        mac, table = opcode == Opcode.WINDOW_MAC, bool(field(index, "table"))
-        if opcode == Opcode.DRAIN:
-            setup = timing.vector_cycles(self.design, 0, table=table) - timing.VECTOR_PIPELINE
-            port = use_port(shape, None, asides, output)
-            return VectorWork(setup, outputs * max(len(asides), 1), port)
-        source = self._source(index)
-        taps = source.shape[0] * source.shape[1]
-        setup = timing.vector_cycles(self.design, 0, taps if mac else 0, table)
-        setup -= timing.VECTOR_PIPELINE
-        reads = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
+        output = field["output_address"], field["output_row_stride"]
+        table, drain = bool(field["table"]), opcode == Opcode.DRAIN
+        source = None if drain else self._source(field)
+        taps = field["window_y"] * field["window_x"] if opcode == Opcode.WINDOW_MAC else 0
+        setup = timing.vector_cycles(self.design, 0, taps, table) - timing.VECTOR_PIPELINE
         port = use_port(shape, source, asides, output)
-        return VectorWork(setup, reads + outputs * len(asides), port)
+        if source is None:
+            return setup, outputs * max(len(asides), 1), port.stalls, port.share
+        reads = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
+        return setup, reads + outputs * len(asides), port.stalls, port.share
 
-    def _residual_reads(self, index: int) -> tuple[tuple[int, int], ...]:
-        """Banks of address and row stride of an output's residual reads, in their order."""
-        address, stride = self._banks(index, "residual_address", "residual_row_stride")
-        reads = ((address, stride),) if self.field(index, "residual") else ()
-        drain = Opcode(self.opcode[index]) == Opcode.DRAIN
-        if reads and drain and self.field(index, "residual_wide"):
-            high = address + self.field(index, "residual_high_offset")
-            return ((high % BANKS, stride), *reads)
-        return reads
-
-    def _source(self, index: int) -> Source:
+    def _source(self, field: dict[str, int]) -> Source:
         """How the windows of an instruction are read."""
-        field = self.field
-        window = field(index, "window_y"), field(index, "window_x")
-        strides = field(index, "source_x_stride"), field(index, "window_x_stride")
-        address, y_stride = self._banks(index, "source_address", "source_y_stride")
+        window = field["window_y"], field["window_x"]
+        strides = field["source_x_stride"], field["window_x_stride"]
         return Source(
             shape=window,
-            address=address,
-            y_stride=y_stride,
+            address=field["source_address"],
+            y_stride=field["source_y_stride"],
             x_stride=strides[0] % BANKS,
-            window_y_stride=field(index, "window_y_stride") % BANKS,
+            window_y_stride=field["window_y_stride"],
             window_x_stride=strides[1] % BANKS,
             by_columns=window[1] <= self.design.window_columns,
             new=timing.new_columns(self.design, window[1], *strides),
         )
 
-    def _banks(self, index: int, address: str, stride: str) -> tuple[int, int]:
-        """Two fields of one instruction, as far as banks go."""
-        return self.field(index, address) % BANKS, self.field(index, stride) % BANKS
+
+_EXACT = (
+    "y", "x", "table", "residual", "residual_wide", "window_y", "window_x", "source_x_stride",
+    "window_x_stride",
+)  # fmt: skip
+"""Fields whose value says how a vector instruction reads."""
+_BANKED = (
+    "residual_address", "residual_row_stride", "residual_high_offset", "output_address",
+    "output_row_stride", "source_address", "source_y_stride", "window_y_stride",
+)  # fmt: skip
+"""Fields that matter as far as banks go."""
 
 
-def _unit_lists(masks: np.ndarray) -> list[tuple[Unit, ...]]:
-    table = [tuple(unit for unit in Unit if mask >> unit & 1) for mask in range(16)]
-    return [table[mask] for mask in masks.tolist()]
+def _residual_reads(opcode: int, field: dict[str, int]) -> tuple[tuple[int, int], ...]:
+    """Banks of address and row stride of an output's residual reads, in their order."""
+    address, stride = field["residual_address"], field["residual_row_stride"]
+    if not field["residual"]:
+        return ()
+    if opcode == Opcode.DRAIN and field["residual_wide"]:
+        return (((address + field["residual_high_offset"]) % BANKS, stride), (address, stride))
+    return ((address, stride),)
+
+
+def _of_each(function: Callable[..., Sequence[Any]], columns: Sequence[Column]) -> NDArray[Any]:
+    """Rows of results of `function`, called once for every different row of `columns`."""
+    rows = list(zip(*(each.tolist() for each in columns), strict=True))
+    known = {row: function(*row) for row in set(rows)}
+    return np.array([known[row] for row in rows], np.float64)

@@ -7,22 +7,26 @@ others, so what it does to itself and leaves to them depends on the banks of its
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, chain
+from typing import NamedTuple
 
 import numpy as np
+
+from intaglio.sim.compiled import compiled, entry
 
 WRITE_DELAY = 12
 """Cycles from the last read of an output to its write."""
 BANKS = 2
 """Banks of the activation buffer; addresses and strides are given modulo their number."""
+NONE = -1
+"""No bank."""
 
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """The windows of an instruction: what they span and the banks in which they are.
 
     shape                               rows and columns of a window
@@ -40,6 +44,10 @@ class Source:
     window_x_stride: int
     by_columns: bool
     new: int
+
+
+NOTHING = Source((0, 0), 0, 0, 0, 0, 0, False, 0)
+"""The windows of an instruction that takes its sums from the accumulators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,47 +73,56 @@ def use_port(
     """
     if source is None and not residual:
         return PortUse(0, 1.0)
-    rows = [_row_reads(y, shape[1], source, residual) for y in range(shape[0])]
-    reads = [bank for row in rows for output in row for bank in output]
-    ends = set(accumulate(len(output) for row in rows for output in row))
-    y, x = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-    written = iter(((output[0] + y * output[1] + x) % BANKS).tolist())
-    writes: dict[int, int] = {}
-    cycle = position = others = 0
-    while position < len(reads) or cycle <= max(writes):
-        write = writes.get(cycle)
-        read = reads[position] if position < len(reads) else None
-        if read == write:
-            read = None
-        if read is not None:
-            position += 1
-            if position in ends:
-                writes[cycle + WRITE_DELAY] = next(written)
-        bank = others % BANKS
-        others += bank not in (write, read)
+    asides = (residual[0], residual[-1]) if residual else ((0, 0), (0, 0))
+    return PortUse(*_step(shape, source or NOTHING, asides, len(residual), output))
+
+
+@entry
+def _step(
+    shape: Pair, source: Source, asides: tuple[Pair, Pair], aside_reads: int, output: Pair
+) -> tuple[int, float]:
+    """Stalls of the reads, and the share that remains."""
+    writes = np.full(WRITE_DELAY + 1, NONE)
+    cycle = reads = others = 0
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            for bank in _reads(y, x, source, asides, aside_reads):
+                while writes[cycle % writes.size] == bank:
+                    others += _free(others % BANKS, bank, NONE)
+                    writes[cycle % writes.size] = NONE
+                    cycle += 1
+                others += _free(others % BANKS, writes[cycle % writes.size], bank)
+                writes[cycle % writes.size] = NONE
+                cycle += 1
+                reads += 1
+            written = (output[0] + y * output[1] + x) % BANKS
+            writes[(cycle - 1 + WRITE_DELAY) % writes.size] = written
+    for _ in range(WRITE_DELAY):
+        others += _free(others % BANKS, writes[cycle % writes.size], NONE)
+        writes[cycle % writes.size] = NONE
         cycle += 1
-    stalls = cycle - len(reads) - WRITE_DELAY
-    return PortUse(stalls, others / cycle)
+    return cycle - reads - WRITE_DELAY, others / cycle
 
 
-def _row_reads(
-    y: int, outputs: int, source: Source | None, residual: tuple[Pair, ...]
-) -> list[list[int]]:
-    """Banks of the activation reads of row `y`, output by output, in order of issue."""
-    row = [_window_reads(y, x, source) if source else [] for x in range(outputs)]
-    for x, reads in enumerate(row):
-        reads += [(address + y * stride + x) % BANKS for address, stride in residual]
-    return row
+@compiled
+def _free(bank: int, write: int, read: int) -> bool:
+    """Whether neither takes `bank`."""
+    return bank != write and bank != read
 
 
-def _window_reads(y: int, x: int, source: Source) -> list[int]:
-    """Banks of the elements that output (y, x) reads, its window's last columns."""
+@compiled
+def _reads(
+    y: int, x: int, source: Source, asides: tuple[Pair, Pair], aside_reads: int
+) -> Iterator[int]:
+    """Banks that output (y, x) reads: its window's last columns, and its residual."""
     rows, columns = source.shape
     first = columns - source.new if x else 0
+    fresh = columns - first
     start = source.address + y * source.y_stride + x * source.x_stride
-    at = [
-        [start + wy * source.window_y_stride + wx * source.window_x_stride for wy in range(rows)]
-        for wx in range(first, columns)
-    ]
-    order = chain(*at) if source.by_columns else chain(*zip(*at, strict=True))
-    return [address % BANKS for address in order]
+    for k in range(rows * fresh):
+        wy, wx = (k % rows, k // rows) if source.by_columns else (k // fresh, k % fresh)
+        at = start + wy * source.window_y_stride + (first + wx) * source.window_x_stride
+        yield at % BANKS
+    for k in range(aside_reads):
+        address, stride = asides[k]
+        yield (address + y * stride + x) % BANKS

@@ -11,6 +11,10 @@ import pytest
 
 from tests.shell import Shell
 
+# The simulator runs as Python here: tests call its inner functions, and none waits for a compiler.
+# tests/sim/test_machine_code.py runs it compiled, in a process of its own.
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+
 Golden = Callable[[str, str], None]
 
 

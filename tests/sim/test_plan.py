@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from intaglio.sim.plan import Plan, split_run
-from intaglio.sim.port import PortUse
-from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, encode
+from intaglio.sim.plan import Plan
+from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, encode
 from tests.sim.programs import SMALL
 
 
 def plan(*instructions: Instruction) -> Plan:
     return Plan(encode(instructions), SMALL)
-
-
-@pytest.mark.parametrize(
-    ("address", "beats", "bursts"),
-    [
-        (0, 256, [256]),
-        (0, 600, [256, 256, 88]),
-        (4096 - 12, 10, [3, 7]),
-        (4096 - 4, 1, [1]),
-        (2048, 512, [256, 256]),
-    ],
-)
-def test_runs_are_split_at_256_beats_and_4_kib(address: int, beats: int, bursts: list[int]) -> None:
-    assert list(split_run(address, beats, 4)) == bursts
 
 
 def test_the_box_of_a_padded_load() -> None:
@@ -35,37 +19,47 @@ def test_the_box_of_a_padded_load() -> None:
         "pad_right": 2, "memory_address": 1 << 33, "memory_row_stride": 100,
         "memory_plane_stride": 1000, "buffer": Buffer.ACTIVATION,
     }  # fmt: skip
-    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
-    assert box.planes == tuple(
-        tuple(((1 << 33) + 1000 * p + 100 * r, 5) for r in range(3)) for p in range(2)
-    )
+    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
+    assert (box.planes, box.runs, box.beats) == (2, 3, 5)
+    assert (box.address, box.plane_stride, box.run_stride) == (1 << 33, 1000, 100)
     assert (box.lead, box.inside, box.trail) == (8 + 1, 15 + 2 * 3, 2 + 16)
-    assert box.words == 2 * 6 * 8
-    assert box.beats == 30
+    assert (box.buffer, box.fill, box.passing) == (Buffer.ACTIVATION, 0, 15 + 2 * 3)
 
 
 def test_the_box_of_a_contiguous_load_has_a_run_a_plane() -> None:
     fields = {"planes": 2, "rows": 3, "words": 5, "contiguous": 1, "memory_plane_stride": 64}
-    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
-    assert box.planes == (((0, 15),), ((64, 15),))
+    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
+    assert (box.planes, box.runs, box.beats, box.plane_stride) == (2, 1, 15, 64)
 
 
 def test_the_box_of_fill_alone_has_no_planes() -> None:
     fields = {"planes": 2, "words": 5, "pad_top": 3, "pad_left": 1}
-    box = plan(Instruction(Opcode.LOAD, fields)).box(0)
-    assert (box.planes, box.words, box.beats) == ((), 2 * 3 * 6, 0)
+    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
+    assert (box.planes, box.fill) == (0, 2 * 3 * 6)
+
+
+def test_the_box_of_a_store_has_no_fill() -> None:
+    fields = {"planes": 2, "rows": 3, "words": 5}
+    box, nothing = plan(
+        Instruction(Opcode.STORE, fields), Instruction(Opcode.STORE, fields | {"rows": 0})
+    ).boxes()
+    assert (box.lead, box.inside, box.trail, box.fill) == (0, 15, 0, 0)
+    assert (nothing.planes, nothing.fill) == (0, 0)
 
 
 def test_fields_are_read_from_columns() -> None:
     made = plan(
         Instruction(Opcode.COMPUTE, {"blocks": 2, "fy": 3, "fx": 5, "y": 7, "x": 11}),
-        Instruction(Opcode.SYNC_STORE),
-        Instruction(Opcode.COMPUTE, {"blocks": 1, "fy": 1, "fx": 1, "y": 1, "x": 9}, layer=3),
+        Instruction(Opcode.SYNC_STORE, pop=(Unit.LOAD, Unit.VECTOR)),
+        Instruction(Opcode.COMPUTE, {"blocks": 1, "fy": 1, "fx": 1, "y": 1, "x": 2}, layer=3),
     )
-    assert made.compute_work(0) == (30, 77)
-    assert made.compute_work(2) == (1, 9)
-    assert [made.is_sync(k) for k in range(3)] == [False, True, False]
-    assert made.layer == [0, 0, 3]
+    assert [(work.tiles, work.pixels, work.period) for work in made.tiles()] == [
+        (30, 77, 77),
+        (1, 2, SMALL.rows),
+    ]
+    assert [(task.sync, task.work) for task in made.tasks()] == [(False, 0), (True, 0), (False, 1)]
+    assert [task.pop for task in made.tasks()] == [0, 0b0101, 0]
+    assert made.layer.tolist() == [0, 0, 3]
 
 
 def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
@@ -73,31 +67,33 @@ def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
         "y": 2, "x": 3, "window_y": 3, "window_x": 3, "table": 1, "residual": 1,
         "source_x_stride": 2, "window_x_stride": 1,
     }  # fmt: skip
-    work = plan(Instruction(Opcode.WINDOW_MAC, fields)).vector_work(0)
+    [work] = plan(Instruction(Opcode.WINDOW_MAC, fields)).reads()
     assert work.setup == 9 + 256 // SMALL.lanes + 12
     assert work.reads == 2 * 3 * (3 + 2 * 2) + 6
 
 
 def test_a_drain_without_residual_never_stalls_on_its_port() -> None:
-    work = plan(Instruction(Opcode.DRAIN, {"y": 2, "x": 30})).vector_work(0)
-    assert (work.setup, work.reads, work.port) == (12, 60, PortUse(0, 1.0))
+    [work] = plan(Instruction(Opcode.DRAIN, {"y": 2, "x": 30})).reads()
+    assert (work.setup, work.reads, work.stalls, work.share) == (12, 60, 0, 1.0)
 
 
 def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
-    same = plan(Instruction(Opcode.DRAIN, {"y": 1, "x": 40, "residual": 1})).vector_work(0)
+    [same] = plan(Instruction(Opcode.DRAIN, {"y": 1, "x": 40, "residual": 1})).reads()
     fields = {"y": 1, "x": 40, "residual": 1, "residual_address": 1}
-    other = plan(Instruction(Opcode.DRAIN, fields)).vector_work(0)
-    assert (same.port.stalls, other.port.stalls) == (3, 0)
+    [other] = plan(Instruction(Opcode.DRAIN, fields)).reads()
+    assert (same.stalls, other.stalls) == (3, 0)
 
 
 def test_a_drain_reads_a_wide_residual_in_two_cycles_a_pixel() -> None:
     fields = {"y": 2, "x": 20, "residual": 1, "residual_wide": 1, "residual_row_stride": 20}
     fields |= {"output_row_stride": 20, "residual_high_offset": 40}
-    work = plan(Instruction(Opcode.DRAIN, fields)).vector_work(0)
+    [work] = plan(Instruction(Opcode.DRAIN, fields)).reads()
     assert (work.setup, work.reads) == (12, 80)
-    apart = plan(Instruction(Opcode.DRAIN, fields | {"residual_high_offset": 41})).vector_work(0)
-    assert (work.port.stalls, apart.port.stalls) == (12, 6)
+    [apart] = plan(Instruction(Opcode.DRAIN, fields | {"residual_high_offset": 41})).reads()
+    assert (work.stalls, apart.stalls) == (12, 6)
 
 
 def test_columns_of_an_empty_program() -> None:
-    assert Plan(np.zeros((0, 16), np.uint32), SMALL).count == 0
+    made = Plan(np.zeros((0, 16), np.uint32), SMALL)
+    assert made.count == 0
+    assert not any(map(len, (made.tasks(), made.tiles(), made.reads(), made.boxes())))
