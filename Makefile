@@ -31,6 +31,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.formal
 	$(BIN)/python -m benchmarks.host_kernels
 	$(BIN)/python -m benchmarks.operators
+	$(BIN)/python -m benchmarks.simulation
 
 area: $(STAMP)
 	$(BIN)/python benchmarks/area.py
@@ -44,5 +45,5 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,photographs,language,search,tvm,onnx,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[rtl,data,photographs,language,search,fast,tvm,onnx,dev]'
 	touch $(STAMP)

