@@ -1,6 +1,6 @@
 """Time for event-driven models: actions in the order of their cycles.
 
-What is done at a time is a kind and an argument, which `npu.go` knows how to do.  Events wait in a
+What is done at a time is a kind and an argument, which `run.go` knows how to do.  Events wait in a
 heap; two kinds are often put off, so each of them has one place of its own instead.
 """
 
@@ -27,7 +27,7 @@ REFRESH, WRITTEN = range(2)
     TAKE_ACTIVATIONS,
     FREE_ACTIVATIONS,
 ) = range(2, 14)
-"""Kinds of events; see `npu.act`."""
+"""Kinds of events; see `run.go`."""
 NOTHING = -1
 """The kind of no event."""
 
