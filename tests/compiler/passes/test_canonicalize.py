@@ -29,7 +29,10 @@ Forward = Callable[[nn.Module, Tensor], object]
         (lambda m, x: functional.adaptive_avg_pool2d(x, 1), ["avg_pool2d"]),
         (lambda m, x: functional.adaptive_avg_pool2d(x, (3, 2)), ["avg_pool2d"]),
         (lambda m, x: functional.adaptive_avg_pool2d(x.relu(), 6), ["relu"]),
-        (lambda m, x: functional.adaptive_avg_pool2d(x, 4), 2 * ["permute", "reshape", "linear", "reshape"]),
+        (
+            lambda m, x: functional.adaptive_avg_pool2d(x, 4),
+            2 * ["permute", "reshape", "linear", "reshape"],
+        ),
         (lambda m, x: x.mean((2, 3)), ["avg_pool2d", "reshape"]),
         (lambda m, x: x.mean((-1, -2), keepdim=True), ["avg_pool2d"]),
         (lambda m, x: x.mean(1), ["mean"]),
