@@ -62,6 +62,11 @@ MACHINE_CODE = _CACHE is not None
 """Whether functions are compiled."""
 
 
+def is_made() -> bool:
+    """Whether a first call runs at once: nothing is compiled, or machine code is in the cache."""
+    return _CACHE is None or any(_CACHE.rglob("*.nbc"))
+
+
 def compiled(function: Function) -> Function:
     """`function`, compiled with the `entry` that calls it."""
     return cast(Function, numba.njit(**_INNER)(function)) if MACHINE_CODE else function

@@ -5,7 +5,7 @@ The cycles are the accelerator's alone; how long the host takes is not simulated
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import astuple, replace
 from hashlib import sha256
 
@@ -13,24 +13,30 @@ import numpy as np
 
 from intaglio.compiler.partition import HostSegment
 from intaglio.compiler.workload import Op, Workload, outputs
+from intaglio.hw.store import Progress
 from intaglio.sim import npu
+from intaglio.sim.compiled import is_made
 from intaglio.sim.trace import HostTrace, LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.program import Program
 
 
-def simulate(deployment: Deployment) -> Trace:
+def simulate(deployment: Deployment, progress: Progress | None = None) -> Trace:
     """Cycles of one inference: a Trace of all segments.
 
+    `progress` is called with a step in words, the programs that are done and how many there are.
     Raises VerificationError when the units wait for each other for ever.
     """
-    return join(deployment, list(_each(deployment.programs)))
+    return join(deployment, list(_each(deployment.programs, progress)))
 
 
-def _each(programs: Iterable[Program]) -> Iterator[Trace]:
+def _each(programs: Sequence[Program], progress: Progress | None) -> Iterator[Trace]:
     """The trace of every program; those that differ in names alone are simulated once."""
+    step = "simulate" if is_made() else "compile the simulator, once, and simulate"
     known: dict[Hashable, Trace] = {}
-    for program in programs:
+    for done, program in enumerate(programs):
+        if progress is not None:
+            progress(step, done, len(programs))
         layers = tuple((layer.op, layer.macs) for layer in program.layers)
         key = program.design, layers, sha256(program.instructions.tobytes()).digest()
         if key not in known:

@@ -210,18 +210,17 @@ def estimate(
     )
     chosen = design or family.design(None)
     made = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
-    progress("simulate", 0, 1)
-    return deployment.simulate(made)
+    return deployment.simulate(made, progress)
 
 
-def simulate(artifact: Artifact | Path | str) -> Trace:
+def simulate(artifact: Artifact | Path | str, *, progress: Callback = silent) -> Trace:
     """Cycles, stalls and bytes of one inference, simulated; the time of the host is not.
 
     Raises ArtifactError when the folder is missing, corrupt or of another version.
     """
     from intaglio.sim import deployment
 
-    return deployment.simulate(_opened(artifact).deployment)
+    return deployment.simulate(_opened(artifact).deployment, progress)
 
 
 def verify(
@@ -297,7 +296,7 @@ def accuracy(
     )
 
 
-def summarise(artifact: Artifact | Path | str) -> Summary:
+def summarise(artifact: Artifact | Path | str, *, progress: Callback = silent) -> Summary:
     """What an artifact holds: design, layers, simulated cycles, and what `verify` found.
 
     Raises ArtifactError when the folder or the stored verification is corrupt.
@@ -308,7 +307,8 @@ def summarise(artifact: Artifact | Path | str) -> Summary:
     opened = _opened(artifact)
     stored = opened.directory / VERIFIED
     verified = summary.load_verified(stored) if stored.exists() else None
-    return summary.summarise(opened.deployment, simulate(opened), verified, Origin.of(opened))
+    trace = simulate(opened, progress=progress)
+    return summary.summarise(opened.deployment, trace, verified, Origin.of(opened))
 
 
 def _check_room(folder: Path) -> None:

@@ -148,8 +148,7 @@ def estimate(request: Request, *, quiet: bool) -> Outcome:
 def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
     """Cycles, stalls and bytes of one inference; writes the timeline when `trace` is given."""
     with bars(wanted=not quiet) as progress:
-        progress("simulate", 0, 1)
-        seen = api.simulate(folder)
+        seen = api.simulate(folder, progress=progress)
     if trace is not None:
         seen.write_timeline(trace)
     return Outcome(seen.to_dict(), str(seen))
@@ -275,8 +274,7 @@ def compress(
 def report(folder: Path, *, quiet: bool) -> Outcome:
     """An artifact layer by layer, with what verify stored."""
     with bars(wanted=not quiet) as progress:
-        progress("simulate", 0, 1)
-        summary = api.summarise(folder)
+        summary = api.summarise(folder, progress=progress)
     return Outcome(summary.to_dict(), str(summary))
 
 

@@ -33,6 +33,19 @@ def trace(made: Deployment) -> Trace:
     return deployment.simulate(made)
 
 
+@pytest.mark.parametrize(
+    ("is_made", "step"),
+    [(True, "simulate"), (False, "compile the simulator, once, and simulate")],
+)
+def test_progress_says_that_the_simulator_is_compiled(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch, is_made: bool, step: str
+) -> None:
+    monkeypatch.setattr(deployment, "is_made", lambda: is_made)
+    steps: list[tuple[str, int, int]] = []
+    deployment.simulate(made, lambda *told: steps.append(told))
+    assert steps == [(step, done, len(made.programs)) for done in range(len(made.programs))]
+
+
 def test_an_uncut_network_is_its_one_segment() -> None:
     workload = every_operator()
     program = schedule(workload, SMALL)

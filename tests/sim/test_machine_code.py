@@ -45,3 +45,13 @@ def test_without_a_place_to_keep_machine_code_the_simulator_runs_as_python(tmp_p
     (tmp_path / "file").touch()
     command = "-c", "from tests.sim.drawn import *; print(MACHINE_CODE, digest(3))"
     assert run(*command, cache=tmp_path / "file") == f"False {drawn.digest(3)}\n"
+
+
+def test_machine_code_is_made_where_the_cache_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiled.is_made()
+    monkeypatch.setattr(compiled, "_CACHE", tmp_path)
+    assert not compiled.is_made()
+    (tmp_path / "run.go.nbc").touch()
+    assert compiled.is_made()
