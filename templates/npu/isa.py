@@ -56,6 +56,8 @@ class Opcode(IntEnum):
     WINDOW_MAC = 2 << 2 | Unit.VECTOR
     WINDOW_SUM = 3 << 2 | Unit.VECTOR
     WINDOW_MAX = 4 << 2 | Unit.VECTOR
+    SOFTMAX = 5 << 2 | Unit.VECTOR
+    NORM = 6 << 2 | Unit.VECTOR
 
     @property
     def unit(self) -> Unit:
@@ -159,6 +161,39 @@ _DRAIN = {
     "residual_high_offset": Field(15, 0, 24),
 }
 """What a DRAIN has beside the fields of every vector instruction."""
+_ROW = {
+    "input_signed": Field(1, 16, 1),
+    "wide": Field(1, 17, 1),
+    "source_address": Field(2, 0, 24),
+    "blocks": Field(3, 0, 16),
+    "rows": Field(3, 16, 16),
+    "source_block_stride": Field(4, 0, 24),
+    "source_half_stride": Field(5, 0, 24),
+    "source_row_stride": Field(6, 0, 16),
+    "output_row_stride": Field(6, 16, 16),
+    "output_address": Field(7, 0, 24),
+    "output_block_stride": Field(8, 0, 24),
+}
+_SOFTMAX = {
+    "mask": Field(1, 18, 1),
+    "largest": Field(1, 24, 8),
+    "entries": Field(9, 0, 17),
+    "mask_address": Field(10, 0, 24),
+    "mask_row_stride": Field(11, 0, 16),
+    "mask_block_stride": Field(12, 0, 24),
+    "multiplier": Field(13, 0, 24),
+    "shift": Field(13, 24, 6),
+}
+_NORM = {
+    "centred": Field(1, 18, 1),
+    "count": Field(9, 0, 21),
+    "record_address": Field(10, 0, 24),
+    "epsilon_low": Field(11, 0, 32),
+    "epsilon_high": Field(12, 0, 30),
+    "fraction": Field(13, 0, 6),
+    "lo": Field(14, 0, 16, signed=True),
+    "hi": Field(14, 16, 16, signed=True),
+}
 FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.SYNC_LOAD: {},
     Opcode.SYNC_COMPUTE: {},
@@ -171,6 +206,8 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.WINDOW_MAC: _VECTOR,
     Opcode.WINDOW_SUM: _VECTOR,
     Opcode.WINDOW_MAX: _VECTOR,
+    Opcode.SOFTMAX: _ROW | _SOFTMAX,
+    Opcode.NORM: _ROW | _NORM,
 }
 """Every opcode's own fields; what is in no field is reserved and zero."""
 
@@ -311,6 +348,9 @@ def render_package() -> str:
         "COMPUTE_": _COMPUTE,
         "VECTOR_": _VECTOR,
         "DRAIN_": _DRAIN,
+        "ROW_": _ROW,
+        "SOFTMAX_": _SOFTMAX,
+        "NORM_": _NORM,
     }
     for prefix, fields in groups.items():
         lines.append("")

@@ -1,0 +1,72 @@
+"""The activation buffer around a row engine under test."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from tests.rtl.cocotb_bench import Driver, value
+
+
+class RowBuffer:
+    """Words and records around an engine; reads are taken with chance `ease`, answered in 2."""
+
+    def __init__(
+        self, dut: Any, activations: np.ndarray, ease: float, weights: np.ndarray | None = None
+    ) -> None:
+        self._dut, self._ease = dut, ease
+        self.activations = activations.copy()
+        self.retired = 0
+        self.writes = 0
+        self._sources = {"vr": self.activations}
+        if weights is not None:
+            self._sources["wr"] = weights
+        self._words: dict[str, deque[int | None]] = {
+            name: deque([None, None]) for name in self._sources
+        }
+        self._task = cocotb.start_soon(self._run())
+
+    def stop(self) -> None:
+        self._task.cancel()
+        for name in self._sources:
+            getattr(self._dut, f"{name}_data_valid_i").value = 0
+        self._dut.retire_ready_i.value = 0
+
+    async def _run(self) -> None:
+        dut = self._dut
+        while True:
+            for name, words in self._words.items():
+                word = words.popleft()
+                getattr(dut, f"{name}_data_valid_i").value = int(word is not None)
+                getattr(dut, f"{name}_data_i").value = (
+                    random.getrandbits(8 * value(dut.Lanes)) if word is None else word
+                )
+                getattr(dut, f"{name}_ready_i").value = int(random.random() < self._ease)
+            dut.retire_ready_i.value = int(random.random() < self._ease)
+            await RisingEdge(dut.clk_i)
+            self._observe()
+
+    def _observe(self) -> None:
+        dut, stalls = self._dut, 0
+        for name, data in self._sources.items():
+            valid, ready = (value(getattr(dut, f"{name}_{x}")) for x in ("valid_o", "ready_i"))
+            address = value(getattr(dut, f"{name}_addr_o"))
+            word = int.from_bytes(data[address].tobytes(), "little") if valid else 0
+            self._words[name].append(word if valid and ready else None)
+            stalls += valid and not ready
+        assert value(dut.stall_o) == (stalls > 0)
+        if value(dut.vw_valid_o):
+            written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
+            self.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
+            self.writes += 1
+        self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
+
+
+def driver(dut: Any, pause: float = 0.2) -> Driver:
+    """Offers instructions."""
+    return Driver(dut, "instr_valid_i", "instr_ready_o", ["instr_i"], pause)

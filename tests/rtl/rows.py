@@ -1,0 +1,57 @@
+"""What the row engines do to a buffer, by the numerics, for their block tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler import numerics
+from intaglio.templates.npu.isa import Instruction
+
+
+def row_words(item: Instruction, row: int, address: str, row_stride: str, stride: str) -> Any:
+    """Addresses of the words of one row, int64 of shape (blocks,)."""
+    return item[address] + row * item[row_stride] + np.arange(item["blocks"]) * item[stride]
+
+
+def elements(activations: np.ndarray, item: Instruction) -> np.ndarray:
+    """The rows of an instruction, int64 of shape (rows, blocks * lanes)."""
+    rows = []
+    for row in range(item["rows"]):
+        words = row_words(
+            item, row, "source_address", "source_row_stride", "source_block_stride"
+        )
+        low = activations[words].astype(np.int64).ravel()
+        bits = 8
+        if item["wide"]:
+            low |= activations[words + item["source_half_stride"]].astype(np.int64).ravel() << 8
+            bits = 16
+        if item["input_signed"]:
+            low -= (low >> (bits - 1)) << bits
+        rows.append(low)
+    return np.stack(rows)
+
+
+def write(activations: np.ndarray, item: Instruction, results: np.ndarray) -> None:
+    """Put the rows of a result where an instruction wants them."""
+    for row, result in enumerate(results):
+        words = row_words(item, row, "output_address", "output_row_stride", "output_block_stride")
+        activations[words] = (result & 0xFF).astype(np.uint8).reshape(len(words), -1)
+
+
+def softmax(activations: np.ndarray, item: Instruction) -> None:
+    """Apply a SOFTMAX to a buffer of shape (words, lanes)."""
+    values = elements(activations, item)
+    kept = np.broadcast_to(np.arange(values.shape[1]) < item["entries"], values.shape)
+    if item["mask"]:
+        flags = [
+            activations[
+                row_words(item, row, "mask_address", "mask_row_stride", "mask_block_stride")
+            ]
+            for row in range(item["rows"])
+        ]
+        kept = kept & (np.stack(flags).reshape(values.shape) & 1).astype(bool)
+    bits = item["largest"].bit_length()
+    result = numerics.softmax(values, item["multiplier"], item["shift"], bits, mask=kept)
+    write(activations, item, result)
