@@ -23,6 +23,8 @@ RECORD_WORDS = 12
 """Words of the weight buffer that hold the requantisation records of one block of lanes."""
 MAX_TAPS = 64
 """Taps of the largest depthwise window that the vector unit holds."""
+MAX_NORM_ROWS = 64
+"""Rows that one NORM normalises: their means and deviations are kept between its two passes."""
 TABLE_ENTRIES = 256
 
 
@@ -186,6 +188,7 @@ _SOFTMAX = {
 }
 _NORM = {
     "centred": Field(1, 18, 1),
+    "upper": Field(1, 19, 1),
     "count": Field(9, 0, 21),
     "record_address": Field(10, 0, 24),
     "epsilon_low": Field(11, 0, 32),
@@ -336,6 +339,7 @@ def render_package() -> str:
         f"  localparam int INSTRUCTION_BYTES = {INSTRUCTION_BYTES};",
         f"  localparam int RECORD_WORDS = {RECORD_WORDS};",
         f"  localparam int MAX_TAPS = {MAX_TAPS};",
+        f"  localparam int MAX_NORM_ROWS = {MAX_NORM_ROWS};",
         f"  localparam int TABLE_ENTRIES = {TABLE_ENTRIES};",
         "",
         *(f"  localparam int UNIT_{unit.name} = {unit.value};" for unit in Unit),

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
+
 from intaglio.hw.sources import rtl_sources
 from intaglio.templates.npu.isa import FIELDS, HEADER, Opcode, render_package
+from intaglio.templates.npu.tables_package import render_power_package, render_root_package
+
+PACKAGES = {
+    "npu_isa_pkg": render_package,
+    "npu_power_pkg": render_power_package,
+    "npu_root_pkg": render_root_package,
+}
 
 
-def _package() -> str:
-    (path,) = (p for p in rtl_sources("npu") if p.stem == "npu_isa_pkg")
+def _package(name: str = "npu_isa_pkg") -> str:
+    (path,) = (p for p in rtl_sources("npu") if p.stem == name)
     return path.read_text()
 
 
-def test_the_file_is_the_rendered_package() -> None:
-    assert _package() == render_package()
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_file_is_the_rendered_package(name: str) -> None:
+    assert _package(name) == PACKAGES[name]()
 
 
 def test_every_opcode_and_field_is_in_it() -> None:

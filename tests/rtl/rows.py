@@ -19,9 +19,7 @@ def elements(activations: np.ndarray, item: Instruction) -> np.ndarray:
     """The rows of an instruction, int64 of shape (rows, blocks * lanes)."""
     rows = []
     for row in range(item["rows"]):
-        words = row_words(
-            item, row, "source_address", "source_row_stride", "source_block_stride"
-        )
+        words = row_words(item, row, "source_address", "source_row_stride", "source_block_stride")
         low = activations[words].astype(np.int64).ravel()
         bits = 8
         if item["wide"]:
@@ -55,3 +53,36 @@ def softmax(activations: np.ndarray, item: Instruction) -> None:
     bits = item["largest"].bit_length()
     result = numerics.softmax(values, item["multiplier"], item["shift"], bits, mask=kept)
     write(activations, item, result)
+
+
+def norm(activations: np.ndarray, item: Instruction, records: dict[str, np.ndarray]) -> None:
+    """Apply a NORM to a buffer of shape (words, lanes); records are int64 of shape (features,)."""
+    values = elements(activations, item)
+    count = item["count"]
+    result = numerics.normalise(
+        values[:, :count],
+        (1,),
+        item["epsilon_low"] | item["epsilon_high"] << 32,
+        item["fraction"],
+        records["multiplier"],
+        records["shift"],
+        records["bias"],
+        item["lo"],
+        item["hi"],
+        centred=bool(item["centred"]),
+    )
+    beyond = np.full((len(values), values.shape[1] - count), np.clip(0, item["lo"], item["hi"]))
+    write(activations, item, np.concatenate([result, beyond], axis=1) >> 8 * item["upper"])
+
+
+def record_words(records: dict[str, np.ndarray], lanes: int) -> np.ndarray:
+    """The records of a norm as words of the weight buffer, uint8 of shape (words, lanes)."""
+    count = len(records["shift"])
+    blocks = -(-count // lanes)
+    words = np.zeros((blocks, 12, lanes), np.uint8)
+    for index in range(count):
+        record = int(records["bias"][index]).to_bytes(6, "little", signed=True)
+        record += int(records["multiplier"][index]).to_bytes(3, "little", signed=True)
+        record += bytes([0, 0, int(records["shift"][index])])
+        words[index // lanes, :, index % lanes] = list(record)
+    return words.reshape(-1, lanes)

@@ -9,6 +9,7 @@ package npu_isa_pkg;
   localparam int INSTRUCTION_BYTES = 64;
   localparam int RECORD_WORDS = 12;
   localparam int MAX_TAPS = 64;
+  localparam int MAX_NORM_ROWS = 64;
   localparam int TABLE_ENTRIES = 256;
 
   localparam int UNIT_LOAD = 0;
@@ -207,6 +208,8 @@ package npu_isa_pkg;
 
   localparam int NORM_CENTRED_LSB = 50;
   localparam int NORM_CENTRED_BITS = 1;
+  localparam int NORM_UPPER_LSB = 51;
+  localparam int NORM_UPPER_BITS = 1;
   localparam int NORM_COUNT_LSB = 288;
   localparam int NORM_COUNT_BITS = 21;
   localparam int NORM_RECORD_ADDRESS_LSB = 320;
