@@ -165,12 +165,12 @@ _DRAIN = {
 """What a DRAIN has beside the fields of every vector instruction."""
 _ROW = {
     "input_signed": Field(1, 16, 1),
-    "wide": Field(1, 17, 1),
+    "input_wide": Field(1, 17, 1),
     "source_address": Field(2, 0, 24),
     "blocks": Field(3, 0, 16),
     "rows": Field(3, 16, 16),
     "source_block_stride": Field(4, 0, 24),
-    "source_half_stride": Field(5, 0, 24),
+    "source_high_offset": Field(5, 0, 24),
     "source_row_stride": Field(6, 0, 16),
     "output_row_stride": Field(6, 16, 16),
     "output_address": Field(7, 0, 24),
@@ -188,7 +188,7 @@ _SOFTMAX = {
 }
 _NORM = {
     "centred": Field(1, 18, 1),
-    "upper": Field(1, 19, 1),
+    "output_high": Field(1, 20, 1),
     "count": Field(9, 0, 21),
     "record_address": Field(10, 0, 24),
     "epsilon_low": Field(11, 0, 32),

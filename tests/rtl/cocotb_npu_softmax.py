@@ -25,11 +25,11 @@ def _instruction(dut: Any) -> Instruction:
     largest = (1 << random.choice((8, 8, 8, 4, 1))) - 1
     chosen = numerics.choose_softmax("rows", scale, blocks * lanes, largest.bit_length())
     fields = {
-        "input_signed": random.getrandbits(1), "wide": int(bits == 16),
+        "input_signed": random.getrandbits(1), "input_wide": int(bits == 16),
         "mask": random.getrandbits(1), "largest": largest,
         "entries": random.randint((blocks - 1) * lanes + 1, blocks * lanes),
         "blocks": blocks, "rows": count, "source_address": SOURCE,
-        "source_block_stride": 8, "source_half_stride": HIGH - SOURCE,
+        "source_block_stride": 8, "source_high_offset": HIGH - SOURCE,
         "source_row_stride": random.choice((1, 2)), "mask_address": MASK,
         "mask_row_stride": random.choice((0, 1)), "mask_block_stride": 9,
         "multiplier": chosen.multiplier, "shift": chosen.shift, "output_address": OUTPUT,
@@ -74,7 +74,7 @@ def cycles(dut: Any, item: Instruction) -> int:
     """Cycles of a SOFTMAX that no port holds up, by the module's contract."""
     pipes = value(dut.Pipes)
     slices = value(dut.Lanes) // pipes
-    reads = 1 + item["wide"] + item["mask"]
+    reads = 1 + item["input_wide"] + item["mask"]
     period = max(reads, slices)
     blocks = 3 * item["blocks"] * period
     return int(item["rows"] * (blocks + 3 * (reads + slices - period) + 2 * pipes + 67))
@@ -92,8 +92,8 @@ async def it_takes_the_cycles_of_its_contract(dut: Any) -> None:
             await RisingEdge(dut.clk_i)
             taken += 1
         assert taken == 1 + cycles(dut, item), item
-        await wait_for(dut, lambda buffer=buffer: buffer.retired)
         buffer.stop()
+        await reset(dut, 1)
 
 
 @bench(60_000)

@@ -22,8 +22,8 @@ def elements(activations: np.ndarray, item: Instruction) -> np.ndarray:
         words = row_words(item, row, "source_address", "source_row_stride", "source_block_stride")
         low = activations[words].astype(np.int64).ravel()
         bits = 8
-        if item["wide"]:
-            low |= activations[words + item["source_half_stride"]].astype(np.int64).ravel() << 8
+        if item["input_wide"]:
+            low |= activations[words + item["source_high_offset"]].astype(np.int64).ravel() << 8
             bits = 16
         if item["input_signed"]:
             low -= (low >> (bits - 1)) << bits
@@ -51,7 +51,9 @@ def softmax(activations: np.ndarray, item: Instruction) -> None:
         ]
         kept = kept & (np.stack(flags).reshape(values.shape) & 1).astype(bool)
     bits = item["largest"].bit_length()
-    result = numerics.softmax(values, item["multiplier"], item["shift"], bits, mask=kept)
+    result = numerics.softmax(
+        values, item["multiplier"], item["shift"], bits, mask=kept.astype(np.int64)
+    )
     write(activations, item, result)
 
 
@@ -72,7 +74,7 @@ def norm(activations: np.ndarray, item: Instruction, records: dict[str, np.ndarr
         centred=bool(item["centred"]),
     )
     beyond = np.full((len(values), values.shape[1] - count), np.clip(0, item["lo"], item["hi"]))
-    write(activations, item, np.concatenate([result, beyond], axis=1) >> 8 * item["upper"])
+    write(activations, item, np.concatenate([result, beyond], axis=1) >> 8 * item["output_high"])
 
 
 def record_words(records: dict[str, np.ndarray], lanes: int) -> np.ndarray:

@@ -106,7 +106,7 @@ module npu_norm #(
   logic               signed_q;
   logic               wide_q;
   logic               centred_q;
-  logic               upper_q;
+  logic               output_high_q;
   logic [15:0]        blocks_q;
   logic [RowBits:0]   rows_q;
   logic [20:0]        count_q;
@@ -115,7 +115,7 @@ module npu_norm #(
   logic [15:0]        lo_q;
   logic [15:0]        hi_q;
   logic [ActAddr-1:0] block_stride_q;
-  logic [ActAddr-1:0] half_stride_q;
+  logic [ActAddr-1:0] high_offset_q;
   logic [ActAddr-1:0] row_stride_q;
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] out_row_stride_q;
@@ -135,9 +135,9 @@ module npu_norm #(
   always_ff @(posedge clk_i) begin
     if (accept) begin
       signed_q <= instr_i[npu_isa_pkg::ROW_INPUT_SIGNED_LSB];
-      wide_q <= instr_i[npu_isa_pkg::ROW_WIDE_LSB];
+      wide_q <= instr_i[npu_isa_pkg::ROW_INPUT_WIDE_LSB];
       centred_q <= instr_i[npu_isa_pkg::NORM_CENTRED_LSB];
-      upper_q <= instr_i[npu_isa_pkg::NORM_UPPER_LSB];
+      output_high_q <= instr_i[npu_isa_pkg::NORM_OUTPUT_HIGH_LSB];
       blocks_q <= instr_i[npu_isa_pkg::ROW_BLOCKS_LSB +: 16];
       rows_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: RowBits + 1];
       count_q <= instr_i[npu_isa_pkg::NORM_COUNT_LSB +: 21];
@@ -147,7 +147,7 @@ module npu_norm #(
       lo_q <= instr_i[npu_isa_pkg::NORM_LO_LSB +: 16];
       hi_q <= instr_i[npu_isa_pkg::NORM_HI_LSB +: 16];
       block_stride_q <= instr_i[npu_isa_pkg::ROW_SOURCE_BLOCK_STRIDE_LSB +: ActAddr];
-      half_stride_q <= instr_i[npu_isa_pkg::ROW_SOURCE_HALF_STRIDE_LSB +: ActAddr];
+      high_offset_q <= instr_i[npu_isa_pkg::ROW_SOURCE_HIGH_OFFSET_LSB +: ActAddr];
       row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_SOURCE_ROW_STRIDE_LSB +: 16]);
       out_stride_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_BLOCK_STRIDE_LSB +: ActAddr];
       out_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_OUTPUT_ROW_STRIDE_LSB +: 16]);
@@ -195,7 +195,7 @@ module npu_norm #(
     .entries_i      (17'd0),
     .source_i       (source_q),
     .block_stride_i (words_stride),
-    .half_stride_i  (half_stride_q),
+    .high_offset_i  (high_offset_q),
     .mask_source_i  (ActAddr'(0)),
     .mask_stride_i  (ActAddr'(0)),
     .vr_valid_o     (vr_valid_o),
@@ -379,7 +379,7 @@ module npu_norm #(
 
     assign element = $signed(elements[17*p +: 17]);
     assign sum = $signed(row_constants[64:32]);
-    assign results[8*p +: 8] = upper_q ? result[15:8] : result[7:0];
+    assign results[8*p +: 8] = output_high_q ? result[15:8] : result[7:0];
 
     npu_standard u_standard (
       .clk_i    (clk_i),

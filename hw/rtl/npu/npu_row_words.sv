@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads one row of a tensor, a block of lanes after the other, and hands on Pipes elements a cycle.
 //
-// An element is one byte, or two when `wide_i`: the words of the high bytes lie `half_stride_i`
+// An element is one byte, or two when `wide_i`: the words of the high bytes lie `high_offset_i`
 // behind those of the low ones.  With `mask_i` a word of flags is read beside every block.
 //
 // Contract
@@ -33,7 +33,7 @@ module npu_row_words #(
   input  logic [16:0]         entries_i,
   input  logic [ActAddr-1:0]  source_i,
   input  logic [ActAddr-1:0]  block_stride_i,
-  input  logic [ActAddr-1:0]  half_stride_i,
+  input  logic [ActAddr-1:0]  high_offset_i,
   input  logic [ActAddr-1:0]  mask_source_i,
   input  logic [ActAddr-1:0]  mask_stride_i,
   output logic                vr_valid_o,
@@ -77,7 +77,7 @@ module npu_row_words #(
   assign beat_last = beat_q + BeatBits'(1) == period;
   assign vr_valid_o = reading_q && is_read;
   assign vr_addr_o = kind == KindLow ? low_addr_q :
-                     kind == KindHigh ? low_addr_q + half_stride_i : mask_addr_q;
+                     kind == KindHigh ? low_addr_q + high_offset_i : mask_addr_q;
   assign step = reading_q && (!is_read || vr_ready_i);
 
   always_ff @(posedge clk_i) begin

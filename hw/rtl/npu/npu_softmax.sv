@@ -107,7 +107,7 @@ module npu_softmax #(
   logic [5:0]         shift_q;
   logic [7:0]         largest_q;
   logic [ActAddr-1:0] block_stride_q;
-  logic [ActAddr-1:0] half_stride_q;
+  logic [ActAddr-1:0] high_offset_q;
   logic [ActAddr-1:0] row_stride_q;
   logic [ActAddr-1:0] mask_stride_q;
   logic [ActAddr-1:0] mask_row_stride_q;
@@ -123,7 +123,7 @@ module npu_softmax #(
   always_ff @(posedge clk_i) begin
     if (accept) begin
       signed_q <= instr_i[npu_isa_pkg::ROW_INPUT_SIGNED_LSB];
-      wide_q <= instr_i[npu_isa_pkg::ROW_WIDE_LSB];
+      wide_q <= instr_i[npu_isa_pkg::ROW_INPUT_WIDE_LSB];
       mask_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_LSB];
       blocks_q <= instr_i[npu_isa_pkg::ROW_BLOCKS_LSB +: 16];
       entries_q <= instr_i[npu_isa_pkg::SOFTMAX_ENTRIES_LSB +: 17];
@@ -131,7 +131,7 @@ module npu_softmax #(
       shift_q <= instr_i[npu_isa_pkg::SOFTMAX_SHIFT_LSB +: 6];
       largest_q <= instr_i[npu_isa_pkg::SOFTMAX_LARGEST_LSB +: 8];
       block_stride_q <= instr_i[npu_isa_pkg::ROW_SOURCE_BLOCK_STRIDE_LSB +: ActAddr];
-      half_stride_q <= instr_i[npu_isa_pkg::ROW_SOURCE_HALF_STRIDE_LSB +: ActAddr];
+      high_offset_q <= instr_i[npu_isa_pkg::ROW_SOURCE_HIGH_OFFSET_LSB +: ActAddr];
       row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_SOURCE_ROW_STRIDE_LSB +: 16]);
       mask_stride_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_BLOCK_STRIDE_LSB +: ActAddr];
       mask_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::SOFTMAX_MASK_ROW_STRIDE_LSB +: 16]);
@@ -171,7 +171,7 @@ module npu_softmax #(
     .entries_i      (entries_q),
     .source_i       (source_q),
     .block_stride_i (block_stride_q),
-    .half_stride_i  (half_stride_q),
+    .high_offset_i  (high_offset_q),
     .mask_source_i  (mask_source_q),
     .mask_stride_i  (mask_stride_q),
     .vr_valid_o     (vr_valid_o),
