@@ -310,6 +310,8 @@ _MEMORY = {
 _STAGE = {
     Opcode.LOAD: "data from memory",
     Opcode.DRAIN: "requantisation",
+    Opcode.SOFTMAX: "softmax",
+    Opcode.NORM: "norm",
     Opcode.STORE: "data from the buffer",
 }
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from intaglio.hw.npu_observer import EventKind
 from intaglio.sim.hazards import accesses, grid
-from intaglio.sim.machine import Machine, Storage
+from intaglio.sim.machine import Machine
+from intaglio.sim.storage import Storage
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode
 
@@ -56,7 +57,14 @@ def execute(machine: Machine, instruction: Instruction) -> Effect | None:
             )
         case Opcode.COMPUTE:
             return _accumulated(machine, instruction)
-        case Opcode.DRAIN | Opcode.WINDOW_MAC | Opcode.WINDOW_SUM | Opcode.WINDOW_MAX:
+        case (
+            Opcode.DRAIN
+            | Opcode.WINDOW_MAC
+            | Opcode.WINDOW_SUM
+            | Opcode.WINDOW_MAX
+            | Opcode.SOFTMAX
+            | Opcode.NORM
+        ):
             words = _written(instruction, machine.design)
             return _stored(EventKind.ACTIVATION_VECTOR, machine.activation, words)
         case _:

@@ -25,8 +25,9 @@ REFRESH, WRITTEN = range(2)
     TAKE_WEIGHTS,
     FREE_WEIGHTS,
     TAKE_ACTIVATIONS,
+    TAKE_RESULTS,
     FREE_ACTIVATIONS,
-) = range(2, 14)
+) = range(2, 15)
 """Kinds of events; see `run.go`."""
 NOTHING = -1
 """The kind of no event."""

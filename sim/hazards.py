@@ -58,6 +58,8 @@ def accesses(instruction: Instruction, design: NpuDesign) -> Iterator[Access]:
             yield from _compute(instruction, design)
         case Opcode.DRAIN | Opcode.WINDOW_MAC | Opcode.WINDOW_SUM | Opcode.WINDOW_MAX:
             yield from _vector(instruction, design)
+        case Opcode.SOFTMAX | Opcode.NORM:
+            yield from _rows(instruction)
         case _:
             return
 
@@ -121,6 +123,26 @@ def _vector(i: Instruction, design: NpuDesign) -> Iterator[Access]:
         yield Access("weight", grid(i["tap_address"], (taps, 1)), writes=False)
     written = grid(i["output_address"], (y, i["output_row_stride"]), (x, 1))
     yield Access("activation", written, writes=True)
+
+
+def _rows(i: Instruction) -> Iterator[Access]:
+    blocks = (i["blocks"], i["source_block_stride"])
+    halves = (1 + i["input_wide"], i["source_high_offset"])
+    read = grid(i["source_address"], (i["rows"], i["source_row_stride"]), blocks, halves)
+    yield Access("activation", read, writes=False)
+    if i["mask"]:
+        flags = (i["rows"], i["mask_row_stride"]), (i["blocks"], i["mask_block_stride"])
+        yield Access("activation", grid(i["mask_address"], *flags), writes=False)
+    if i.opcode == Opcode.NORM:
+        records = grid(i["record_address"], (i["blocks"] * RECORD_WORDS, 1))
+        yield Access("weight", records, writes=False)
+    yield Access("activation", row_results(i), writes=True)
+
+
+def row_results(i: Instruction) -> np.ndarray:
+    """The words that a SOFTMAX or NORM writes, in order: row by row, or block by block."""
+    loops = (i["rows"], i["output_row_stride"]), (i["blocks"], i["output_block_stride"])
+    return grid(i["output_address"], *(loops if i.opcode == Opcode.SOFTMAX else loops[::-1]))
 
 
 def _half(address: int, design: NpuDesign, writes: bool) -> Access:

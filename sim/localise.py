@@ -207,6 +207,12 @@ def _position(instruction: Instruction, write: int, design: NpuDesign) -> str:
             block, fy, fx = effects.tile_indices(instruction, tile)
             y, x = divmod(pixel, instruction["x"])
             return f"weight tile {tile} (block {block}, fy {fy}, fx {fx}), pixel ({y}, {x})"
+        case Opcode.NORM:
+            block, row = divmod(write, instruction["rows"])
+            return f"row {row}, block {block} of its tile"
+        case Opcode.SOFTMAX:
+            row, block = divmod(write, instruction["blocks"])
+            return f"row {row}, block {block} of its tile"
         case _:
             y, x = divmod(write, instruction["x"])
             return f"pixel ({y}, {x}) of its tile"

@@ -16,7 +16,7 @@ from intaglio.sim.plan import Plan
 from intaglio.sim.run import deadlock, go, new_run
 from intaglio.sim.state import Run
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace
-from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Unit
+from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Opcode, Unit
 from intaglio.templates.npu.program import Program
 
 DONE = 2
@@ -93,7 +93,7 @@ def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple
 
 def _bytes(run: Run, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarray]:
     """Bytes read (instructions included) and written by layer, int64 of shape (layers,)."""
-    moves, _ = plan.work(Unit.LOAD, Unit.STORE)
+    moves, _ = plan.work(Opcode.LOAD, Opcode.STORE)
     beats = np.prod([column(run.boxes, name) for name in ("planes", "runs", "beats")], axis=0)
     moved = beats * plan.design.memory_bytes_per_cycle
     read, written = np.zeros(layers, np.int64), np.zeros(layers, np.int64)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.sim.compiled import Table, filled
-from intaglio.sim.port import BANKS, Source, use_port
+from intaglio.sim.port import (
+    BANKS,
+    NORM_WRITE_DELAY,
+    SOFTMAX_WRITE_DELAY,
+    PortUse,
+    Source,
+    row_port,
+    use_port,
+)
 from intaglio.sim.state import Box, Reads, Task, Tiles
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
@@ -17,8 +26,9 @@ from intaglio.templates.npu.isa import FIELDS, HEADER, Field, Opcode, Unit
 
 Column = NDArray[np.int64]
 
-_FIELDS = tuple(FIELDS[op] for op in (Opcode.LOAD, Opcode.COMPUTE, Opcode.DRAIN, Opcode.STORE))
-"""Fields by unit: the instructions of one unit share theirs."""
+BOXES = Opcode.LOAD, Opcode.STORE
+DRAINS = Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX
+ROWS = Opcode.SOFTMAX, Opcode.NORM
 
 
 def column(words: np.ndarray, spec: Field) -> Column:
@@ -45,20 +55,17 @@ class Plan:
         self.layer = column(instructions, HEADER["layer"])
         self.mark = column(instructions, HEADER["mark"])
 
-    def work(self, *units: Unit) -> tuple[Column, Callable[[str], Column]]:
-        """Of the instructions of `units` that do more than tokens: indices, and fields by name.
-
-        The units are one, or those that move boxes.
-        """
-        chosen = np.flatnonzero(~self.sync & np.isin(self.unit, units))
-        words, specs = self.words[chosen], _FIELDS[units[0]]
+    def work(self, *opcodes: Opcode) -> tuple[Column, Callable[[str], Column]]:
+        """Indices of the instructions of `opcodes`, and the fields, by name, that they share."""
+        chosen = np.flatnonzero(np.isin(self.opcode, opcodes))
+        words, specs = self.words[chosen], FIELDS[opcodes[0]]
         return chosen, lambda name: column(words, specs[name])
 
     def tasks(self) -> Table[Task]:
         """The instructions, each with the row of its work in `tiles`, `reads` or `boxes`."""
         work = np.zeros(self.count, np.int64)
         for units in ((Unit.COMPUTE,), (Unit.VECTOR,), (Unit.LOAD, Unit.STORE)):
-            chosen, _ = self.work(*units)
+            chosen = np.flatnonzero(~self.sync & np.isin(self.unit, units))
             work[chosen] = np.arange(chosen.size)
         columns = {"unit": self.unit, "pop": self.pop, "push": self.push}
         return filled(Task, {**columns, "sync": self.sync, "work": work})
@@ -66,19 +73,20 @@ class Plan:
     def tiles(self) -> Table[Tiles]:
         """Tiles and pixels of every COMPUTE."""
         design = self.design
-        _, field = self.work(Unit.COMPUTE)
+        _, field = self.work(Opcode.COMPUTE)
         tiles, pixels = field("blocks") * field("fy") * field("fx"), field("y") * field("x")
-        times = _of_each(
-            lambda t, p: (timing.tile_period(design, p), timing.compute_cycles(design, t, p)),
-            (tiles, pixels),
-        )
-        period, cycles = times.reshape(-1, 2).T.astype(np.int64)
-        return filled(Tiles, {"tiles": tiles, "pixels": pixels, "period": period, "cycles": cycles})
+
+        def work(field: dict[str, int]) -> Tiles:
+            tiles, pixels = field["tiles"], field["pixels"]
+            cycles = timing.compute_cycles(design, tiles, pixels)
+            return Tiles(tiles, pixels, timing.tile_period(design, pixels), cycles)
+
+        return filled(Tiles, _columns(Tiles, _of_each(work, {"tiles": tiles, "pixels": pixels})))
 
     def boxes(self) -> Table[Box]:
         """The words, beats and runs of every LOAD and STORE, and the fill around them."""
-        chosen, field = self.work(Unit.LOAD, Unit.STORE)
-        loads = self.unit[chosen] == Unit.LOAD
+        chosen, field = self.work(*BOXES)
+        loads = self.opcode[chosen] == Opcode.LOAD
         words, rows, planes = field("words"), field("rows"), field("planes")
         top, bottom, left, right = (
             field(f"pad_{side}") * loads for side in ("top", "bottom", "left", "right")
@@ -110,19 +118,24 @@ class Plan:
         )
 
     def reads(self) -> Table[Reads]:
-        """Setup, reads and stalls of every vector instruction."""
-        chosen, field = self.work(Unit.VECTOR)
-        banked = [field(name) % BANKS for name in _BANKED]
-        columns = (self.opcode[chosen], *map(field, _EXACT), *banked)
-        setup, reads, stalls, share = _of_each(self._vector_work, columns).reshape(-1, 4).T
-        whole = {"setup": setup, "reads": reads, "stalls": stalls}
-        return filled(
-            Reads, {name: each.astype(np.int64) for name, each in whole.items()} | {"share": share}
-        )
+        """Every vector instruction in time."""
+        found = np.zeros((self.count, len(fields(Reads))))
+        for opcodes, exact, banked, work in (
+            (DRAINS, _EXACT, _BANKED, self._drain),
+            (ROWS[:1], (*_ROW_EXACT, "mask"), (*_ROW_BANKED, *_MASK_BANKED), self._softmax),
+            (ROWS[1:], _ROW_EXACT, _ROW_BANKED, self._norm),
+        ):
+            chosen, field = self.work(*opcodes)
+            columns = {name: field(name) for name in exact}
+            columns |= {name: field(name) % BANKS for name in banked}
+            rows = _of_each(work, {"opcode": self.opcode[chosen]} | columns)
+            found[chosen] = rows.reshape(-1, found.shape[1])
+        found = found[~self.sync & (self.unit == Unit.VECTOR)]
+        return filled(Reads, _columns(Reads, found))
 
-    def _vector_work(self, opcode: int, *values: int) -> tuple[int, int, int, float]:
-        """Setup, reads, stalls and share of one instruction."""
-        field = dict(zip(_EXACT + _BANKED, values, strict=True))
+    def _drain(self, field: dict[str, int]) -> Reads:
+        """One instruction that requantises the sums of the array or of windows."""
+        opcode = field["opcode"]
         asides = _residual_reads(opcode, field)
         shape = field["y"], field["x"]
         outputs = shape[0] * shape[1]
@@ -133,9 +146,67 @@ class Plan:
         setup = timing.vector_cycles(self.design, 0, taps, table) - timing.VECTOR_PIPELINE
         port = use_port(shape, source, asides, output)
         if source is None:
-            return setup, outputs * max(len(asides), 1), port.stalls, port.share
+            return Reads(setup, outputs * max(len(asides), 1), port.stalls, port.share)
         reads = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
-        return setup, reads + outputs * len(asides), port.stalls, port.share
+        return Reads(setup, reads + outputs * len(asides), port.stalls, port.share)
+
+    def _softmax(self, field: dict[str, int]) -> Reads:
+        """One SOFTMAX; what it leaves of the port is spread evenly."""
+        blocks, rows = field["blocks"], field["rows"]
+        reads = 1 + field["input_wide"] + field["mask"]
+        cycles = timing.softmax_cycles(self.design, blocks, rows, reads)
+        walked = 3 * rows * blocks * timing.row_timing(self.design, reads).period
+        reading = self._walks(field, "row", "block", None)
+        made = self._walks(field, "row", "block", SOFTMAX_WRITE_DELAY)
+        share = _diluted((2 * reading.share + made.share) / 3, walked, cycles)
+        return Reads(0, cycles - timing.VECTOR_PIPELINE, made.stalls, share)
+
+    def _norm(self, field: dict[str, int]) -> Reads:
+        """One NORM; what either pass leaves of the port is spread evenly over it."""
+        blocks, rows, reads = field["blocks"], field["rows"], 1 + field["input_wide"]
+        cycles = timing.norm_cycles(self.design, blocks, rows, reads)
+        sums = timing.norm_sum_cycles(self.design, blocks, rows, reads)
+        walked = rows * blocks * timing.row_timing(self.design, reads).period
+        reading = self._walks(field, "row", "block", None)
+        made = self._walks(field, "block", "row", NORM_WRITE_DELAY)
+        return Reads(
+            setup=0,
+            reads=cycles - timing.VECTOR_PIPELINE,
+            stalls=made.stalls,
+            share=_diluted(reading.share, walked, sums),
+            results=sums,
+            results_share=_diluted(made.share, walked, cycles - sums),
+        )
+
+    def _walks(self, field: dict[str, int], outer: str, inner: str, delay: int | None) -> PortUse:
+        """Walks over the words of `inner`, a row or a block, one for each `outer`.
+
+        Results come `delay` cycles behind what passes; without `delay` there are none.  Stalls of
+        all walks, and the mean of what they leave to others.
+        """
+        places = [("source", 0)]
+        if field["input_wide"]:
+            places.append(("source", field["source_high_offset"]))
+        if field.get("mask"):
+            places.append(("mask", 0))
+        period = timing.row_timing(self.design, len(places)).period
+        passing = self.design.lanes // self.design.row_lanes
+        count, stalls, share = field[f"{outer}s"], 0, 0.0
+        for first in range(min(count, BANKS)):
+            *reads, output = (
+                (
+                    (field[f"{kind}_address"] + offset + first * field[f"{kind}_{outer}_stride"])
+                    % BANKS,
+                    field[f"{kind}_{inner}_stride"],
+                )
+                for kind, offset in (*places, ("output", 0))
+            )
+            after = None if delay is None else delay + passing
+            port = row_port(field[f"{inner}s"], tuple(reads), output, period, after)
+            walks = len(range(first, count, BANKS))
+            stalls += walks * port.stalls
+            share += walks / count * port.share
+        return PortUse(stalls, share)
 
     def _source(self, field: dict[str, int]) -> Source:
         """How the windows of an instruction are read."""
@@ -163,6 +234,18 @@ _BANKED = (
     "output_row_stride", "source_address", "source_y_stride", "window_y_stride",
 )  # fmt: skip
 """Fields that matter as far as banks go."""
+_ROW_EXACT = "blocks", "rows", "input_wide"
+_ROW_BANKED = (
+    "source_address", "source_block_stride", "source_row_stride", "source_high_offset",
+    "output_address", "output_block_stride", "output_row_stride",
+)  # fmt: skip
+_MASK_BANKED = "mask_address", "mask_block_stride", "mask_row_stride"
+"""The same of SOFTMAX and NORM."""
+
+
+def _diluted(share: float, walked: int, cycles: int) -> float:
+    """What is left of a port of which `share` is left in `walked` of `cycles`, and else all."""
+    return 1 - (1 - share) * walked / cycles
 
 
 def _residual_reads(opcode: int, field: dict[str, int]) -> tuple[tuple[int, int], ...]:
@@ -175,8 +258,19 @@ def _residual_reads(opcode: int, field: dict[str, int]) -> tuple[tuple[int, int]
     return ((address, stride),)
 
 
-def _of_each(function: Callable[..., Sequence[Any]], columns: Sequence[Column]) -> NDArray[Any]:
-    """Rows of results of `function`, called once for every different row of `columns`."""
-    rows = list(zip(*(each.tolist() for each in columns), strict=True))
-    known = {row: function(*row) for row in set(rows)}
+def _of_each(
+    function: Callable[[dict[str, int]], Any], columns: dict[str, Column]
+) -> NDArray[np.float64]:
+    """Records of `function`, one a row, called once for every different row of `columns`."""
+    rows = list(zip(*(each.tolist() for each in columns.values()), strict=True))
+    known = {row: astuple(function(dict(zip(columns, row, strict=True)))) for row in set(rows)}
     return np.array([known[row] for row in rows], np.float64)
+
+
+def _columns(kind: type[Any], rows: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """The columns of rows of records of the dataclass `kind`."""
+    names = fields(kind)
+    return {
+        each.name: values.astype(np.int64 if each.type == "int" else np.float64)
+        for each, values in zip(names, rows.reshape(-1, len(names)).T, strict=True)
+    }

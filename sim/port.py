@@ -18,6 +18,8 @@ from intaglio.sim.compiled import compiled, entry
 
 WRITE_DELAY = 12
 """Cycles from the last read of an output to its write."""
+NORM_WRITE_DELAY, SOFTMAX_WRITE_DELAY = 16, 20
+"""Cycles from a block's last read to its write, beside the cycles in which its elements pass."""
 BANKS = 2
 """Banks of the activation buffer; addresses and strides are given modulo their number."""
 NONE = -1
@@ -126,3 +128,40 @@ def _reads(
     for k in range(aside_reads):
         address, stride = asides[k]
         yield (address + y * stride + x) % BANKS
+
+
+@cache
+def row_port(
+    count: int, reads: tuple[Pair, ...], output: Pair, period: int, delay: int | None
+) -> PortUse:
+    """Step one walk of a SOFTMAX or NORM over `count` words, one every `period` cycles.
+
+    `reads` hold the banks of address and stride of what each word is made of, at most three,
+    `output` those of itself, written `delay` after its last read; without `delay` it makes none.
+    """
+    three = (reads[0], reads[len(reads) // 2], reads[-1])
+    return PortUse(*_walk(count, three, len(reads), output, period, delay or 0))
+
+
+@entry
+def _walk(
+    count: int, places: tuple[Pair, Pair, Pair], reads: int, output: Pair, period: int, delay: int
+) -> tuple[int, float]:
+    """Stalls of the reads, and the share that remains."""
+    writes = np.full(delay + 1, NONE)
+    cycle = others = 0
+    for step in range(count):
+        for beat in range(period):
+            read = NONE
+            if beat < reads:
+                read = (places[beat][0] + step * places[beat][1]) % BANKS
+                while writes[cycle % writes.size] == read:
+                    others += _free(others % BANKS, read, NONE)
+                    writes[cycle % writes.size] = NONE
+                    cycle += 1
+            others += _free(others % BANKS, writes[cycle % writes.size], read)
+            writes[cycle % writes.size] = NONE
+            if delay and beat == reads - 1:
+                writes[(cycle + delay) % writes.size] = (output[0] + step * output[1]) % BANKS
+            cycle += 1
+    return cycle - count * period, others / cycle

@@ -90,12 +90,16 @@ class Reads:
     reads       cycles that issue its reads, when no port holds one up
     stalls      cycles in which its own writes do
     share       words a cycle that it leaves of the activation buffer's port
+    results     of a NORM, cycles from its first read to its second pass
+    results_share   what that one leaves of the port
     """
 
     setup: int
     reads: int
     stalls: int
     share: float
+    results: int = 0
+    results_share: float = 1.0
 
 
 @dataclass(slots=True)

@@ -69,6 +69,8 @@ def _read(run: Run, index: int) -> None:
         engine.at(run, now + 1, engine.TAKE_WEIGHTS, 0)
     engine.at(run, reading, engine.FREE_WEIGHTS, 0)
     engine.at(run, reading, engine.TAKE_ACTIVATIONS, run.tasks[index].work)
+    if work.results:
+        engine.at(run, reading + work.results, engine.TAKE_RESULTS, run.tasks[index].work)
     engine.at(run, end, engine.FREE_ACTIVATIONS, 0)
     engine.finish(run, index, end)
 
@@ -81,8 +83,11 @@ def share(run: Run, kind: int, argument: int) -> None:
     elif kind == engine.FREE_WEIGHTS:
         load.take(run, WEIGHT, 1.0)
     else:
-        taken = kind == engine.TAKE_ACTIVATIONS
-        left = run.reads[argument].share if taken else 1.0
+        left = 1.0
+        if kind == engine.TAKE_ACTIVATIONS:
+            left = run.reads[argument].share
+        elif kind == engine.TAKE_RESULTS:
+            left = run.reads[argument].results_share
         load.take(run, ACTIVATION, left)
         if left != run.store.share:
             run.store.share = left

@@ -19,6 +19,7 @@ from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.work import (
     ArrayShape,
     ArrayWork,
+    NormShape,
     Touch,
     WindowShape,
     WindowWork,
@@ -139,6 +140,11 @@ def window_constant_bytes(shape: WindowShape, design: NpuDesign) -> int:
     """Bytes of what `window_constants` makes."""
     taps = shape.window if shape.taps else 0
     return shape.blocks * (taps + RECORD_WORDS) * design.lanes
+
+
+def norm_constant_bytes(shape: NormShape, design: NpuDesign) -> int:
+    """Bytes of the records of a norm."""
+    return shape.blocks * RECORD_WORDS * design.lanes
 
 
 def _tiles(

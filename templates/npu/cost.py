@@ -10,6 +10,7 @@ from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
+    NormMapping,
     Tile,
     WindowMapping,
     chunk_count,
@@ -21,7 +22,7 @@ from intaglio.templates.npu.mapping import (
     table_words,
     tiles_of,
 )
-from intaglio.templates.npu.work import ArrayShape, Touch, WindowShape, blocks_of
+from intaglio.templates.npu.work import ArrayShape, NormShape, Touch, WindowShape, blocks_of
 
 
 def array_cost(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> ArrayMapping:
@@ -52,6 +53,26 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     if mapping.input_slots == 1:
         exposed += timing.memory_cycles(design, read) + steps * design.memory_latency_cycles
     return replace(mapping, cycles=max(vector, memory) + exposed, memory_words=words)
+
+
+def norm_cost(shape: NormShape, mapping: NormMapping, design: NpuDesign) -> NormMapping:
+    """`mapping` with its cycles and memory words."""
+    tiles = [rows for _, rows in cut(shape.rows, mapping.tile_rows)]
+    vector = shape.made * sum(
+        timing.norm_cycles(design, shape.blocks, rows, shape.halves) + timing.QUEUE
+        for rows in tiles
+    )
+    tile = shape.blocks * mapping.tile_rows
+    records = shape.blocks * RECORD_WORDS
+    words = shape.blocks * shape.rows * (shape.halves + shape.made) + records
+    words += timing.fetch_words(design, len(tiles) * (2 + shape.made))
+    exposed = timing.load_cycles(design, tile * shape.halves + records, tile * shape.halves)
+    exposed += timing.store_cycles(design, tile * shape.made)
+    if mapping.input_slots == 1:
+        loaded = timing.memory_cycles(design, shape.blocks * shape.rows * shape.halves)
+        exposed += loaded + len(tiles) * design.memory_latency_cycles
+    cycles = max(vector, timing.memory_cycles(design, words)) + exposed
+    return replace(mapping, cycles=cycles, memory_words=words)
 
 
 def window_units(shape: WindowShape, tiles: list[Tile], design: NpuDesign) -> int:

@@ -13,6 +13,7 @@ from intaglio.errors import DesignError, UsageError
 _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
 _WINDOW_COLUMNS = tuple(range(1, 9))
+_ROW_LANES = (0, 1, 2, 4)
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "name": (str, "a text"),
     "clock_mhz": ((int, float), "a number"),
@@ -29,6 +30,8 @@ class NpuDesign:
     lanes                    elements of a word of the activation buffer; equal to `rows`
     vector_lanes             elements the vector unit handles a cycle; equal to `lanes`
     window_columns           columns of a window (depthwise, pooling) that it multiplies at once
+    row_lanes                elements of a row that softmax and norms handle a cycle; 0 for none
+                             of their engines
     activation_bits          width of an activation in its container (narrower values fit in it)
     weight_bits              width of a weight in its container (narrower values fit in it)
     activation_buffer_kib    activation scratchpad
@@ -46,6 +49,7 @@ class NpuDesign:
     lanes: int = 16
     vector_lanes: int = 16
     window_columns: int = 5
+    row_lanes: int = 0
     activation_bits: int = 8
     weight_bits: int = 8
     activation_buffer_kib: int = 128
@@ -68,6 +72,7 @@ class NpuDesign:
             self._one_of(key, tuple(1 << i for i in range(13)))
         if self.window_columns not in _WINDOW_COLUMNS:
             self._refuse("window_columns", "1 to 8")
+        self._one_of("row_lanes", _ROW_LANES)
         if not 1 <= self.memory_latency_cycles <= 4096:
             self._refuse("memory_latency_cycles", "1 to 4096")
         if not 1 <= self.clock_mhz <= 10_000:
@@ -125,6 +130,7 @@ class NpuDesign:
             "rows": _SIZES,
             "cols": _SIZES,
             "window_columns": _WINDOW_COLUMNS,
+            "row_lanes": _ROW_LANES,
             "activation_buffer_kib": kib,
             "weight_buffer_kib": kib,
             "accumulator_buffer_kib": kib,

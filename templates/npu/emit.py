@@ -33,6 +33,7 @@ def parameters(design: NpuDesign) -> dict[str, int]:
         "AccWords": design.accumulator_words,
         "MemBytes": design.memory_bytes_per_cycle,
         "WindowColumns": design.window_columns,
+        "RowPipes": design.row_lanes,
         "ReadAhead": max(_READ_AHEAD_BEATS, latency),
     }
 

@@ -26,14 +26,15 @@ from intaglio.templates.npu.fused_mapper import map_fused
 from intaglio.templates.npu.fused_mapping import FusedMapping
 from intaglio.templates.npu.fused_steps import FusedWork, fused_regions, fused_steps
 from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.mapper import map_array, map_window
-from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
+from intaglio.templates.npu.mapper import map_array, map_norm, map_window
+from intaglio.templates.npu.mapping import ArrayMapping, NormMapping, WindowMapping
+from intaglio.templates.npu.norm_steps import norm_regions, norm_steps
 from intaglio.templates.npu.program import LayerInfo
 from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.window_steps import window_regions, window_steps
-from intaglio.templates.npu.work import ArrayWork, WindowWork, Work, translate
+from intaglio.templates.npu.work import ArrayWork, NormWork, WindowWork, Work, translate
 
-LayerMapping = ArrayMapping | WindowMapping | FusedMapping | ChainMapping
+LayerMapping = ArrayMapping | WindowMapping | NormMapping | FusedMapping | ChainMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class MappedWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedNorm:
+    """A norm on the row engines, and how it is cut."""
+
+    work: NormWork
+    mapping: NormMapping
+
+
+@dataclass(frozen=True, slots=True)
 class MappedFused:
     """A pair of operators, and how it is cut."""
 
@@ -68,7 +77,7 @@ class MappedChain:
     mapping: ChainMapping
 
 
-MappedOne = MappedArray | MappedWindow
+MappedOne = MappedArray | MappedWindow | MappedNorm
 Mapped = MappedOne | MappedFused | MappedChain
 
 
@@ -92,7 +101,7 @@ class Layer:
                 return tuple(zip(self.ops, (producer, consumer), strict=True))
             case MappedChain(ChainWork(FusedWork(producer, consumer), tail)):
                 return tuple(zip(self.ops, (producer, consumer, tail), strict=True))
-            case MappedArray(work) | MappedWindow(work):
+            case MappedArray(work) | MappedWindow(work) | MappedNorm(work):
                 return ((self.ops[0], work),)
             case _:
                 assert_never(self.mapped)
@@ -189,6 +198,8 @@ def map_work(name: str, work: Work, design: NpuDesign) -> MappedOne:
             return MappedArray(work, map_array(name, work.shape, design))
         case WindowWork():
             return MappedWindow(work, map_window(name, work.shape, design))
+        case NormWork():
+            return MappedNorm(work, map_norm(name, work.shape, design))
         case _:
             assert_never(work)
 
@@ -200,6 +211,8 @@ def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
             return array_regions(work.shape, mapping, design)
         case MappedWindow(work, mapping):
             return window_regions(work.shape, mapping, design)
+        case MappedNorm(work, mapping):
+            return norm_regions(work.shape, mapping, design)
         case MappedFused(work, mapping):
             return fused_regions(work.shape, mapping, design)
         case MappedChain(work, mapping):
@@ -215,6 +228,8 @@ def mapped_steps(mapped: Mapped, workload: Workload, places: Sequence[Place]) ->
             return array_steps(work, mapping, places[0])
         case MappedWindow(work, mapping):
             return window_steps(work, mapping, workload, places[0])
+        case MappedNorm(work, mapping):
+            return norm_steps(work, mapping, places[0])
         case MappedFused(work, mapping):
             return fused_steps(work, mapping, workload, places)
         case MappedChain(work, mapping):

@@ -13,21 +13,23 @@ from typing import Protocol, TypeVar
 from intaglio.errors import DesignError
 from intaglio.templates.npu.allocator import fits, words_needed
 from intaglio.templates.npu.array_steps import array_regions
-from intaglio.templates.npu.cost import array_cost, window_cost
+from intaglio.templates.npu.cost import array_cost, norm_cost, window_cost
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Space
-from intaglio.templates.npu.isa import FIELDS, RECORD_WORDS, Opcode
+from intaglio.templates.npu.isa import FIELDS, MAX_NORM_ROWS, RECORD_WORDS, Opcode
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
+    NormMapping,
     WindowMapping,
     chunk_count,
     chunk_words,
     constant_words,
     table_words,
 )
+from intaglio.templates.npu.norm_steps import norm_regions
 from intaglio.templates.npu.steps import RegionNeed
 from intaglio.templates.npu.window_steps import window_regions
-from intaglio.templates.npu.work import ArrayShape, WindowShape, blocks_of
+from intaglio.templates.npu.work import ArrayShape, NormShape, WindowShape, blocks_of
 
 TIE = 1.003
 """Mappings up to this factor slower than the fastest compete on the words they move."""
@@ -106,6 +108,20 @@ def map_window(name: str, shape: WindowShape, design: NpuDesign) -> WindowMappin
         least = WindowMapping(1, 1, 1, True, 1, 1, 1)
         raise DesignError(_too_small(name, window_regions(shape, least, design), design))
     return best
+
+
+def map_norm(name: str, shape: NormShape, design: NpuDesign) -> NormMapping:
+    """The cheapest mapping of a norm; raises DesignError like `map_array`."""
+    candidates = [
+        NormMapping(rows, slots, slots)
+        for rows in splits(shape.rows, MAX_NORM_ROWS)
+        for slots in (2, 1)
+    ]
+    fitting = [c for c in candidates if fits(norm_regions(shape, c, design), design)]
+    if not fitting:
+        least = norm_regions(shape, NormMapping(1, 1, 1), design)
+        raise DesignError(_too_small(name, least, design))
+    return cheapest(norm_cost(shape, c, design) for c in fitting)
 
 
 def cheapest(candidates: Iterable[M]) -> M:

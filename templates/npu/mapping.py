@@ -119,6 +119,23 @@ class WindowMapping:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class NormMapping:
+    """How the row engines work through a norm: tiles of `tile_rows` rows with all their features.
+
+    input_slots, output_slots   tiles that the activation buffer holds at once
+    """
+
+    tile_rows: int
+    input_slots: int
+    output_slots: int
+    cycles: int = 0
+    memory_words: int = 0
+
+    def __str__(self) -> str:
+        return f"tile of {self.tile_rows} rows, {self.cycles} cycles, {self.memory_words} words"
+
+
 def cut(total: int, size: int) -> list[tuple[int, int]]:
     """`total` in pieces of `size`: (first, count) each, the last one smaller."""
     return [(first, min(size, total - first)) for first in range(0, total, size)]

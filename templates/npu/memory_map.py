@@ -62,6 +62,14 @@ def input_layouts(op: Op, workload: Workload, design: NpuDesign) -> dict[str, Te
     return {name: layout(name) for name in inputs(op)}
 
 
+def filler_of(name: str, workload: Workload) -> int:
+    """What the lanes beyond the last channel of tensor `name` hold, through reshapes."""
+    makers = {op.output: op for op in workload.ops}
+    while isinstance(maker := makers.get(name), Reshape):
+        name = maker.input
+    return 0 if maker is None else filler(maker, workload).value
+
+
 def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]) -> str | None:
     """Why `op` cannot read its inputs as they are stored, or None."""
     if isinstance(op, Reshape):

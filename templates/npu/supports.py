@@ -7,6 +7,7 @@ from intaglio.compiler.workload import (
     Conv2d,
     Eltwise,
     MatMul,
+    Norm,
     Op,
     Pool,
     Rescale,
@@ -18,7 +19,7 @@ from intaglio.compiler.workload import (
 )
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.layout import halves_of
-from intaglio.templates.npu.memory_map import input_layouts, reshape_refusal
+from intaglio.templates.npu.memory_map import filler_of, input_layouts, reshape_refusal
 from intaglio.templates.npu.work import reads_wide
 
 MAX_PADDING = 255
@@ -38,12 +39,12 @@ def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
         or _extents(op, workload)
         or _channels(op, workload)
         or _tables(op, workload)
-        or _own(op, workload)
+        or _own(op, workload, design)
         or _stored(op, workload, design)
     )
 
 
-RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Reshape)
+RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Norm, Reshape)
 """The operators that the npu has instructions for."""
 
 
@@ -118,7 +119,7 @@ def _tables(op: Op, workload: Workload) -> str | None:
     return None
 
 
-def _own(op: Op, workload: Workload) -> str | None:
+def _own(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     match op:
         case Conv2d():
             kernel = workload.tensor(op.weight).shape[2:]
@@ -133,6 +134,8 @@ def _own(op: Op, workload: Workload) -> str | None:
             return _padding(op.name, op.padding) or _kernel(op.name, op.kernel, MAX_WINDOW)
         case Concat():
             return _concat(op, workload)
+        case Norm():
+            return _norm(op, workload, design)
         case _:
             return None
 
@@ -170,6 +173,34 @@ def _concat(op: Concat, workload: Workload) -> str | None:
                 f"{op.name}: an operand has a residual or a table, which the npu cannot join; "
                 "apply it before the concatenation"
             )
+    return None
+
+
+def _norm(op: Norm, workload: Workload, design: NpuDesign) -> str | None:
+    """Whether the engines of rows are there, and the rows where they read them."""
+    shape = workload.tensor(op.input).shape
+    if op.kind == "group":
+        return (
+            f"{op.name}: normalises groups of channels, the npu normalises the features of a row; "
+            "use a batch norm, which becomes part of the convolution before it"
+        )
+    if not design.row_lanes:
+        return (
+            f"{op.name}: is a norm, design '{design.name}' has row_lanes of 0 and so no engine for "
+            "it; set row_lanes to 1, 2 or 4"
+        )
+    if len(shape) not in (2, 3):
+        return (
+            f"{op.name}: normalises '{op.input}' of shape {shape}, the npu's norms are of vectors "
+            "(1, features) and rows (1, rows, features); reshape its input to rows"
+        )
+    padding = filler_of(op.input, workload)
+    if padding and shape[-1] % design.lanes:
+        return (
+            f"{op.name}: reads '{op.input}', whose lanes beyond the last of its {shape[-1]} "
+            f"features hold {padding}, the npu's norms need 0 there; make 0 a value that the "
+            f"operator before it can give, or the features a multiple of {design.lanes}"
+        )
     return None
 
 

@@ -6,6 +6,8 @@ The mapper sums these forms; the simulator adds queues, ports and memory.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, RECORD_WORDS, TABLE_ENTRIES
 
@@ -17,6 +19,12 @@ LOAD_PIPELINE = 7
 """Cycles of a LOAD beyond memory latency and data: first address, and the last write."""
 STORE_PIPELINE = 7
 """Cycles of a STORE beyond data and acknowledgement: first beat, and retirement."""
+NORM_ROW, NORM_ROOT, NORM_BLOCK = 7, 56, 32
+"""Cycles of a NORM: of a row beyond its blocks and pipes, of its root, of a block of results."""
+SOFTMAX_ROW = 67
+"""Cycles of a row of a SOFTMAX beyond its three passes and the folding of its pipes."""
+ROW_RETIRE = 1
+"""Cycles from the end of a SOFTMAX or NORM to its retirement."""
 QUEUE = 2
 """Cycles that an instruction spends in its queue at least."""
 
@@ -56,6 +64,42 @@ def new_columns(design: NpuDesign, window_x: int, stride: int, dilation: int) ->
 def row_reads(outputs: int, window: tuple[int, int], new: int) -> int:
     """Elements read for `outputs` windows (rows, columns) of one row, `new` columns each."""
     return window[0] * (window[1] + (outputs - 1) * new)
+
+
+@dataclass(frozen=True, slots=True)
+class RowTiming:
+    """Rows in an engine: `period` cycles a block of lanes, and `tail` more behind the last one."""
+
+    period: int
+    tail: int
+
+
+def row_timing(design: NpuDesign, reads: int) -> RowTiming:
+    """Of rows whose blocks are `reads` words: the slower of reading and handling them."""
+    slices = design.lanes // design.row_lanes
+    period = max(reads, slices)
+    return RowTiming(period, reads + slices - period)
+
+
+def norm_sum_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> int:
+    """The first pass of a NORM: sums of every row, and its root beside the next row's sums."""
+    own = row_timing(design, reads)
+    row = blocks * own.period + own.tail + design.row_lanes + NORM_ROW
+    return row + (rows - 1) * max(row, NORM_ROOT) + NORM_ROOT
+
+
+def norm_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> int:
+    """A NORM of `rows` rows of `blocks` blocks, each of `reads` words: 1, or 2 when wide."""
+    own = row_timing(design, reads)
+    apply = blocks * (rows * own.period + own.tail + NORM_BLOCK)
+    return norm_sum_cycles(design, blocks, rows, reads) + apply + ROW_RETIRE
+
+
+def softmax_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> int:
+    """A SOFTMAX; `reads` counts the mask's word of a block too."""
+    own = row_timing(design, reads)
+    row = 3 * (blocks * own.period + own.tail) + 2 * design.row_lanes + SOFTMAX_ROW
+    return rows * row + ROW_RETIRE
 
 
 def memory_cycles(design: NpuDesign, words: int) -> int:

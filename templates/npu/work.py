@@ -1,7 +1,8 @@
 """What the two datapaths of the npu are asked to do for an operator.
 
 The array executes convolutions, products and concatenations (`ArrayWork`); the vector unit's window
-executes pools, depthwise convolutions, sums and rescalings (`WindowWork`) of 8 bits.  The window
+executes pools, depthwise convolutions, sums and rescalings (`WindowWork`) of 8 bits, and its row
+engines layer and RMS norms (`NormWork`).  The window
 reads bytes: when one of these reads a wide tensor the array executes it, with weights of 1 where
 the operator has none.  A *shape* holds nothing but extents, so that equal layers share one mapping.
 """
@@ -16,6 +17,7 @@ from intaglio.compiler.workload import (
     Conv2d,
     Eltwise,
     MatMul,
+    Norm,
     Op,
     Pool,
     Requantise,
@@ -114,7 +116,34 @@ class WindowWork:
     epilogue: Requantise | None
 
 
-Work = ArrayWork | WindowWork
+@dataclass(frozen=True, slots=True)
+class NormShape:
+    """Extents of a norm of `rows` rows of `blocks` blocks of features.
+
+    `halves` and `made` are bytes of an element of what it reads and makes.
+    """
+
+    rows: int
+    blocks: int
+    halves: int
+    made: int
+
+
+@dataclass(frozen=True, slots=True)
+class NormWork:
+    """A layer or RMS norm on the vector unit's row engines; a row has `features` elements."""
+
+    op: Norm
+    shape: NormShape
+    features: int
+
+    @property
+    def epilogue(self) -> Requantise:
+        """Its gamma and beta."""
+        return self.op.epilogue
+
+
+Work = ArrayWork | WindowWork | NormWork
 
 
 def blocks_of(channels: int, size: int) -> int:
@@ -216,6 +245,8 @@ def translate(
             if reads_wide(op, workload):
                 return _joined_work(op, (op.input,), workload, layouts, design)
             return _window_work(op, workload, layouts[op.input])
+        case Norm():
+            return _norm_work(op, workload, layouts[op.input])
         case _:
             raise AssertionError(f"{op.name}: the npu has no instruction for it")
 
@@ -315,3 +346,9 @@ def _window_work(
     taps = opcode is Opcode.WINDOW_MAC
     shape = WindowShape(y, x, layout.blocks, taps, made, bool(residual), table)
     return WindowWork(op, shape, opcode, fill & 0xFF, epilogue)
+
+
+def _norm_work(op: Norm, workload: Workload, layout: TensorLayout) -> NormWork:
+    features, _, rows = layout.map
+    made = halves_of(workload.tensor(op.output).element)
+    return NormWork(op, NormShape(rows, layout.blocks, layout.halves, made), features)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from intaglio.compiler.numerics import (
     BIAS,
     MULTIPLIER,
+    NORM_MULTIPLIER,
     RESIDUAL_MULTIPLIER,
     SHIFT,
+    choose_norm,
     exact_reciprocal,
 )
 from intaglio.compiler.workload import (
@@ -21,6 +23,7 @@ from intaglio.compiler.workload import (
     ElementType,
     Eltwise,
     MatMul,
+    Norm,
     Op,
     Padding,
     Pool,
@@ -204,6 +207,25 @@ class Builder:
         self.ops.append(Rescale(name, source, self.tensor(f"{name}.out", shape, element), epilogue))
         return f"{name}.out"
 
+    def norm(
+        self, name: str, source: str, kind: Literal["layer", "rms"], element: ElementType = I8
+    ) -> str:
+        shape, made = self.tensors[source].shape, self.tensors[source].element
+        gamma, beta = self.random.normal(size=(2, shape[-1]))
+        scale = 6.0 / (element.hi + 1)
+        chosen = choose_norm(name, 0.05, made, shape[-1], 1e-5, gamma, beta, scale)
+        epilogue = Requantise(
+            self.constant(f"{name}.multiplier", chosen.multiplier, NORM_MULTIPLIER),
+            self.constant(f"{name}.shift", chosen.shift, SHIFT),
+            self.constant(f"{name}.bias", chosen.bias, BIAS),
+            element.lo,
+            element.hi,
+        )
+        output = self.tensor(f"{name}.out", shape, element)
+        numbers = chosen.epsilon, chosen.fraction, epilogue
+        self.ops.append(Norm(name, kind, source, output, *numbers))
+        return output
+
     def concat(self, name: str, *sources: str) -> str:
         shapes = [self.tensors[source].shape for source in sources]
         axis = channel_axis(len(shapes[0]))
@@ -265,6 +287,19 @@ def every_wide_operator(seed: int = 0) -> Workload:
     mean = b.pool("average", added, "average", (2, 2), (2, 2))
     flat = b.reshape("flatten", mean, (1, 9 * 3 * 3))
     return b.build((x, z), (b.matmul("head", flat, 11, i16), windows, joined))
+
+
+def every_norm(seed: int = 0) -> Workload:
+    """The MLP block of a transformer with norms of 8 and 16 bits, and a norm of one vector."""
+    b = Builder(seed)
+    x = b.tensor("x", (1, 9, 10), ElementType(16))
+    z = b.tensor("z", (1, 18))
+    before = b.norm("before", x, "layer")
+    curve = b.rescale("curve", b.matmul("up", before, 21, I8), I8)
+    added = b.eltwise("add", "add", b.matmul("down", curve, 10), x, ElementType(16))
+    wide = b.norm("wide", added, "rms", ElementType(16))
+    narrow = b.norm("narrow", b.matmul("gate", wide, 13, U8), "rms")
+    return b.build((x, z), (narrow, wide, b.norm("vector", z, "layer")))
 
 
 def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str, NDArray[np.int64]]:

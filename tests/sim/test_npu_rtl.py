@@ -30,6 +30,7 @@ DESIGN = NpuDesign(
     cols=8,
     lanes=8,
     vector_lanes=8,
+    row_lanes=4,
     activation_buffer_kib=16,
     weight_buffer_kib=16,
     accumulator_buffer_kib=16,
@@ -96,7 +97,15 @@ def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: i
 
 
 @pytest.mark.parametrize(
-    "opcode", [Opcode.COMPUTE, Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM]
+    "opcode",
+    [
+        Opcode.COMPUTE,
+        Opcode.DRAIN,
+        Opcode.WINDOW_MAC,
+        Opcode.WINDOW_SUM,
+        Opcode.SOFTMAX,
+        Opcode.NORM,
+    ],
 )
 def test_instructions_alone_take_the_cycles_of_the_rtl(library: Path, opcode: Opcode) -> None:
     chooser = random.Random(int(opcode))
@@ -151,14 +160,28 @@ def box(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
 def work(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
     """A COMPUTE or an instruction of the vector unit."""
     opcode = chooser.choice(
-        [Opcode.COMPUTE, Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX]
+        [
+            Opcode.COMPUTE,
+            Opcode.DRAIN,
+            Opcode.WINDOW_MAC,
+            Opcode.WINDOW_SUM,
+            Opcode.WINDOW_MAX,
+            Opcode.SOFTMAX,
+            Opcode.NORM,
+        ]
     )
     return opcode, operation(chooser, opcode)
 
 
 def operation(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
     """The fields of a COMPUTE or of an instruction of the vector unit."""
-    return compute(chooser) if opcode == Opcode.COMPUTE else vector(chooser, opcode)
+    match opcode:
+        case Opcode.COMPUTE:
+            return compute(chooser)
+        case Opcode.SOFTMAX | Opcode.NORM:
+            return rows(chooser, opcode)
+        case _:
+            return vector(chooser, opcode)
 
 
 def compute(chooser: random.Random) -> dict[str, int]:
@@ -168,6 +191,25 @@ def compute(chooser: random.Random) -> dict[str, int]:
         "fx": chooser.choice([1, 3]),
         "y": chooser.choice([1, 2, 7]),
         "x": chooser.choice([1, 3, 7, 14]),
+    }
+
+
+def rows(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
+    places = (
+        "source_address", "source_block_stride", "source_row_stride", "source_high_offset",
+        "output_address", "output_block_stride", "output_row_stride",
+    )  # fmt: skip
+    own = (
+        {"mask": chooser.randint(0, 1), "entries": 9, "multiplier": 1, "shift": 1, "largest": 255}
+        if opcode == Opcode.SOFTMAX
+        else {"count": 7, "fraction": 20}
+    )
+    return {
+        **own,
+        "blocks": chooser.choice([1, 2, 5, 20]),
+        "rows": chooser.choice([1, 2, 9, 40]),
+        "input_wide": chooser.randint(0, 1),
+        **{name: chooser.randint(0, 60) for name in places},
     }
 
 

@@ -20,7 +20,7 @@ from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_operator, every_wide_operator
+from tests.compiler.builders import every_norm, every_operator, every_wide_operator
 from tests.templates.npu.networks import SMALL, networks
 
 pytestmark = pytest.mark.rtl
@@ -31,6 +31,7 @@ WIDE = NpuDesign(
     lanes=8,
     vector_lanes=8,
     window_columns=2,
+    row_lanes=2,
     activation_buffer_kib=4,
     weight_buffer_kib=8,
     accumulator_buffer_kib=8,
@@ -52,6 +53,12 @@ def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_c
     report = verify(_bench(make(), design), images=3, cache=model_cache)
     assert report.passed, str(report)
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
+
+
+def test_every_norm(model_cache: Path) -> None:
+    report = verify(_bench(every_norm(), WIDE), images=3, cache=model_cache)
+    assert report.passed, str(report)
+    assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.01
 
 
 @pytest.mark.slow

@@ -5,13 +5,14 @@
 // runs of up to 8 instructions while the prefetch buffer (16 instructions) has room for a whole
 // run, so the data it asked for is always taken.  One instruction leaves every `INSTRUCTION_BYTES /
 // MemBytes` cycles at most, and waits while its unit's queue is full.  `illegal_o` is high, and
-// nothing more leaves, while the next instruction has an unknown opcode, another ISA version, or a
-// token for its own unit.
+// nothing more leaves, while the next instruction has an unknown opcode (SOFTMAX and NORM are known
+// when `RowPipes` is above 0), another ISA version, or a token for its own unit.
 
 module npu_fetch #(
   parameter int MemBytes = 16,
   parameter int AddrBits = 40,
   parameter int RunBits  = 28,
+  parameter int RowPipes = 0,
   localparam int InstrBits  = npu_isa_pkg::INSTRUCTION_BITS,
   localparam int InstrBytes = npu_isa_pkg::INSTRUCTION_BYTES,
   localparam int Beats      = InstrBytes / MemBytes
@@ -119,6 +120,8 @@ module npu_fetch #(
       npu_isa_pkg::OP_WINDOW_MAC,
       npu_isa_pkg::OP_WINDOW_SUM,
       npu_isa_pkg::OP_WINDOW_MAX: known = 1'b1;
+      npu_isa_pkg::OP_SOFTMAX,
+      npu_isa_pkg::OP_NORM: known = RowPipes > 0;
       default: known = 1'b0;
     endcase
   end

@@ -8,7 +8,8 @@
 //
 // Sizes are powers of two: `ActWords` and `WeightWords` words of `Lanes` bytes, `AccWords` words of
 // `Groups * Lanes` sums in each half of the accumulators, `MemBytes` bytes in a beat of memory.
-// `WindowColumns` columns of a window are multiplied at once.
+// `WindowColumns` columns of a window are multiplied at once; `RowPipes` elements of a row are
+// handled at once by SOFTMAX and NORM, which are illegal instructions when it is 0.
 // `QueueDepth` instructions wait in a queue (and one at its head); `ReadAhead` bounds the beats of
 // load that are asked for before they arrive and should be no less than the memory's latency in
 // cycles.
@@ -21,6 +22,7 @@ module npu_top #(
   parameter int AccWords      = 512,
   parameter int MemBytes      = 16,
   parameter int WindowColumns = 5,
+  parameter int RowPipes      = 0,
   parameter int QueueDepth    = 16,
   parameter int ReadAhead     = 256
 ) (
@@ -120,6 +122,9 @@ module npu_top #(
   if (WindowColumns < 1 || WindowColumns > 8) begin : gen_check_columns
     initial $fatal(1, "npu_top: WindowColumns must be from 1 to 8");
   end
+  if (RowPipes != 0 && RowPipes != 1 && RowPipes != 2 && RowPipes != 4) begin : gen_check_pipes
+    initial $fatal(1, "npu_top: RowPipes must be 0, 1, 2 or 4");
+  end
 
   logic unit_rst_n, flush, halt, start;
   logic [AddrBits-1:0] base, program_addr;
@@ -188,7 +193,9 @@ module npu_top #(
   logic [RunBits-1:0] fetch_run_beats;
   logic [8*MemBytes-1:0] read_data;
 
-  npu_fetch #(.MemBytes(MemBytes), .AddrBits(AddrBits), .RunBits(RunBits)) u_fetch (
+  npu_fetch #(
+    .MemBytes(MemBytes), .AddrBits(AddrBits), .RunBits(RunBits), .RowPipes(RowPipes)
+  ) u_fetch (
     .clk_i         (clk_i),
     .rst_ni        (unit_rst_n),
     .start_i       (start),
@@ -474,9 +481,9 @@ module npu_top #(
     .acc_sums_o      (acc_sums)
   );
 
-  npu_vector #(
-    .WindowColumns(WindowColumns), .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords),
-    .WeightWords(WeightWords), .AccWords(AccWords)
+  npu_vector_queue #(
+    .WindowColumns(WindowColumns), .RowPipes(RowPipes), .Lanes(Lanes), .Groups(Groups),
+    .ActWords(ActWords), .WeightWords(WeightWords), .AccWords(AccWords)
   ) u_vector (
     .clk_i           (clk_i),
     .rst_ni          (unit_rst_n),

@@ -25,7 +25,7 @@ def work_of(workload: Workload, name: str) -> ArrayWork | WindowWork:
     layouts = plan_layouts(workload, DESIGN)
     op = next(op for op in workload.ops if op.name == name)
     work = translate(op, workload, layouts, DESIGN)
-    assert work is not None
+    assert isinstance(work, ArrayWork | WindowWork)
     return work
 
 

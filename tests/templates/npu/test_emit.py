@@ -61,7 +61,7 @@ def test_the_top_as_text(golden: Golden) -> None:
 
 
 def test_parameters_follow_the_design() -> None:
-    design = NpuDesign(cols=32, memory_latency_cycles=300)
+    design = NpuDesign(cols=32, row_lanes=2, memory_latency_cycles=300)
     assert parameters(design) == {
         "Lanes": 16,
         "Groups": 2,
@@ -70,6 +70,7 @@ def test_parameters_follow_the_design() -> None:
         "AccWords": 256,
         "MemBytes": 16,
         "WindowColumns": 5,
+        "RowPipes": 2,
         "ReadAhead": 512,
     }
 

@@ -15,7 +15,7 @@ from intaglio.templates.npu import layers as layers_module
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.array_steps import array_regions
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layers import MappedArray, map_work
+from intaglio.templates.npu.layers import MappedArray, MappedWindow, map_work
 from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
 from intaglio.templates.npu.memory_map import plan_layouts
 from intaglio.templates.npu.schedule import mappings, schedule
@@ -137,6 +137,7 @@ def test_every_mapping_fits(workload: Workload, design: NpuDesign) -> None:
             regions = array_regions(mapped.work.shape, mapped.mapping, design)
             assert mapped.mapping.tile_y * mapped.mapping.tile_x <= design.accumulator_words
         else:
+            assert isinstance(mapped, MappedWindow)
             regions = window_regions(mapped.work.shape, mapped.mapping, design)
         assert fits(regions, design)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
-from intaglio.compiler.workload import Concat, ElementType, Rescale, Transpose, Workload
+from intaglio.compiler.workload import Concat, ElementType, Norm, Rescale, Transpose, Workload
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
@@ -213,6 +214,65 @@ def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         schedule(workload, NpuDesign())
     assert str(caught.value) == sentence
+
+
+def _norm(shape: tuple[int, ...], kind: Literal["layer", "rms", "group"] = "layer") -> Workload:
+    b = Builder()
+    y = b.norm("op", b.tensor("x", shape), "layer")
+    op = b.ops[-1]
+    assert isinstance(op, Norm)
+    b.ops[-1] = replace(op, kind=kind)
+    return b.build(("x",), (y,))
+
+
+def _padded_norm() -> Workload:
+    """A norm of what is never 0, in the lanes beyond its features neither."""
+    b = Builder()
+    x = b.tensor("x", (1, 3, 6))
+    y = b.rescale("curve", x, I8, table=False)
+    curve = b.ops[-1]
+    assert isinstance(curve, Rescale)
+    b.ops[-1] = replace(curve, epilogue=replace(curve.epilogue, lo=3))
+    return b.build((x,), (b.norm("op", y, "layer"),))
+
+
+@pytest.mark.parametrize(
+    ("workload", "row_lanes", "sentence"),
+    [
+        (
+            _norm((1, 8, 4), "group"),
+            4,
+            "op: normalises groups of channels, the npu normalises the features of a row; use a "
+            "batch norm, which becomes part of the convolution before it",
+        ),
+        (
+            _norm((1, 8, 4)),
+            0,
+            "op: is a norm, design 'npu' has row_lanes of 0 and so no engine for it; set row_lanes "
+            "to 1, 2 or 4",
+        ),
+        (
+            _norm((1, 8, 4, 4)),
+            4,
+            "op: normalises 'x' of shape (1, 8, 4, 4), the npu's norms are of vectors (1, "
+            "features) and rows (1, rows, features); reshape its input to rows",
+        ),
+        (
+            _padded_norm(),
+            4,
+            "op: reads 'curve.out', whose lanes beyond the last of its 6 features hold 3, the "
+            "npu's norms need 0 there; make 0 a value that the operator before it can give, or the "
+            "features a multiple of 16",
+        ),
+    ],
+    ids=["group", "engine", "map", "padded"],
+)
+def test_refused_norms(workload: Workload, row_lanes: int, sentence: str) -> None:
+    design = NpuDesign(row_lanes=row_lanes)
+    with pytest.raises(UnsupportedError) as caught:
+        schedule(workload, design)
+    assert str(caught.value) == sentence
+    assert supports(workload.ops[-1], workload, design) == sentence
 
 
 def test_axes_that_share_their_constants_are_supported() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from intaglio.sim.npu import simulate
 from intaglio.templates.npu import timing
+from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode
 from tests.sim.programs import SMALL, make
 
@@ -14,9 +17,9 @@ COMPUTE = {"blocks": 3, "fy": 2, "fx": 1, "y": 3, "x": 5}
 VECTOR = {"y": 3, "x": 5, "window_y": 2, "window_x": 2, "output_row_stride": 5}
 
 
-def busy(instruction: Instruction) -> float:
+def busy(instruction: Instruction, design: NpuDesign = SMALL) -> float:
     """Cycles from issue to retirement of an instruction alone."""
-    timeline = simulate(make([instruction])).timeline
+    timeline = simulate(make([instruction], design)).timeline
     return float(timeline.retired[0] - timeline.issued[0])
 
 
@@ -52,6 +55,26 @@ def test_windows_share_columns_that_are_neighbours(fields: dict[str, int], reads
     least = timing.vector_cycles(SMALL, reads, taps=2 * fields["window_x"])
     # Its own writes may hold up a read of the same bank.
     assert least <= found <= least + 15
+
+
+@pytest.mark.parametrize("row_lanes", [1, 2, 4])
+@pytest.mark.parametrize("wide", [0, 1])
+def test_rows(row_lanes: int, wide: int) -> None:
+    design = replace(SMALL, row_lanes=row_lanes)
+    item = {"blocks": 3, "rows": 4, "input_wide": wide}
+    norm = timing.norm_cycles(design, 3, 4, 1 + wide)
+    assert busy(Instruction(Opcode.NORM, item), design) == norm
+    masked = timing.softmax_cycles(design, 3, 4, 2 + wide)
+    assert busy(Instruction(Opcode.SOFTMAX, {**item, "mask": 1}), design) == masked
+
+
+def test_rows_go_through_the_engines_as_fast_as_they_are_read() -> None:
+    slow, fast = (replace(SMALL, row_lanes=lanes) for lanes in (1, 4))
+    assert timing.row_timing(slow, 2) == timing.RowTiming(4, 2)
+    assert timing.row_timing(fast, 2) == timing.RowTiming(2, 1)
+    blocks = 100
+    more = timing.norm_cycles(slow, blocks, 1, 1) - timing.norm_cycles(fast, blocks, 1, 1)
+    assert more == 6 * blocks - 3
 
 
 @pytest.mark.parametrize("words", [1, 40])

@@ -72,6 +72,7 @@ module intaglio_npu (
     .AccWords(16),
     .MemBytes(4),
     .WindowColumns(5),
+    .RowPipes(0),
     .ReadAhead(256)
   ) u_npu (
     .clk_i(clk_i),
