@@ -10,31 +10,10 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from intaglio.templates.npu.isa import Instruction, Opcode
+from intaglio.templates.npu.isa import Opcode
 from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
-from tests.rtl.datapath import Records, State, vector
-
-TAPS, TABLE, RECORDS = 0, 64, 200
-OUTPUTS = 40
-OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
-
-
-def _setup(dut: Any, seed: int) -> tuple[State, Records]:
-    rng, lanes = np.random.default_rng(seed), value(dut.Lanes)
-    records = Records(
-        b=rng.integers(-(1 << 30), 1 << 30, lanes), m=rng.integers(1, 1 << 16, lanes),
-        mr=rng.integers(-65535, 65536, lanes), s=rng.integers(8, 30, lanes),
-    )  # fmt: skip
-    state = State(
-        rng.integers(0, 256, (value(dut.ActWords), lanes), dtype=np.uint8),
-        rng.integers(0, 256, (value(dut.WeightWords), lanes), dtype=np.uint8),
-        rng.integers(
-            -(1 << 17), 1 << 17, (2 * value(dut.AccWords), lanes * value(dut.Groups))
-        ).astype(np.int32),
-    )
-    words = records.words()
-    state.weights[RECORDS : RECORDS + len(words)] = words
-    return state, records
+from tests.rtl.datapath import State, vector
+from tests.rtl.vector_items import instruction, setup
 
 
 class Buffers:
@@ -92,37 +71,14 @@ class Buffers:
         self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
 
 
-def _instruction(dut: Any) -> Instruction:
-    fields = {"y": random.randint(1, 3), "x": random.randint(1, 4)}
-    fields |= {"window_y": random.randint(1, 3), "window_x": random.randint(1, 3)}
-    for name in ("residual", "residual_signed", "input_signed", "table", "output_high"):
-        fields[name] = random.getrandbits(1)
-    fields |= {"tap_address": TAPS, "table_address": TABLE}
-    fields |= {"record_address": RECORDS, "group": random.randrange(value(dut.Groups))}
-    fields |= {"output_address": OUTPUTS, "output_row_stride": random.randint(4, 7)}
-    fields |= {"residual_address": random.randrange(20), "residual_row_stride": 4}
-    fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
-    opcode = random.choice(OPCODES)
-    if opcode is Opcode.DRAIN:
-        fields |= {"residual_wide": random.getrandbits(1)}
-        fields |= {"residual_high_offset": random.randrange(8)}
-        return Instruction(opcode, fields | {"source_address": random.randrange(16)})
-    fields |= {"source_address": random.randrange(10), "source_y_stride": 3, "source_x_stride": 2}
-    fields |= {"window_y_stride": 5, "window_x_stride": 2}
-    if random.random() < 0.2:
-        fields |= {"window_y": random.randint(4, 8), "window_x": random.randint(4, 8), "y": 1}
-        fields |= {"window_y_stride": 1, "window_x_stride": 1}
-    return Instruction(opcode, fields)
-
-
 def _driver(dut: Any) -> Driver:
     return Driver(dut, "instr_valid_i", "instr_ready_o", ["instr_i"], 0.2)
 
 
 async def _check(dut: Any, seed: int, ease: float, count: int) -> None:
-    state, records = _setup(dut, seed)
+    state, records = setup(dut, seed)
     buffers = Buffers(dut, state, ease)
-    program = [_instruction(dut) for _ in range(count)]
+    program = [instruction(dut) for _ in range(count)]
     await _driver(dut).send([{"instr_i": encoded(item)} for item in program])
     await wait_for(dut, lambda: buffers.retired >= count)
     buffers.stop()
@@ -146,9 +102,9 @@ async def results_are_exact_under_stalls(dut: Any) -> None:
 @bench(5_000)
 async def a_read_that_is_not_taken_is_a_stall(dut: Any) -> None:
     await begin(dut)
-    state, _ = _setup(dut, 1)
+    state, _ = setup(dut, 1)
     buffers = Buffers(dut, state, 0.0)
-    await _driver(dut).send([{"instr_i": encoded(_instruction(dut))}])
+    await _driver(dut).send([{"instr_i": encoded(instruction(dut))}])
     await clock(dut, 3)
     for _ in range(40):
         await RisingEdge(dut.clk_i)
@@ -162,9 +118,9 @@ async def a_read_that_is_not_taken_is_a_stall(dut: Any) -> None:
 async def a_reset_in_mid_flight(dut: Any) -> None:
     await begin(dut)
     for seed in range(10):
-        state, _ = _setup(dut, seed)
+        state, _ = setup(dut, seed)
         buffers = Buffers(dut, state, 0.8)
-        items = [{"instr_i": encoded(_instruction(dut))} for _ in range(4)]
+        items = [{"instr_i": encoded(instruction(dut))} for _ in range(4)]
         task = cocotb.start_soon(_driver(dut).send(items))
         await clock(dut, random.randrange(4, 200))
         task.cancel()

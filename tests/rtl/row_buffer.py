@@ -14,12 +14,21 @@ from tests.rtl.cocotb_bench import Driver, value
 
 
 class RowBuffer:
-    """Words and records around an engine; reads are taken with chance `ease`, answered in 2."""
+    """Words and records around an engine; reads are taken with chance `ease`, answered in 2.
+
+    Of `sums`, int32 (words, cols), a word is read whenever it is asked for.
+    """
 
     def __init__(
-        self, dut: Any, activations: np.ndarray, ease: float, weights: np.ndarray | None = None
+        self,
+        dut: Any,
+        activations: np.ndarray,
+        ease: float,
+        weights: np.ndarray | None = None,
+        sums: np.ndarray | None = None,
     ) -> None:
-        self._dut, self._ease = dut, ease
+        self._dut, self._ease, self._sums = dut, ease, sums
+        self._sums_read: deque[int] = deque([0, 0])
         self.activations = activations.copy()
         self.retired = 0
         self.writes = 0
@@ -47,6 +56,8 @@ class RowBuffer:
                     random.getrandbits(8 * value(dut.Lanes)) if word is None else word
                 )
                 getattr(dut, f"{name}_ready_i").value = int(random.random() < self._ease)
+            if self._sums is not None:
+                dut.acc_data_i.value = self._sums_read.popleft()
             dut.retire_ready_i.value = int(random.random() < self._ease)
             await RisingEdge(dut.clk_i)
             self._observe()
@@ -60,6 +71,9 @@ class RowBuffer:
             self._words[name].append(word if valid and ready else None)
             stalls += valid and not ready
         assert value(dut.stall_o) == (stalls > 0)
+        if self._sums is not None:
+            word = self._sums[value(dut.acc_addr_o)].tobytes()
+            self._sums_read.append(int.from_bytes(word, "little") if value(dut.acc_en_o) else 0)
         if value(dut.vw_valid_o):
             written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
             self.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
