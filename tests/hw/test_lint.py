@@ -56,6 +56,7 @@ def _parameters(lanes: int, groups: int, mem_bytes: int) -> dict[str, int]:
         "WeightWords": 1024,
         "AccWords": 64,
         "MemBytes": mem_bytes,
+        "RowPipes": {1: 4, 2: 0, 4: 1}[groups],
     }
 
 
