@@ -28,7 +28,7 @@ BLOCKS = (
     Block("npu_marks"),
     Block("npu_issue", (("QueueDepth", 4),)),
     Block("npu_fetch", (("MemBytes", 4),)),
-    Block("npu_fetch", (("MemBytes", 16),)),
+    Block("npu_fetch", (("MemBytes", 16), ("RowPipes", 4))),
     Block("npu_box_runs", (("Lanes", 4), ("MemBytes", 4))),
     Block("npu_box_runs", (("Lanes", 16), ("MemBytes", 4))),
     Block("npu_box_words"),
