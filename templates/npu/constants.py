@@ -19,7 +19,8 @@ from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.work import (
     ArrayShape,
     ArrayWork,
-    NormShape,
+    RowShape,
+    RowWork,
     Touch,
     WindowShape,
     WindowWork,
@@ -142,9 +143,14 @@ def window_constant_bytes(shape: WindowShape, design: NpuDesign) -> int:
     return shape.blocks * (taps + RECORD_WORDS) * design.lanes
 
 
-def norm_constant_bytes(shape: NormShape, design: NpuDesign) -> int:
-    """Bytes of the records of a norm."""
-    return shape.blocks * RECORD_WORDS * design.lanes
+def row_constants(work: RowWork, workload: Workload, design: NpuDesign) -> tuple[Bytes, ...]:
+    """The records of a norm; nothing for a softmax."""
+    return (records(work.op, workload, work.features, design),) if work.shape.norm else ()
+
+
+def row_constant_bytes(shape: RowShape, design: NpuDesign) -> tuple[int, ...]:
+    """Bytes of every piece that `row_constants` makes."""
+    return (shape.blocks * RECORD_WORDS * design.lanes,) if shape.norm else ()
 
 
 def _tiles(

@@ -10,7 +10,7 @@ from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
-    NormMapping,
+    RowMapping,
     Tile,
     WindowMapping,
     chunk_count,
@@ -22,7 +22,7 @@ from intaglio.templates.npu.mapping import (
     table_words,
     tiles_of,
 )
-from intaglio.templates.npu.work import ArrayShape, NormShape, Touch, WindowShape, blocks_of
+from intaglio.templates.npu.work import ArrayShape, RowShape, Touch, WindowShape, blocks_of
 
 
 def array_cost(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> ArrayMapping:
@@ -55,24 +55,30 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     return replace(mapping, cycles=max(vector, memory) + exposed, memory_words=words)
 
 
-def norm_cost(shape: NormShape, mapping: NormMapping, design: NpuDesign) -> NormMapping:
+def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapping:
     """`mapping` with its cycles and memory words."""
     tiles = [rows for _, rows in cut(shape.rows, mapping.tile_rows)]
-    vector = shape.made * sum(
-        timing.norm_cycles(design, shape.blocks, rows, shape.halves) + timing.QUEUE
-        for rows in tiles
-    )
-    tile = shape.blocks * mapping.tile_rows
-    records = shape.blocks * RECORD_WORDS
-    words = shape.blocks * shape.rows * (shape.halves + shape.made) + records
-    words += timing.fetch_words(design, len(tiles) * (2 + shape.made))
+    vector = sum(_row_cycles(shape, rows, design) for rows in tiles)
+    tile, masks = shape.blocks * mapping.tile_rows, shape.blocks * shape.mask
+    records = shape.blocks * RECORD_WORDS if shape.norm else 0
+    read = shape.blocks * shape.rows * shape.halves + masks
+    words = read + shape.blocks * shape.rows * shape.made + records
+    words += timing.fetch_words(design, len(tiles) * (2 + shape.made + (shape.mask > 1)))
     exposed = timing.load_cycles(design, tile * shape.halves + records, tile * shape.halves)
     exposed += timing.store_cycles(design, tile * shape.made)
     if mapping.input_slots == 1:
-        loaded = timing.memory_cycles(design, shape.blocks * shape.rows * shape.halves)
-        exposed += loaded + len(tiles) * design.memory_latency_cycles
+        exposed += timing.memory_cycles(design, read) + len(tiles) * design.memory_latency_cycles
     cycles = max(vector, timing.memory_cycles(design, words)) + exposed
     return replace(mapping, cycles=cycles, memory_words=words)
+
+
+def _row_cycles(shape: RowShape, rows: int, design: NpuDesign) -> int:
+    """Cycles of the instructions of a tile."""
+    if shape.norm:
+        one = timing.norm_cycles(design, shape.blocks, rows, shape.halves)
+        return shape.made * (one + timing.QUEUE)
+    reads = shape.halves + (shape.mask > 0)
+    return timing.softmax_cycles(design, shape.blocks, rows, reads) + timing.QUEUE
 
 
 def window_units(shape: WindowShape, tiles: list[Tile], design: NpuDesign) -> int:

@@ -26,15 +26,15 @@ from intaglio.templates.npu.fused_mapper import map_fused
 from intaglio.templates.npu.fused_mapping import FusedMapping
 from intaglio.templates.npu.fused_steps import FusedWork, fused_regions, fused_steps
 from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.mapper import map_array, map_norm, map_window
-from intaglio.templates.npu.mapping import ArrayMapping, NormMapping, WindowMapping
-from intaglio.templates.npu.norm_steps import norm_regions, norm_steps
+from intaglio.templates.npu.mapper import map_array, map_rows, map_window
+from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, WindowMapping
 from intaglio.templates.npu.program import LayerInfo
+from intaglio.templates.npu.row_steps import row_regions, row_steps
 from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.window_steps import window_regions, window_steps
-from intaglio.templates.npu.work import ArrayWork, NormWork, WindowWork, Work, translate
+from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work, translate
 
-LayerMapping = ArrayMapping | WindowMapping | NormMapping | FusedMapping | ChainMapping
+LayerMapping = ArrayMapping | WindowMapping | RowMapping | FusedMapping | ChainMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class MappedWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class MappedNorm:
-    """A norm on the row engines, and how it is cut."""
+class MappedRows:
+    """A norm or softmax on the row engines, and how it is cut."""
 
-    work: NormWork
-    mapping: NormMapping
+    work: RowWork
+    mapping: RowMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class MappedChain:
     mapping: ChainMapping
 
 
-MappedOne = MappedArray | MappedWindow | MappedNorm
+MappedOne = MappedArray | MappedWindow | MappedRows
 Mapped = MappedOne | MappedFused | MappedChain
 
 
@@ -101,7 +101,7 @@ class Layer:
                 return tuple(zip(self.ops, (producer, consumer), strict=True))
             case MappedChain(ChainWork(FusedWork(producer, consumer), tail)):
                 return tuple(zip(self.ops, (producer, consumer, tail), strict=True))
-            case MappedArray(work) | MappedWindow(work) | MappedNorm(work):
+            case MappedArray(work) | MappedWindow(work) | MappedRows(work):
                 return ((self.ops[0], work),)
             case _:
                 assert_never(self.mapped)
@@ -198,8 +198,8 @@ def map_work(name: str, work: Work, design: NpuDesign) -> MappedOne:
             return MappedArray(work, map_array(name, work.shape, design))
         case WindowWork():
             return MappedWindow(work, map_window(name, work.shape, design))
-        case NormWork():
-            return MappedNorm(work, map_norm(name, work.shape, design))
+        case RowWork():
+            return MappedRows(work, map_rows(name, work.shape, design))
         case _:
             assert_never(work)
 
@@ -211,8 +211,8 @@ def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
             return array_regions(work.shape, mapping, design)
         case MappedWindow(work, mapping):
             return window_regions(work.shape, mapping, design)
-        case MappedNorm(work, mapping):
-            return norm_regions(work.shape, mapping, design)
+        case MappedRows(work, mapping):
+            return row_regions(work.shape, mapping, design)
         case MappedFused(work, mapping):
             return fused_regions(work.shape, mapping, design)
         case MappedChain(work, mapping):
@@ -228,8 +228,8 @@ def mapped_steps(mapped: Mapped, workload: Workload, places: Sequence[Place]) ->
             return array_steps(work, mapping, places[0])
         case MappedWindow(work, mapping):
             return window_steps(work, mapping, workload, places[0])
-        case MappedNorm(work, mapping):
-            return norm_steps(work, mapping, places[0])
+        case MappedRows(work, mapping):
+            return row_steps(work, mapping, workload, places[0])
         case MappedFused(work, mapping):
             return fused_steps(work, mapping, workload, places)
         case MappedChain(work, mapping):

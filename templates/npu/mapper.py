@@ -13,23 +13,23 @@ from typing import Protocol, TypeVar
 from intaglio.errors import DesignError
 from intaglio.templates.npu.allocator import fits, words_needed
 from intaglio.templates.npu.array_steps import array_regions
-from intaglio.templates.npu.cost import array_cost, norm_cost, window_cost
+from intaglio.templates.npu.cost import array_cost, row_cost, window_cost
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Space
 from intaglio.templates.npu.isa import FIELDS, MAX_NORM_ROWS, RECORD_WORDS, Opcode
 from intaglio.templates.npu.mapping import (
     ArrayMapping,
-    NormMapping,
+    RowMapping,
     WindowMapping,
     chunk_count,
     chunk_words,
     constant_words,
     table_words,
 )
-from intaglio.templates.npu.norm_steps import norm_regions
+from intaglio.templates.npu.row_steps import row_regions
 from intaglio.templates.npu.steps import RegionNeed
 from intaglio.templates.npu.window_steps import window_regions
-from intaglio.templates.npu.work import ArrayShape, NormShape, WindowShape, blocks_of
+from intaglio.templates.npu.work import ArrayShape, RowShape, WindowShape, blocks_of
 
 TIE = 1.003
 """Mappings up to this factor slower than the fastest compete on the words they move."""
@@ -110,18 +110,17 @@ def map_window(name: str, shape: WindowShape, design: NpuDesign) -> WindowMappin
     return best
 
 
-def map_norm(name: str, shape: NormShape, design: NpuDesign) -> NormMapping:
-    """The cheapest mapping of a norm; raises DesignError like `map_array`."""
+def map_rows(name: str, shape: RowShape, design: NpuDesign) -> RowMapping:
+    """The cheapest mapping of a norm or softmax; raises DesignError like `map_array`."""
+    most = MAX_NORM_ROWS if shape.norm else shape.rows
     candidates = [
-        NormMapping(rows, slots, slots)
-        for rows in splits(shape.rows, MAX_NORM_ROWS)
-        for slots in (2, 1)
+        RowMapping(rows, slots, slots) for rows in splits(shape.rows, most) for slots in (2, 1)
     ]
-    fitting = [c for c in candidates if fits(norm_regions(shape, c, design), design)]
+    fitting = [c for c in candidates if fits(row_regions(shape, c, design), design)]
     if not fitting:
-        least = norm_regions(shape, NormMapping(1, 1, 1), design)
+        least = row_regions(shape, RowMapping(1, 1, 1), design)
         raise DesignError(_too_small(name, least, design))
-    return cheapest(norm_cost(shape, c, design) for c in fitting)
+    return cheapest(row_cost(shape, c, design) for c in fitting)
 
 
 def cheapest(candidates: Iterable[M]) -> M:

@@ -120,8 +120,8 @@ class WindowMapping:
 
 
 @dataclass(frozen=True, slots=True)
-class NormMapping:
-    """How the row engines work through a norm: tiles of `tile_rows` rows with all their features.
+class RowMapping:
+    """How the row engines work through whole rows: in tiles of `tile_rows`.
 
     input_slots, output_slots   tiles that the activation buffer holds at once
     """

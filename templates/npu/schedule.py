@@ -16,8 +16,8 @@ from intaglio.templates.npu.builder import Builder
 from intaglio.templates.npu.constants import (
     array_constant_bytes,
     array_constants,
-    norm_constant_bytes,
-    records,
+    row_constant_bytes,
+    row_constants,
     table_bytes,
     window_constant_bytes,
     window_constants,
@@ -45,7 +45,7 @@ from intaglio.templates.npu.program import LayerInfo, Program, Region
 from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.supports import supports
 from intaglio.templates.npu.tokens import Tokens, derive
-from intaglio.templates.npu.work import ArrayWork, NormWork, WindowWork, Work, translate
+from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work, translate
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's text, what is done and the total."""
@@ -186,8 +186,8 @@ class _Layering:
             case WindowWork():
                 channels = self.layouts[op.output].map[0]
                 return (window_constants(work, self.workload, self.design, channels),)
-            case NormWork():
-                return (records(op, self.workload, work.features, self.design),)
+            case RowWork():
+                return row_constants(work, self.workload, self.design)
             case _:
                 assert_never(work)
 
@@ -198,8 +198,8 @@ class _Layering:
                 return array_constant_bytes(work.shape, self.design)
             case WindowWork():
                 return (window_constant_bytes(work.shape, self.design),)
-            case NormWork():
-                return (norm_constant_bytes(work.shape, self.design),)
+            case RowWork():
+                return row_constant_bytes(work.shape, self.design)
             case _:
                 assert_never(work)
 

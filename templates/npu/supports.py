@@ -12,6 +12,7 @@ from intaglio.compiler.workload import (
     Pool,
     Rescale,
     Reshape,
+    Softmax,
     Workload,
     channel_axis,
     epilogues,
@@ -44,7 +45,7 @@ def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     )
 
 
-RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Norm, Reshape)
+RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Norm, Softmax, Reshape)
 """The operators that the npu has instructions for."""
 
 
@@ -136,6 +137,8 @@ def _own(op: Op, workload: Workload, design: NpuDesign) -> str | None:
             return _concat(op, workload)
         case Norm():
             return _norm(op, workload, design)
+        case Softmax():
+            return _softmax(op, workload, design)
         case _:
             return None
 
@@ -184,22 +187,51 @@ def _norm(op: Norm, workload: Workload, design: NpuDesign) -> str | None:
             f"{op.name}: normalises groups of channels, the npu normalises the features of a row; "
             "use a batch norm, which becomes part of the convolution before it"
         )
-    if not design.row_lanes:
-        return (
-            f"{op.name}: is a norm, design '{design.name}' has row_lanes of 0 and so no engine for "
-            "it; set row_lanes to 1, 2 or 4"
-        )
-    if len(shape) not in (2, 3):
-        return (
-            f"{op.name}: normalises '{op.input}' of shape {shape}, the npu's norms are of vectors "
-            "(1, features) and rows (1, rows, features); reshape its input to rows"
-        )
+    reason = _rows(op, workload, design)
+    if reason is not None:
+        return reason
     padding = filler_of(op.input, workload)
     if padding and shape[-1] % design.lanes:
         return (
             f"{op.name}: reads '{op.input}', whose lanes beyond the last of its {shape[-1]} "
             f"features hold {padding}, the npu's norms need 0 there; make 0 a value that the "
             f"operator before it can give, or the features a multiple of {design.lanes}"
+        )
+    return None
+
+
+def _rows(op: Norm | Softmax, workload: Workload, design: NpuDesign) -> str | None:
+    """Whether there are engines of rows, and `op` is over rows."""
+    shape, kind = workload.tensor(op.input).shape, type(op).__name__.lower()
+    if not design.row_lanes:
+        return (
+            f"{op.name}: is a {kind}, design '{design.name}' has row_lanes of 0 and so no engine "
+            "for it; set row_lanes to 1, 2 or 4"
+        )
+    if len(shape) not in (2, 3):
+        return (
+            f"{op.name}: is a {kind} of '{op.input}' of shape {shape}, the npu's rows are (1, "
+            "features) and (1, rows, features); reshape its input to them"
+        )
+    return None
+
+
+def _softmax(op: Softmax, workload: Workload, design: NpuDesign) -> str | None:
+    """Whether `op` is over rows that the engine makes, under a mask that it reads."""
+    reason = _rows(op, workload, design)
+    if reason is not None or op.mask is None:
+        return reason
+    mask, shape = workload.tensor(op.mask), workload.tensor(op.input).shape
+    rows = shape, (1, 1, shape[-1]), (1, shape[-1])
+    if mask.shape not in rows:
+        return (
+            f"{op.name}: its mask '{op.mask}' is of shape {mask.shape}, the npu takes one of "
+            f"{shape} or a row of {rows[1]}; reshape or expand it"
+        )
+    if mask.element.lo < 0 or mask.element.hi > 1:
+        return (
+            f"{op.name}: its mask '{op.mask}' holds {mask.element}, the npu's masks are 0 and 1; "
+            "compare it with 0 before"
         )
     return None
 

@@ -2,7 +2,7 @@
 
 The array executes convolutions, products and concatenations (`ArrayWork`); the vector unit's window
 executes pools, depthwise convolutions, sums and rescalings (`WindowWork`) of 8 bits, and its row
-engines layer and RMS norms (`NormWork`).  The window
+engines norms and softmax (`RowWork`).  The window
 reads bytes: when one of these reads a wide tensor the array executes it, with weights of 1 where
 the operator has none.  A *shape* holds nothing but extents, so that equal layers share one mapping.
 """
@@ -23,6 +23,7 @@ from intaglio.compiler.workload import (
     Requantise,
     Rescale,
     Reshape,
+    Softmax,
     Workload,
     epilogues,
     inputs,
@@ -117,33 +118,36 @@ class WindowWork:
 
 
 @dataclass(frozen=True, slots=True)
-class NormShape:
-    """Extents of a norm of `rows` rows of `blocks` blocks of features.
+class RowShape:
+    """Extents of a norm or softmax of `rows` rows of `blocks` blocks of lanes.
 
-    `halves` and `made` are bytes of an element of what it reads and makes.
+    `norm` whether it is a norm, which has records; `halves` and `made` are bytes of an element of
+    what it reads and makes; `mask` rows of a softmax's mask: none, one for all, or one for each.
     """
 
+    norm: bool
     rows: int
     blocks: int
     halves: int
     made: int
+    mask: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class NormWork:
-    """A layer or RMS norm on the vector unit's row engines; a row has `features` elements."""
+class RowWork:
+    """A norm or softmax on the vector unit's row engines; a row has `features` elements."""
 
-    op: Norm
-    shape: NormShape
+    op: Norm | Softmax
+    shape: RowShape
     features: int
 
     @property
-    def epilogue(self) -> Requantise:
-        """Its gamma and beta."""
-        return self.op.epilogue
+    def epilogue(self) -> Requantise | None:
+        """Gamma and beta of a norm."""
+        return self.op.epilogue if isinstance(self.op, Norm) else None
 
 
-Work = ArrayWork | WindowWork | NormWork
+Work = ArrayWork | WindowWork | RowWork
 
 
 def blocks_of(channels: int, size: int) -> int:
@@ -245,8 +249,8 @@ def translate(
             if reads_wide(op, workload):
                 return _joined_work(op, (op.input,), workload, layouts, design)
             return _window_work(op, workload, layouts[op.input])
-        case Norm():
-            return _norm_work(op, workload, layouts[op.input])
+        case Norm() | Softmax():
+            return _row_work(op, workload, layouts)
         case _:
             raise AssertionError(f"{op.name}: the npu has no instruction for it")
 
@@ -348,7 +352,11 @@ def _window_work(
     return WindowWork(op, shape, opcode, fill & 0xFF, epilogue)
 
 
-def _norm_work(op: Norm, workload: Workload, layout: TensorLayout) -> NormWork:
+def _row_work(
+    op: Norm | Softmax, workload: Workload, layouts: Mapping[str, TensorLayout]
+) -> RowWork:
+    layout, made = layouts[op.input], halves_of(workload.tensor(op.output).element)
     features, _, rows = layout.map
-    made = halves_of(workload.tensor(op.output).element)
-    return NormWork(op, NormShape(rows, layout.blocks, layout.halves, made), features)
+    mask = layouts[op.mask].plane_words if isinstance(op, Softmax) and op.mask else 0
+    shape = RowShape(isinstance(op, Norm), rows, layout.blocks, layout.halves, made, mask)
+    return RowWork(op, shape, features)

@@ -15,6 +15,7 @@ from intaglio.compiler.numerics import (
     RESIDUAL_MULTIPLIER,
     SHIFT,
     choose_norm,
+    choose_softmax,
     exact_reciprocal,
 )
 from intaglio.compiler.workload import (
@@ -31,6 +32,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Shape,
+    Softmax,
     Tensor,
     Workload,
     channel_axis,
@@ -226,6 +228,13 @@ class Builder:
         self.ops.append(Norm(name, kind, source, output, *numbers))
         return output
 
+    def softmax(self, name: str, source: str, mask: str | None = None) -> str:
+        shape = self.tensors[source].shape
+        chosen = choose_softmax(name, 0.05, shape[-1])
+        output = self.tensor(f"{name}.out", shape, U8)
+        self.ops.append(Softmax(name, source, output, chosen.multiplier, chosen.shift, mask))
+        return output
+
     def concat(self, name: str, *sources: str) -> str:
         shapes = [self.tensors[source].shape for source in sources]
         axis = channel_axis(len(shapes[0]))
@@ -289,17 +298,27 @@ def every_wide_operator(seed: int = 0) -> Workload:
     return b.build((x, z), (b.matmul("head", flat, 11, i16), windows, joined))
 
 
-def every_norm(seed: int = 0) -> Workload:
-    """The MLP block of a transformer with norms of 8 and 16 bits, and a norm of one vector."""
+def every_row_operator(seed: int = 0) -> Workload:
+    """Norms and softmax of 8 and 16 bits: of rows amid products, of vectors, under masks."""
     b = Builder(seed)
+    u1 = ElementType(1, "unsigned")
     x = b.tensor("x", (1, 9, 10), ElementType(16))
     z = b.tensor("z", (1, 18))
+    whole, row = b.tensor("whole", (1, 9, 13), u1), b.tensor("row", (1, 1, 13), u1)
     before = b.norm("before", x, "layer")
     curve = b.rescale("curve", b.matmul("up", before, 21, I8), I8)
     added = b.eltwise("add", "add", b.matmul("down", curve, 10), x, ElementType(16))
     wide = b.norm("wide", added, "rms", ElementType(16))
-    narrow = b.norm("narrow", b.matmul("gate", wide, 13, U8), "rms")
-    return b.build((x, z), (narrow, wide, b.norm("vector", z, "layer")))
+    gate = b.matmul("gate", wide, 13, U8)
+    scores = b.matmul("scores", wide, 13, ElementType(16))
+    results = (
+        b.norm("narrow", gate, "rms"),
+        b.softmax("masked", gate, whole),
+        b.softmax("shared", scores, row),
+        b.matmul("mixed", b.softmax("plain", scores), 6),
+        b.softmax("last", b.norm("vector", z, "layer")),
+    )
+    return b.build((x, z, whole, row), (*results, wide))
 
 
 def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str, NDArray[np.int64]]:

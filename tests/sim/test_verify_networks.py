@@ -20,7 +20,7 @@ from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_norm, every_operator, every_wide_operator
+from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
 from tests.templates.npu.networks import SMALL, networks
 
 pytestmark = pytest.mark.rtl
@@ -55,8 +55,8 @@ def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_c
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
 
 
-def test_every_norm(model_cache: Path) -> None:
-    report = verify(_bench(every_norm(), WIDE), images=3, cache=model_cache)
+def test_every_row_operator(model_cache: Path) -> None:
+    report = verify(_bench(every_row_operator(), WIDE), images=3, cache=model_cache)
     assert report.passed, str(report)
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.01
 

@@ -14,7 +14,7 @@ from intaglio.sim.hazards import check_tokens
 from intaglio.sim.npu import simulate
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_norm, every_operator, every_wide_operator
+from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
 from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks, resnet18
 
 
@@ -28,8 +28,8 @@ def test_every_operator(make: Callable[[], Workload], design: NpuDesign) -> None
 
 
 @pytest.mark.parametrize("row_lanes", [1, 2, 4])
-def test_every_norm(row_lanes: int) -> None:
-    workload = every_norm(row_lanes)
+def test_every_row_operator(row_lanes: int) -> None:
+    workload = every_row_operator(row_lanes)
     program = schedule(workload, replace(SMALL, row_lanes=row_lanes, activation_buffer_kib=2))
     check(workload, program)
     check_tokens(program)

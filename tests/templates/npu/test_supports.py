@@ -16,6 +16,8 @@ from intaglio.templates.npu.supports import supports
 from tests.compiler.builders import I8, Builder, every_operator
 from tests.templates.npu.networks import SMALL, check
 
+U1 = ElementType(1, "unsigned")
+
 
 def batch() -> Workload:
     b = Builder()
@@ -236,6 +238,14 @@ def _padded_norm() -> Workload:
     return b.build((x,), (b.norm("op", y, "layer"),))
 
 
+def _softmax(
+    shape: tuple[int, ...], mask: tuple[int, ...] = (), element: ElementType = U1
+) -> Workload:
+    b = Builder()
+    names = (b.tensor("x", shape), *((b.tensor("mask", mask, element),) if mask else ()))
+    return b.build(names, (b.softmax("op", *names),))
+
+
 @pytest.mark.parametrize(
     ("workload", "row_lanes", "sentence"),
     [
@@ -254,8 +264,8 @@ def _padded_norm() -> Workload:
         (
             _norm((1, 8, 4, 4)),
             4,
-            "op: normalises 'x' of shape (1, 8, 4, 4), the npu's norms are of vectors (1, "
-            "features) and rows (1, rows, features); reshape its input to rows",
+            "op: is a norm of 'x' of shape (1, 8, 4, 4), the npu's rows are (1, features) and (1, "
+            "rows, features); reshape its input to them",
         ),
         (
             _padded_norm(),
@@ -264,10 +274,27 @@ def _padded_norm() -> Workload:
             "npu's norms need 0 there; make 0 a value that the operator before it can give, or the "
             "features a multiple of 16",
         ),
+        (
+            _softmax((1, 8)),
+            0,
+            "op: is a softmax, design 'npu' has row_lanes of 0 and so no engine for it; set "
+            "row_lanes to 1, 2 or 4",
+        ),
+        (
+            _softmax((1, 8, 8), (1, 8, 1)),
+            4,
+            "op: its mask 'mask' is of shape (1, 8, 1), the npu takes one of (1, 8, 8) or a row of "
+            "(1, 1, 8); reshape or expand it",
+        ),
+        (
+            _softmax((1, 8, 8), (1, 8, 8), I8),
+            4,
+            "op: its mask 'mask' holds i8, the npu's masks are 0 and 1; compare it with 0 before",
+        ),
     ],
-    ids=["group", "engine", "map", "padded"],
+    ids=["group", "engine", "map", "padded", "softmax", "mask", "flags"],
 )
-def test_refused_norms(workload: Workload, row_lanes: int, sentence: str) -> None:
+def test_refused_rows(workload: Workload, row_lanes: int, sentence: str) -> None:
     design = NpuDesign(row_lanes=row_lanes)
     with pytest.raises(UnsupportedError) as caught:
         schedule(workload, design)
