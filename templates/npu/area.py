@@ -2,10 +2,10 @@
 
 The unit is the gate equivalent (GE): four transistors, a NAND of two inputs.  Multipliers and
 what serves them grow with rows * cols, those of windows with rows * window_columns, lanes and
-vector unit with rows, control with nothing; the coefficients are least squares over Yosys runs of
-the RTL (`benchmarks/area.py`, docs/area.md), which they meet within 3 %.  Memory bits are counted
-exactly.  Wires and layout density are left out: areas compare npus with each other, and with
-nothing else.
+vector unit with rows, engines of rows with row_lanes, control with nothing; the coefficients are
+least squares over Yosys runs of the RTL (`benchmarks/area.py`, docs/area.md), which they meet
+within 3 %.  Memory bits are counted exactly.  Wires and layout density are left out: areas compare
+npus with each other, and with nothing else.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.isa import MAX_TAPS
+from intaglio.templates.npu.isa import MAX_NORM_ROWS, MAX_TAPS
 
 TRANSISTORS_A_GATE = 4
 TRANSISTORS_A_REGISTER_BIT = 24
 TRANSISTORS_A_MEMORY_BIT = 6
+ROW_CONSTANT_BITS = 65
+"""What a norm keeps of each row: its sum, its reciprocal root, and a shift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,26 @@ class Area:
 def estimate_area(design: NpuDesign) -> Area:
     """The estimated area of `design`; memory latencies of up to 256 cycles."""
     multipliers, window, rows = design.multipliers, design.window_multipliers, design.rows
+    engines = _row_engines(design)
+    logic = 3815 * multipliers + 4579 * window + 41_290 * rows + 128_200
+    registers = 58 * multipliers + 46 * window + 553 * rows + 5_290
+    memories = _buffer_bits(design) + _queue_bits(design) + _tap_bits(design)
     return Area(
-        logic_transistors=3815 * multipliers + 4579 * window + 41_290 * rows + 128_200,
-        register_bits=58 * multipliers + 46 * window + 553 * rows + 5_290,
-        memory_bits=_buffer_bits(design) + _queue_bits(design) + _tap_bits(design),
+        logic_transistors=logic + engines.logic_transistors,
+        register_bits=registers + engines.register_bits,
+        memory_bits=memories + engines.memory_bits,
+    )
+
+
+def _row_engines(design: NpuDesign) -> Area:
+    """The engines of softmax and norms, fitted to Yosys runs of `npu_softmax` and `npu_norm`."""
+    lanes, pipes = design.lanes, design.row_lanes
+    if not pipes:
+        return Area(0, 0, 0)
+    return Area(
+        logic_transistors=141_000 * pipes + 1_650 * lanes + 68_200,
+        register_bits=1_623 * pipes + 178 * lanes + 1_550,
+        memory_bits=ROW_CONSTANT_BITS * MAX_NORM_ROWS,
     )
 
 

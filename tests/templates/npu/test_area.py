@@ -17,6 +17,7 @@ def test_every_part_costs_area() -> None:
     larger = (
         replace(small, cols=16),
         replace(small, window_columns=6),
+        replace(small, row_lanes=1),
         replace(small, memory_bytes_per_cycle=8),
         replace(small, activation_buffer_kib=256),
         replace(small, weight_buffer_kib=128),
@@ -40,11 +41,12 @@ def test_a_gate_equivalent_is_four_transistors() -> None:
 
 @pytest.mark.rtl
 @pytest.mark.slow
-def test_the_estimate_meets_yosys() -> None:
+@pytest.mark.parametrize("row_lanes", [0, 1])
+def test_the_estimate_meets_yosys(row_lanes: int) -> None:
     reason = missing(Linter.YOSYS)
     if reason is not None:
         pytest.skip(reason)
-    design = design_of(SIZES[0])
+    design = replace(design_of(SIZES[0]), row_lanes=row_lanes)
     measured, estimated = synthesise(design), estimate_area(design)
     assert estimated.logic_transistors == pytest.approx(measured.logic_transistors, rel=0.1)
     assert estimated.register_bits == pytest.approx(measured.register_bits, rel=0.1)

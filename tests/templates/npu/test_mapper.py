@@ -197,6 +197,17 @@ def test_a_window_that_one_tile_cannot_hold() -> None:
     )
 
 
+def test_a_design_that_cannot_hold_a_row() -> None:
+    b = Builder()
+    workload = b.build((b.tensor("x", (1, 2, 600)),), (b.norm("op", "x", "layer"),))
+    with pytest.raises(DesignError) as caught:
+        mappings(workload, NpuDesign(row_lanes=1, activation_buffer_kib=1))
+    assert str(caught.value) == (
+        "op: one tile needs 1216 bytes of the activation buffer, which holds 1024; raise "
+        "activation_buffer_kib to 2"
+    )
+
+
 def residual_stage() -> Workload:
     """A stem with a pool and two residual blocks, larger than the default buffers."""
     b = Builder()
