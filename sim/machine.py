@@ -182,6 +182,8 @@ class Machine:
         first = i["weight_address"] * self.design.word_bytes
         weights = self.weight.read_defined(first + tiles * size, size).view(np.int8)
         weights = weights.reshape(len(tiles), rows, cols)
+        if i["fill_columns"]:
+            weights = self._by_columns(weights)
         used = (weights != 0).any(axis=2)
         if not (defined | ~used).all():
             self.activation.refuse_undefined(starts, defined | ~used)
@@ -190,6 +192,19 @@ class Machine:
         left = vectors.reshape(len(starts), -1).astype(np.float32)
         product: np.ndarray = left @ weights.reshape(-1, cols).astype(np.float32)
         return product
+
+    def _by_columns(self, tiles: np.ndarray) -> np.ndarray:
+        """Tiles (count, rows, cols) of those whose word `r * groups + g` is column `g * lanes + r`.
+
+        Raises VerificationError when the array is filled by rows only.
+        """
+        design = self.design
+        if not design.row_lanes:
+            raise VerificationError(
+                "fills by columns, an array beside no engines of rows is filled by rows"
+            )
+        words = tiles.reshape(len(tiles), design.lanes, design.groups, design.lanes)
+        return words.transpose(0, 3, 2, 1).reshape(tiles.shape)
 
     @staticmethod
     def _pixel_offsets(i: Instruction) -> np.ndarray:

@@ -118,6 +118,7 @@ _COMPUTE = {
     "accumulate": Field(1, 16, 1),
     "input_signed": Field(1, 17, 1),
     "input_high": Field(1, 18, 1),
+    "fill_columns": Field(1, 19, 1),
     "act_address": Field(2, 0, 32),
     "weight_address": Field(3, 0, 24),
     "acc_address": Field(4, 0, 16),

@@ -24,6 +24,13 @@ def _sums(tile: list[bytes], vector: bytes, signed: bool) -> int:
     return sum((total & WORD) << 32 * c for c, total in enumerate(totals))
 
 
+def _by_rows(words: list[bytes]) -> list[bytes]:
+    """The rows of a tile that came as columns: group g of `words[r]` is column g * lanes + r."""
+    lanes, cols = len(words), len(words[0])
+    places = [(c % lanes, c // lanes * lanes) for c in range(cols)]
+    return [bytes(words[r][first + row] for r, first in places) for row in range(lanes)]
+
+
 def _bytes(count: int) -> bytes:
     return bytes(random.choice((0, 127, 128, 255, random.randrange(256))) for _ in range(count))
 
@@ -34,6 +41,7 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
     lanes, cols = value(dut.Lanes), len(dut.fill_i) // 8
     delay = 2 + (lanes - 1).bit_length()
     coming: list[bytes] = []
+    columns = False
     tile: list[bytes] | None = None
     due: dict[int, int] = {}
     checked = 0
@@ -43,6 +51,10 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
         valid = swap or (tile is not None and random.random() < 0.7)
         fill = (not full or swap) and random.random() < 0.8
         row, vector, signed = _bytes(cols), _bytes(lanes), random.random() < 0.5
+        begins = swap or not coming
+        by_columns = random.random() < 0.5 if begins else columns
+        dut.fill_columns_i.value = int(by_columns) if fill else random.getrandbits(1)
+        dut.fill_index_i.value = 0 if begins else len(coming) % lanes
         dut.fill_valid_i.value, dut.fill_i.value = int(fill), int.from_bytes(row, "little")
         dut.vector_valid_i.value, dut.vector_swap_i.value = (
             int(valid),
@@ -55,9 +67,9 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
             assert value(dut.sums_o) == due.pop(cycle)
             checked += 1
         if swap:
-            tile, coming = coming, []
+            tile, coming = _by_rows(coming) if columns else coming, []
         if valid and tile is not None:
             due[cycle + delay] = _sums(tile, vector, signed)
         if fill:
-            coming = [*coming, row]
+            coming, columns = [*coming, row], by_columns
     assert checked > 1000

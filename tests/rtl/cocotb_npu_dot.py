@@ -33,6 +33,10 @@ async def sums_follow_their_operands(dut: Any) -> None:
     for cycle in range(6000):
         swap = len(shadow) == lanes and random.random() < 0.2
         fill = (len(shadow) < lanes or swap) and random.random() < 0.8
+        column = (swap or not shadow) and not fill and random.random() < 0.5
+        whole = [_weight() for _ in range(lanes)]
+        dut.column_valid_i.value = int(column)
+        dut.column_i.value = sum((x & 0xFF) << 8 * at for at, x in enumerate(whole))
         valid = active is not None and random.random() < 0.7
         weight, operands = _weight(), [_operand() for _ in range(lanes)]
         dut.fill_valid_i.value, dut.fill_i.value = int(fill), weight & 0xFF
@@ -46,6 +50,8 @@ async def sums_follow_their_operands(dut: Any) -> None:
             due[cycle + delay] = total & (1 << bits) - 1
         if swap:
             active, shadow = shadow, []
+        if column:
+            shadow = whole
         if fill:
             shadow = [*shadow, weight]
     assert held is not None

@@ -203,6 +203,8 @@ def compute(state: State, item: Instruction) -> None:
         for fy in range(item["fy"]):
             for fx in range(item["fx"]):
                 tile = weights[tile_address : tile_address + lanes * cols].reshape(lanes, cols)
+                if item["fill_columns"]:
+                    tile = tile.reshape(lanes, -1, lanes).transpose(2, 1, 0).reshape(lanes, cols)
                 tile_address += lanes * cols
                 base = item["act_address"] + block * item["block_stride"]
                 base += fy * item["fy_stride"] + fx * item["fx_stride"]

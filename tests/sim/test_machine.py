@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -109,6 +110,30 @@ def test_compute_sums_over_tiles_and_lanes(
                 weight = int(tiles[(tile * SMALL.rows + row) * SMALL.cols + column])
                 total += weight * int(elements[start + row]) * 256**high
         assert machine.accumulators[17 + 3 * y + x, column] == total
+
+
+def test_a_tile_that_is_stored_by_columns_gives_the_sums_of_its_rows(machine: Machine) -> None:
+    rows = Machine(replace(SMALL, row_lanes=1), MEMORY)
+    rows.activation, rows.weight = machine.activation, machine.weight
+    rows.execute(Instruction(Opcode.COMPUTE, COMPUTE))
+    expected = rows.accumulators[17:23].copy()
+    size, groups = SMALL.rows * SMALL.cols, SMALL.groups
+    for tile in range(12):
+        start = 6 * LANES + tile * size
+        stored = rows.weight.data[start : start + size].copy()
+        for row, column in product(range(SMALL.rows), range(SMALL.cols)):
+            word = column % LANES * groups + column // LANES
+            rows.weight.data[start + word * LANES + row] = stored[row * SMALL.cols + column]
+    rows.execute(Instruction(Opcode.COMPUTE, {**COMPUTE, "fill_columns": 1}))
+    assert np.array_equal(rows.accumulators[17:23], expected)
+
+
+def test_tiles_by_columns_need_the_engines_of_rows(machine: Machine) -> None:
+    with pytest.raises(VerificationError) as caught:
+        machine.execute(Instruction(Opcode.COMPUTE, {**COMPUTE, "fill_columns": 1}))
+    assert str(caught.value) == (
+        "fills by columns, an array beside no engines of rows is filled by rows"
+    )
 
 
 def test_compute_in_small_steps_gives_the_same_sums(

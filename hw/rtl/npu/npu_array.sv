@@ -2,7 +2,9 @@
 // The multiplier array: Lanes rows by Cols = Groups * Lanes columns, weight stationary.
 //
 // Contract
-// - `fill_valid_i`: `fill_i` is the next row of the tile to come, column c in byte c.
+// - `fill_valid_i`: `fill_i` is the next row of the tile to come, column c in byte c.  With
+//   `ColumnFill` and `fill_columns_i` it is Groups whole columns instead, word g column g * Lanes +
+//   `fill_index_i`; a tile is filled by rows or by columns.
 // - `vector_valid_i`: `vector_i` holds Lanes activations of 8 bits, signed when `vector_signed_i`.
 //   With `vector_swap_i` the tile to come, filled in earlier cycles, applies from this vector on;
 //   the fill of the next tile may begin in the same cycle.
@@ -11,16 +13,20 @@
 module npu_array #(
   parameter int Lanes = 16,
   parameter int Groups = 1,
-  localparam int Cols = Groups * Lanes
+  parameter int ColumnFill = 0,
+  localparam int Cols = Groups * Lanes,
+  localparam int LaneBits = $clog2(Lanes)
 ) (
-  input  logic               clk_i,
-  input  logic               fill_valid_i,
-  input  logic [8*Cols-1:0]  fill_i,
-  input  logic               vector_valid_i,
-  input  logic               vector_signed_i,
-  input  logic               vector_swap_i,
-  input  logic [8*Lanes-1:0] vector_i,
-  output logic [32*Cols-1:0] sums_o
+  input  logic                clk_i,
+  input  logic                fill_valid_i,
+  input  logic                fill_columns_i,
+  input  logic [LaneBits-1:0] fill_index_i,
+  input  logic [8*Cols-1:0]   fill_i,
+  input  logic                vector_valid_i,
+  input  logic                vector_signed_i,
+  input  logic                vector_swap_i,
+  input  logic [8*Lanes-1:0]  vector_i,
+  output logic [32*Cols-1:0]  sums_o
 );
 
   localparam int SumBits = 17 + $clog2(Lanes);
@@ -38,14 +44,22 @@ module npu_array #(
   end
 
   for (genvar c = 0; c < Cols; c++) begin : gen_column
+    localparam int Group = c / Lanes;
+
+    logic               column_valid;
     logic [SumBits-1:0] sum;
 
+    assign column_valid = fill_valid_i && fill_columns_i && fill_index_i == LaneBits'(c % Lanes);
+
     npu_dot #(
-      .Lanes(Lanes)
+      .Lanes     (Lanes),
+      .ColumnFill(ColumnFill)
     ) u_dot (
       .clk_i          (clk_i),
-      .fill_valid_i   (fill_valid_i),
+      .fill_valid_i   (fill_valid_i && !(ColumnFill != 0 && fill_columns_i)),
       .fill_i         (fill_i[8*c +: 8]),
+      .column_valid_i (column_valid),
+      .column_i       (fill_i[8*Lanes*Group +: 8*Lanes]),
       .swap_i         (vector_valid_i && vector_swap_i),
       .operand_valid_i(operand_valid_q),
       .operands_i     (operands_q),

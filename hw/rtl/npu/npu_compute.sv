@@ -19,6 +19,7 @@
 //   cycles, with `wait` the cycles from ready to valid.
 // - Activations arrive exactly 2 cycles after `a_en_o`, weights exactly 2 cycles after `f_en_o`;
 //   sums leave 2 cycles after their `acc_valid_o`.
+// - With `ColumnFill` the tiles of an instruction with `fill_columns` are stored by columns.
 // - `stall_o`: weights are brought in and no vector is streamed.
 
 module npu_compute #(
@@ -27,6 +28,7 @@ module npu_compute #(
   parameter int ActWords = 8192,
   parameter int WeightWords = 4096,
   parameter int AccWords = 512,
+  parameter int ColumnFill = 0,
   localparam int Width = 8 * Lanes,
   localparam int Cols = Groups * Lanes,
   localparam int LaneBits = $clog2(Lanes),
@@ -71,6 +73,7 @@ module npu_compute #(
   logic                   fill_accumulate_q;
   logic                   fill_signed_q;
   logic                   fill_high_q;
+  logic                   fill_columns_q;
   logic [LaneBits-1:0]    fill_row_q;
   logic [ElementBits-1:0] tile_base_q;
   logic [ElementBits-1:0] fy_base_q;
@@ -163,6 +166,7 @@ module npu_compute #(
       fill_accumulate_q <= instr_i[npu_isa_pkg::COMPUTE_ACCUMULATE_LSB];
       fill_signed_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_SIGNED_LSB];
       fill_high_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_HIGH_LSB];
+      fill_columns_q <= instr_i[npu_isa_pkg::COMPUTE_FILL_COLUMNS_LSB];
       blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
       fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
@@ -254,12 +258,27 @@ module npu_compute #(
 
   assign acc_valid_o = valid_q[AccCycles-1];
 
+  logic                arrived_columns;
+  logic [LaneBits-1:0] arrived_index;
+
+  delay_line #(
+    .Width (LaneBits + 1),
+    .Cycles(ReadCycles)
+  ) u_fill_place (
+    .clk_i (clk_i),
+    .data_i({fill_columns_q, fill_row_q}),
+    .data_o({arrived_columns, arrived_index})
+  );
+
   npu_array #(
-    .Lanes (Lanes),
-    .Groups(Groups)
+    .Lanes     (Lanes),
+    .Groups    (Groups),
+    .ColumnFill(ColumnFill)
   ) u_array (
     .clk_i          (clk_i),
     .fill_valid_i   (f_valid_q2),
+    .fill_columns_i (arrived_columns),
+    .fill_index_i   (arrived_index),
     .fill_i         (f_data_i),
     .vector_valid_i (valid_q[ReadCycles-1]),
     .vector_signed_i(vector_signed),

@@ -7,19 +7,22 @@
 // Contract
 // - `fill_valid_i`: `fill_i` is the weight of the next row.  After Lanes of them the shadow holds a
 //   column, which `swap_i` takes in a later cycle; the next fill may begin in the cycle of the
-//   swap.
+//   swap.  With `ColumnFill` a cycle of `column_valid_i` brings the whole column, row 0 lowest.
 // - `operand_valid_i`: `operands_i` holds Lanes signed numbers of 9 bits, multiplied by the weights
 //   that were active since the cycle before or earlier.
 // - `sum_o` follows its operands by exactly 1 + log2(Lanes) cycles and holds until the next one.
 
 module npu_dot #(
   parameter int Lanes = 16,
+  parameter int ColumnFill = 0,
   localparam int LaneBits = $clog2(Lanes),
   localparam int SumBits = 17 + LaneBits
 ) (
   input  logic               clk_i,
   input  logic               fill_valid_i,
   input  logic [7:0]         fill_i,
+  input  logic               column_valid_i,
+  input  logic [8*Lanes-1:0] column_i,
   input  logic               swap_i,
   input  logic               operand_valid_i,
   input  logic [9*Lanes-1:0] operands_i,
@@ -31,7 +34,8 @@ module npu_dot #(
   logic [LaneBits-1:0] valid_q;
 
   always_ff @(posedge clk_i) begin
-    if (fill_valid_i) shadow_q <= {fill_i, shadow_q[8*Lanes-1:8]};
+    if (ColumnFill != 0 && column_valid_i) shadow_q <= column_i;
+    else if (fill_valid_i) shadow_q <= {fill_i, shadow_q[8*Lanes-1:8]};
     if (swap_i) active_q <= shadow_q;
     valid_q <= {valid_q[LaneBits-2:0], operand_valid_i};
   end

@@ -456,7 +456,7 @@ module npu_top #(
 
   npu_compute #(
     .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords), .WeightWords(WeightWords),
-    .AccWords(AccWords)
+    .AccWords(AccWords), .ColumnFill(RowPipes > 0 ? 1 : 0)
   ) u_compute (
     .clk_i           (clk_i),
     .rst_ni          (unit_rst_n),
