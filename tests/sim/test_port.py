@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.sim.port import PortUse, Source, use_port
+from intaglio.sim.port import PortUse, Source, row_port, use_port
 
 
 def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
@@ -85,3 +85,28 @@ def test_reads_of_one_bank_stop_a_walk_at_its_first_word_there() -> None:
 def test_reads_of_alternating_banks_leave_the_other_one() -> None:
     alternating = Source((1, 4), 0, 0, 0, 0, 1, by_columns=False, new=4)
     assert use_port((1, 40), alternating, (), (0, 0)).share > 0.5
+
+
+@pytest.mark.parametrize(
+    ("reads", "period", "share"),
+    [
+        # A walk through both banks waits once, and then is always where the reads are not.
+        (((0, 0),), 4, 31 / 32),
+        # It waits for both words of every block: they are in one bank.
+        (((0, 0), (0, 0)), 4, 1 / 2),
+        # It is one word behind the reads, which go through both banks as well.
+        (((0, 0), (1, 0)), 2, 15 / 16),
+        # Every word is read in one bank, which the walk never gets.
+        (((0, 0),), 1, 0),
+    ],
+)
+def test_walks_over_rows_leave_what_they_do_not_read(
+    reads: tuple[tuple[int, int], ...], period: int, share: float
+) -> None:
+    assert row_port(8, reads, (0, 0), period, None) == PortUse(0, share)
+
+
+@pytest.mark.parametrize(("output", "stalls"), [((0, 0), 4), ((1, 0), 0)])
+def test_a_read_of_rows_waits_for_a_write_of_its_bank(output: tuple[int, int], stalls: int) -> None:
+    """The writes of the first four words, four cycles after their reads, hold up the fifth."""
+    assert row_port(8, ((0, 0),), output, 1, 4).stalls == stalls
