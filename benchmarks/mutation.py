@@ -137,7 +137,7 @@ holds a register is an enable.  All faults stand in one netlist of the whole npu
 ({DESIGN.rows} x {DESIGN.cols}, small buffers), and an input selects one.  A fault is in every
 instance of its module that has the same parameters, at once.
 
-First runs the bench of `benchmarks/mutation_bench.py`: two networks without stalls of memory, one
+First runs the bench of `benchmarks/mutation_bench.py`: three networks without stalls of memory, one
 with random stalls, boxes of memory copied far apart, every token counter filled past half, jobs
 that must fail, every register read and written, and jobs cut short by a soft reset.  A mutant is
 killed when

@@ -26,7 +26,7 @@ from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import DRIVER, Job
 from intaglio.hw.verilator import Model, build
 from intaglio.progress import Callback
-from tests.compiler.builders import every_operator
+from tests.compiler.builders import every_operator, every_row_operator
 
 STALLS = 300
 SECONDS = 60
@@ -80,7 +80,8 @@ class Bench:
         choose(library, 0)
         first, second = network(every_operator()), network(deep(), 1)
         counts = replace(counting(), watchdog=WATCHDOG)
-        tasks = (first, replace(first, stall_permille=STALLS), copies(), counts, second)
+        rows = network(every_row_operator(), 2)
+        tasks = (first, replace(first, stall_permille=STALLS), copies(), counts, second, rows)
         limit = 1_000_000
         bench = cls(library, tasks, failing(), (), ())
         jobs = tuple(bench._job(task, limit) for task in tasks)

@@ -24,6 +24,7 @@ DESIGN = NpuDesign(
     cols=16,
     lanes=8,
     vector_lanes=8,
+    row_lanes=2,
     activation_buffer_kib=2,
     weight_buffer_kib=4,
     accumulator_buffer_kib=2,

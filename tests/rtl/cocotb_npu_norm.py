@@ -14,7 +14,7 @@ from intaglio.compiler.tensor import ElementType
 from intaglio.templates.npu.isa import MAX_NORM_ROWS, Instruction, Opcode
 from tests.rtl import rows
 from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, wait_for
-from tests.rtl.row_buffer import RowBuffer, driver
+from tests.rtl.vector_buffers import Buffers, driver
 
 SOURCE, HIGH, OUTPUT = 0, 320, 640
 RECORDS = 3
@@ -84,7 +84,7 @@ def _case(dut: Any, seed: int, count: int | None = None) -> Case:
 
 
 async def _check(dut: Any, case: Case, ease: float) -> None:
-    buffer = RowBuffer(dut, case.activations, ease, case.weights)
+    buffer = Buffers(dut, case.activations, ease, case.weights)
     await driver(dut).send([{"instr_i": encoded(case.item)}])
     await wait_for(dut, lambda: buffer.retired > 0)
     buffer.stop()
@@ -125,7 +125,7 @@ async def it_takes_the_cycles_of_its_contract(dut: Any) -> None:
     await begin(dut)
     for seed in range(200, 212):
         case = _case(dut, seed)
-        buffer = RowBuffer(dut, case.activations, 1.0, case.weights)
+        buffer = Buffers(dut, case.activations, 1.0, case.weights)
         await driver(dut, 0.0).send([{"instr_i": encoded(case.item)}])
         taken = 0
         while not value(dut.retire_valid_o):
@@ -141,7 +141,7 @@ async def a_reset_in_mid_flight(dut: Any) -> None:
     await begin(dut)
     for seed in range(8):
         case = _case(dut, seed)
-        buffer = RowBuffer(dut, case.activations, 0.8, case.weights)
+        buffer = Buffers(dut, case.activations, 0.8, case.weights)
         await driver(dut).send([{"instr_i": encoded(case.item)}])
         await clock(dut, random.randrange(4, 300))
         buffer.stop()

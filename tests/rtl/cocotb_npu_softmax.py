@@ -12,7 +12,7 @@ from intaglio.compiler import numerics
 from intaglio.templates.npu.isa import Instruction, Opcode
 from tests.rtl import rows
 from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, wait_for
-from tests.rtl.row_buffer import RowBuffer, driver
+from tests.rtl.vector_buffers import Buffers, driver
 
 SOURCE, HIGH, MASK, OUTPUT = 0, 64, 128, 192
 
@@ -51,7 +51,7 @@ def _words(dut: Any, seed: int) -> np.ndarray:
 
 async def _check(dut: Any, seed: int, ease: float, count: int) -> None:
     words = _words(dut, seed)
-    buffer = RowBuffer(dut, words, ease)
+    buffer = Buffers(dut, words, ease)
     program = [_instruction(dut) for _ in range(count)]
     await driver(dut).send([{"instr_i": encoded(item)} for item in program])
     await wait_for(dut, lambda: buffer.retired >= count)
@@ -84,7 +84,7 @@ def cycles(dut: Any, item: Instruction) -> int:
 async def it_takes_the_cycles_of_its_contract(dut: Any) -> None:
     await begin(dut)
     for seed in range(8):
-        buffer = RowBuffer(dut, _words(dut, seed), 1.0)
+        buffer = Buffers(dut, _words(dut, seed), 1.0)
         item = _instruction(dut)
         await driver(dut, 0.0).send([{"instr_i": encoded(item)}])
         taken = 0
@@ -100,7 +100,7 @@ async def it_takes_the_cycles_of_its_contract(dut: Any) -> None:
 async def a_reset_in_mid_flight(dut: Any) -> None:
     await begin(dut)
     for seed in range(8):
-        buffer = RowBuffer(dut, _words(dut, seed), 0.8)
+        buffer = Buffers(dut, _words(dut, seed), 0.8)
         await driver(dut).send([{"instr_i": encoded(_instruction(dut))}])
         await clock(dut, random.randrange(4, 300))
         buffer.stop()

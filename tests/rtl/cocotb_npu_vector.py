@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from typing import Any
 
 import cocotb
@@ -11,80 +10,34 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from intaglio.templates.npu.isa import Opcode
-from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
+from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, wait_for
 from tests.rtl.datapath import State, vector
+from tests.rtl.vector_buffers import Buffers, driver
 from tests.rtl.vector_items import instruction, setup
 
 
-class Buffers:
-    """The buffers around the unit; reads are accepted with chance `ease`, answered in 2 cycles."""
+class Unit(Buffers):
+    """The buffers, and that the unit tells of every word that moves."""
 
     def __init__(self, dut: Any, state: State, ease: float) -> None:
-        self._dut, self._ease = dut, ease
-        self.state = state.copy()
-        self.retired = 0
-        self.writes = 0
-        self.sums_read = 0
-        self._words: dict[str, deque[int | None]] = {
-            name: deque([None, None]) for name in ("wr", "vr")
-        }
-        self._sums: deque[int] = deque([0, 0])
-        self._task = cocotb.start_soon(self._run())
+        super().__init__(dut, state.activations, ease, state.weights, state.sums)
 
-    def stop(self) -> None:
-        self._task.cancel()
-        for name in ("wr_data_valid_i", "vr_data_valid_i", "retire_ready_i"):
-            getattr(self._dut, name).value = 0
-
-    async def _run(self) -> None:
-        dut = self._dut
-        while True:
-            for name, words in self._words.items():
-                word = words.popleft()
-                getattr(dut, f"{name}_data_valid_i").value = int(word is not None)
-                getattr(dut, f"{name}_data_i").value = word or 0
-                getattr(dut, f"{name}_ready_i").value = int(random.random() < self._ease)
-            dut.acc_data_i.value = self._sums.popleft()
-            dut.retire_ready_i.value = int(random.random() < self._ease)
-            await RisingEdge(dut.clk_i)
-            self._observe()
-
-    def _observe(self) -> None:
-        dut, stalls, moves = self._dut, 0, 0
-        for name, data in (("wr", self.state.weights), ("vr", self.state.activations)):
-            valid, ready = (value(getattr(dut, f"{name}_{x}")) for x in ("valid_o", "ready_i"))
-            address = value(getattr(dut, f"{name}_addr_o"))
-            word = int.from_bytes(data[address].tobytes(), "little")
-            self._words[name].append(word if valid and ready else None)
-            stalls += valid and not ready
-            moves += valid and ready
-        assert value(dut.stall_o) == (stalls > 0)
-        moves += value(dut.acc_en_o) + value(dut.vw_valid_o)
-        assert value(dut.progress_o) == (moves > 0)
-        sums = self.state.sums[value(dut.acc_addr_o)].tobytes()
-        self._sums.append(int.from_bytes(sums, "little") if value(dut.acc_en_o) else 0)
-        self.sums_read += value(dut.acc_en_o)
-        if value(dut.vw_valid_o):
-            written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
-            self.state.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
-            self.writes += 1
-        self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
-
-
-def _driver(dut: Any) -> Driver:
-    return Driver(dut, "instr_valid_i", "instr_ready_o", ["instr_i"], 0.2)
+    def _observe(self) -> int:
+        moves = super()._observe()
+        assert value(self._dut.progress_o) == (moves > 0)
+        return moves
 
 
 async def _check(dut: Any, seed: int, ease: float, count: int) -> None:
     state, records = setup(dut, seed)
-    buffers = Buffers(dut, state, ease)
+    buffers = Unit(dut, state, ease)
     program = [instruction(dut) for _ in range(count)]
-    await _driver(dut).send([{"instr_i": encoded(item)} for item in program])
+    await driver(dut).send([{"instr_i": encoded(item)} for item in program])
     await wait_for(dut, lambda: buffers.retired >= count)
     buffers.stop()
     for item in program:
         vector(state, item, records)
-    np.testing.assert_array_equal(buffers.state.activations, state.activations)
+    np.testing.assert_array_equal(buffers.activations, state.activations)
     outputs = [item["y"] * item["x"] for item in program]
     drained = [item.opcode is Opcode.DRAIN for item in program]
     assert buffers.writes == sum(outputs)
@@ -103,8 +56,8 @@ async def results_are_exact_under_stalls(dut: Any) -> None:
 async def a_read_that_is_not_taken_is_a_stall(dut: Any) -> None:
     await begin(dut)
     state, _ = setup(dut, 1)
-    buffers = Buffers(dut, state, 0.0)
-    await _driver(dut).send([{"instr_i": encoded(instruction(dut))}])
+    buffers = Unit(dut, state, 0.0)
+    await driver(dut).send([{"instr_i": encoded(instruction(dut))}])
     await clock(dut, 3)
     for _ in range(40):
         await RisingEdge(dut.clk_i)
@@ -119,9 +72,9 @@ async def a_reset_in_mid_flight(dut: Any) -> None:
     await begin(dut)
     for seed in range(10):
         state, _ = setup(dut, seed)
-        buffers = Buffers(dut, state, 0.8)
+        buffers = Unit(dut, state, 0.8)
         items = [{"instr_i": encoded(instruction(dut))} for _ in range(4)]
-        task = cocotb.start_soon(_driver(dut).send(items))
+        task = cocotb.start_soon(driver(dut).send(items))
         await clock(dut, random.randrange(4, 200))
         task.cancel()
         buffers.stop()

@@ -14,7 +14,7 @@ from intaglio.templates.npu.isa import RECORD_WORDS, Instruction, Opcode
 from tests.rtl import rows
 from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, wait_for
 from tests.rtl.datapath import State, vector
-from tests.rtl.row_buffer import RowBuffer, driver
+from tests.rtl.vector_buffers import Buffers, driver
 from tests.rtl.vector_items import OUTPUTS, RECORDS, instruction, setup
 
 NORM_RECORDS = RECORDS + RECORD_WORDS
@@ -86,8 +86,8 @@ class Queue:
                 vector(self.state, item, self._records)
 
 
-def _buffer(dut: Any, state: State, ease: float) -> RowBuffer:
-    return RowBuffer(dut, state.activations, ease, state.weights, state.sums)
+def _buffer(dut: Any, state: State, ease: float) -> Buffers:
+    return Buffers(dut, state.activations, ease, state.weights, state.sums)
 
 
 async def _check(dut: Any, seed: int, ease: float, count: int) -> None:

@@ -78,6 +78,8 @@ BLOCKS = (
     ),
     Block("npu_row_words", (("Lanes", 8), ("Pipes", 2), ("ActWords", 64))),
     Block("npu_row_words", (("Lanes", 4), ("Pipes", 4), ("ActWords", 64))),
+    Block("npu_row_sums", (("Pipes", 1),)),
+    Block("npu_row_sums", (("Pipes", 4),)),
     Block("npu_power"),
     Block("npu_reciprocal"),
     Block("npu_root"),

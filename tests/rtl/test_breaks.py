@@ -51,6 +51,7 @@ BREAKS = {
     "npu_reader": Fault("!fetch_valid && ahead_q", "ahead_q"),
     "npu_reciprocal": Fault("? 47'd1 << 30 : sum_i;", "? 47'd1 << 31 : sum_i;"),
     "npu_root": Fault("if (wide_q < (64'd1 << fraction_i)) wide_q", "wide_q"),
+    "npu_row_sums": Fault("end else if (slice_q) begin", "end else begin"),
     "npu_row_words": Fault("row_block_q <= arrived_row;", "row_block_q <= 1'b1;"),
     "npu_softmax": Fault("kept_q <= kept[p];", "kept_q <= 1'b1;"),
     "npu_standard": Fault("60'((61'd1 << shift) >> 1)", "60'd0"),

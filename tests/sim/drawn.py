@@ -63,6 +63,7 @@ def _design(draw: random.Random) -> NpuDesign:
         cols=lanes * draw.choice((1, 2)),
         lanes=lanes,
         vector_lanes=lanes,
+        row_lanes=draw.choice((1, 2, 4)),
         activation_buffer_kib=16,
         weight_buffer_kib=16,
         accumulator_buffer_kib=16,
@@ -76,6 +77,8 @@ def _fields(draw: random.Random, opcode: Opcode) -> Fields:
         return _box(draw, opcode)
     if opcode == Opcode.COMPUTE:
         return {name: draw.randint(1, 4) for name in ("blocks", "fy", "fx", "y", "x")}
+    if opcode in (Opcode.SOFTMAX, Opcode.NORM):
+        return _rows(draw, opcode)
     if opcode < Opcode.LOAD:
         return {}
     names = [
@@ -89,6 +92,19 @@ def _fields(draw: random.Random, opcode: Opcode) -> Fields:
     fields |= {"table": draw.randint(0, 1), "residual": draw.randint(0, 1)}
     if opcode == Opcode.DRAIN:
         fields |= {"residual_wide": draw.randint(0, 1), "residual_high_offset": draw.randint(0, 9)}
+    return fields
+
+
+def _rows(draw: random.Random, opcode: Opcode) -> Fields:
+    fields = {"blocks": draw.randint(1, 9), "rows": draw.randint(1, 6)}
+    fields["input_wide"] = draw.randint(0, 1)
+    kinds = ["source", "output"]
+    if opcode == Opcode.SOFTMAX:
+        fields["mask"] = draw.randint(0, 1)
+        kinds.append("mask")
+    for kind in kinds:
+        for part in ("address", "block_stride", "row_stride"):
+            fields[f"{kind}_{part}"] = draw.randint(0, 9)
     return fields
 
 

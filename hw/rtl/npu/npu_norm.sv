@@ -50,7 +50,6 @@ module npu_norm #(
 );
 
   localparam int RowBits = $clog2(npu_isa_pkg::MAX_NORM_ROWS);
-  localparam int PipeBits = Pipes > 1 ? $clog2(Pipes) : 1;
   localparam int Slices = Lanes / Pipes;
   localparam int RecordCycles = 7;
   localparam int ResultCycles = 13;
@@ -210,61 +209,24 @@ module npu_norm #(
     .row_last_o     (words_last)
   );
 
-  // First pass: each pipe adds up on its own; then the pipes' sums are folded.
-  logic [33*Pipes-1:0] sums;
-  logic [48*Pipes-1:0] squares;
-  logic                sum_slice_q;
-  logic [1:0]          sum_last_q;
-  logic [PipeBits:0]   fold_q;
-  logic signed [32:0]  sum_q;
-  logic [47:0]         squares_q;
+  // First pass.
+  logic signed [32:0] sum;
+  logic [47:0]        squares;
 
-  assign summed = sum_last_q[1];
-  assign folded = fold_q == (PipeBits+1)'(Pipes) && !entered_q;
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      sum_slice_q <= 1'b0;
-      sum_last_q <= '0;
-    end else begin
-      sum_slice_q <= slice && summing;
-      sum_last_q <= {sum_last_q[0], slice && summing && words_last};
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (entered_q) begin
-      fold_q <= '0;
-      sum_q <= '0;
-      squares_q <= '0;
-    end else if (state_q == StFold && !folded) begin
-      fold_q <= fold_q + (PipeBits+1)'(1);
-      sum_q <= sum_q + $signed(sums[33*fold_q[PipeBits-1:0] +: 33]);
-      squares_q <= squares_q + squares[48*fold_q[PipeBits-1:0] +: 48];
-    end
-  end
-
-  for (genvar p = 0; p < Pipes; p++) begin : gen_sum
-    logic signed [16:0] element_q;
-    logic        [32:0] square_q;
-    logic signed [32:0] pipe_sum_q;
-    logic        [47:0] pipe_squares_q;
-
-    assign sums[33*p +: 33] = pipe_sum_q;
-    assign squares[48*p +: 48] = pipe_squares_q;
-
-    always_ff @(posedge clk_i) begin
-      element_q <= $signed(elements[17*p +: 17]);
-      square_q <= 33'($signed(elements[17*p +: 17]) * $signed(elements[17*p +: 17]));
-      if (words_start) begin
-        pipe_sum_q <= '0;
-        pipe_squares_q <= '0;
-      end else if (sum_slice_q) begin
-        pipe_sum_q <= pipe_sum_q + 33'(element_q);
-        pipe_squares_q <= pipe_squares_q + 48'(square_q);
-      end
-    end
-  end
+  npu_row_sums #(
+    .Pipes(Pipes)
+  ) u_sums (
+    .clk_i        (clk_i),
+    .rst_ni       (rst_ni),
+    .start_i      (words_start),
+    .slice_valid_i(slice && summing),
+    .last_i       (words_last),
+    .elements_i   (elements),
+    .summed_o     (summed),
+    .folded_o     (folded),
+    .sum_o        (sum),
+    .squares_o    (squares)
+  );
 
   // What the second pass needs of every row.
   logic               root_done;
@@ -287,8 +249,8 @@ module npu_norm #(
     .count_i   (count_q),
     .epsilon_i (epsilon_q),
     .fraction_i(fraction_q),
-    .sum_i     (sum_q),
-    .squares_i (squares_q),
+    .sum_i     (sum),
+    .squares_i (squares),
     .busy_o    (root_busy),
     .done_o    (root_done),
     .sum_o     (root_sum),
@@ -374,11 +336,11 @@ module npu_norm #(
 
   for (genvar p = 0; p < Pipes; p++) begin : gen_pipe
     logic signed [16:0] element;
-    logic signed [32:0] sum;
+    logic signed [32:0] row_sum;
     logic        [15:0] result;
 
     assign element = $signed(elements[17*p +: 17]);
-    assign sum = $signed(row_constants[64:32]);
+    assign row_sum = $signed(row_constants[64:32]);
     assign results[8*p +: 8] = output_high_q ? result[15:8] : result[7:0];
 
     npu_standard u_standard (
@@ -387,7 +349,7 @@ module npu_norm #(
       .lo_i     (lo_q),
       .hi_i     (hi_q),
       .element_i(element),
-      .sum_i    (sum),
+      .sum_i    (row_sum),
       .root_i   (row_constants[31:6]),
       .shift_i  (row_constants[5:0]),
       .record_i (records_q[96*p +: 96]),

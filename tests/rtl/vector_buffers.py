@@ -1,4 +1,4 @@
-"""The activation buffer around a row engine under test."""
+"""The buffers around the vector unit, or an engine of it, under test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cocotb.triggers import RisingEdge
 from tests.rtl.cocotb_bench import Driver, value
 
 
-class RowBuffer:
-    """Words and records around an engine; reads are taken with chance `ease`, answered in 2.
+class Buffers:
+    """Reads are taken with chance `ease`, and answered in 2 cycles.
 
     Of `sums`, int32 (words, cols), a word is read whenever it is asked for.
     """
@@ -28,10 +28,11 @@ class RowBuffer:
         sums: np.ndarray | None = None,
     ) -> None:
         self._dut, self._ease, self._sums = dut, ease, sums
-        self._sums_read: deque[int] = deque([0, 0])
+        self._sums_due: deque[int] = deque([0, 0])
         self.activations = activations.copy()
         self.retired = 0
         self.writes = 0
+        self.sums_read = 0
         self._sources = {"vr": self.activations}
         if weights is not None:
             self._sources["wr"] = weights
@@ -57,28 +58,35 @@ class RowBuffer:
                 )
                 getattr(dut, f"{name}_ready_i").value = int(random.random() < self._ease)
             if self._sums is not None:
-                dut.acc_data_i.value = self._sums_read.popleft()
+                dut.acc_data_i.value = self._sums_due.popleft()
             dut.retire_ready_i.value = int(random.random() < self._ease)
             await RisingEdge(dut.clk_i)
             self._observe()
 
-    def _observe(self) -> None:
-        dut, stalls = self._dut, 0
+    def _observe(self) -> int:
+        """Note what happens in a cycle; how many words are read and written."""
+        dut, stalls, moves = self._dut, 0, 0
         for name, data in self._sources.items():
             valid, ready = (value(getattr(dut, f"{name}_{x}")) for x in ("valid_o", "ready_i"))
             address = value(getattr(dut, f"{name}_addr_o"))
             word = int.from_bytes(data[address].tobytes(), "little") if valid else 0
             self._words[name].append(word if valid and ready else None)
             stalls += valid and not ready
+            moves += valid and ready
         assert value(dut.stall_o) == (stalls > 0)
         if self._sums is not None:
             word = self._sums[value(dut.acc_addr_o)].tobytes()
-            self._sums_read.append(int.from_bytes(word, "little") if value(dut.acc_en_o) else 0)
+            reads = value(dut.acc_en_o)
+            self._sums_due.append(int.from_bytes(word, "little") if reads else 0)
+            self.sums_read += reads
+            moves += reads
         if value(dut.vw_valid_o):
             written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
             self.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
             self.writes += 1
+            moves += 1
         self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
+        return moves
 
 
 def driver(dut: Any, pause: float = 0.2) -> Driver:
