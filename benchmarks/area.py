@@ -55,24 +55,28 @@ SIZES = (
 )
 """Rows, columns, columns of a window at once, bytes of memory a cycle, KiB of activations, of
 weights, of accumulators."""
+ENGINES = ((*SIZES[2], 2), (*SIZES[5], 4))
+"""The same, and the elements of a row that engines of softmax and norms handle a cycle."""
 HEADER = """# Area: the estimate against Yosys
 
 `python benchmarks/area.py` wrote this table.  *Measured* is what Yosys maps the RTL to (CMOS gates,
 transistors counted gate by gate, register bits, memory bits); *estimated* is `estimate_area`, of
-which `intaglio search` makes kGE.  The least squares are over all rows but the last.
+which `intaglio search` makes kGE.  The least squares are over all npus without engines of rows but
+the last.
 
 """
 
 
 def design_of(sizes: tuple[int, ...]) -> NpuDesign:
-    """The npu of one row of `SIZES`."""
-    rows, cols, window_columns, memory, activations, weights, accumulators = sizes
+    """The npu of one row of `SIZES` or `ENGINES`."""
+    rows, cols, window_columns, memory, activations, weights, accumulators, *engines = sizes
     return NpuDesign(
         rows=rows,
         cols=cols,
         lanes=rows,
         vector_lanes=rows,
         window_columns=window_columns,
+        row_lanes=sum(engines),
         memory_bytes_per_cycle=memory,
         activation_buffer_kib=activations,
         weight_buffer_kib=weights,
@@ -125,6 +129,7 @@ class Row:
         cells = (
             f"{design.rows} x {design.cols}",
             f"{design.window_columns}",
+            f"{design.row_lanes}",
             f"{design.memory_bytes_per_cycle}",
             f"{made.logic_transistors:,}",
             f"{guess.logic_transistors / made.logic_transistors - 1:+.1%}",
@@ -154,13 +159,13 @@ def fit(rows: list[Row], values: list[int]) -> list[float]:
 def page(rows: list[Row]) -> str:
     """The text of docs/area.md."""
     columns = (
-        "array", "window columns", "memory, bytes a cycle", "transistors of logic, measured",
-        "estimate is off by", "register bits, measured", "estimate is off by",
-        "memory bits, measured", "estimate is off by", "kGE, measured", "kGE, estimated",
-        "estimate is off by",
+        "array", "window columns", "row lanes", "memory, bytes a cycle",
+        "transistors of logic, measured", "estimate is off by", "register bits, measured",
+        "estimate is off by", "memory bits, measured", "estimate is off by", "kGE, measured",
+        "kGE, estimated", "estimate is off by",
     )  # fmt: skip
     table = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns), *map(str, rows)]
-    fitted = rows[:-1]
+    fitted = [row for row in rows if not row.design.row_lanes][:-1]
     logic = fit(fitted, [row.measured.logic_transistors for row in fitted])
     registers = fit(fitted, [row.measured.register_bits for row in fitted])
     sentences = [
@@ -173,9 +178,9 @@ def page(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Synthesise every npu of `SIZES` and write the page."""
+    """Synthesise every npu of `SIZES` and `ENGINES`, and write the page."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    designs = [design_of(sizes) for sizes in SIZES]
+    designs = [design_of(sizes) for sizes in SIZES + ENGINES]
     PAGE.write_text(page([Row(design, synthesise(design)) for design in designs]), encoding="utf-8")
 
 

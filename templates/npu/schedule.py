@@ -175,7 +175,8 @@ class _Layering:
         else:
             pieces = tuple(self.image.reserve(size) for size in self._sizes(work))
         table = self._table(work.epilogue)
-        self.regions[f"constants {op.name}"] = Region(first, self.image.bytes - first)
+        if self.image.bytes > first:
+            self.regions[f"constants {op.name}"] = Region(first, self.image.bytes - first)
         return pieces, table
 
     def _pieces(self, op: Op, work: Work) -> tuple[NDArray[np.uint8], ...]:

@@ -23,13 +23,20 @@ from intaglio.examples.mnist import load_digits
 from intaglio.examples.networks import lenet5
 from intaglio.hw.npu_model import DRIVER, MemoryModel, NpuModel
 from intaglio.hw.npu_registers import ErrorCode
+from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model, build
 from intaglio.templates import artifact
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.driver import fields
+from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.layout import TensorLayout, packed_channels
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import draw_inputs, every_operator, every_wide_operator
+from tests.compiler.builders import (
+    draw_inputs,
+    every_operator,
+    every_row_operator,
+    every_wide_operator,
+)
 from tests.hw.c_host import (
     BENCH,
     FLAGS,
@@ -43,6 +50,7 @@ from tests.hw.c_host import (
 )
 from tests.nets import Model as NetModel
 from tests.nets import shuffled, transformer
+from tests.sim.test_verify_networks import WIDE
 from tests.templates.npu.networks import cut
 from tests.test_tiny import DESIGN
 
@@ -170,8 +178,19 @@ def test_a_whole_c_program(
 
 @pytest.mark.parametrize("make", [every_operator, every_wide_operator])
 def test_every_operator(make: Callable[[], Workload], model: Path, tmp_path: Path) -> None:
-    workload = make()
-    made = artifact.write(tmp_path / "out", whole(workload, schedule(workload, DESIGN)), info={})
+    _every_operator(make(), DESIGN, model, tmp_path)
+
+
+def test_every_row_operator(model_cache: Path, tmp_path: Path) -> None:
+    values = tuple(parameters(WIDE).items())
+    model = build(Model(rtl_sources("npu"), "npu_top", DRIVER, values), cache=model_cache)
+    _every_operator(every_row_operator(), WIDE, model, tmp_path)
+
+
+def _every_operator(
+    workload: Workload, design: intaglio.NpuDesign, model: Path, tmp_path: Path
+) -> None:
+    made = artifact.write(tmp_path / "out", whole(workload, schedule(workload, design)), info={})
     host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), workload)
     with NpuModel(model, memory(host)) as instance:
         npu = host.attach(instance, BASE)

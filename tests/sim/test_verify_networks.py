@@ -22,6 +22,7 @@ from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
 from tests.templates.npu.networks import SMALL, networks
+from tests.templates.npu.row_networks import row_networks
 
 pytestmark = pytest.mark.rtl
 
@@ -62,10 +63,14 @@ def test_every_row_operator(model_cache: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
+@pytest.mark.parametrize(
+    ("design", "kinds"),
+    [(SMALL, networks()), (WIDE, st.one_of(networks(), row_networks()))],
+    ids=("small", "wide"),
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    workload=networks(),
+    choice=st.data(),
     seed=st.integers(0, 1 << 16),
     latency=st.sampled_from((1, 7, 200)),
     stall_permille=st.sampled_from((0, 0, 300)),
@@ -73,11 +78,13 @@ def test_every_row_operator(model_cache: Path) -> None:
 def test_random_networks(
     model_cache: Path,
     design: NpuDesign,
-    workload: Workload,
+    kinds: st.SearchStrategy[Workload],
+    choice: st.DataObject,
     seed: int,
     latency: int,
     stall_permille: int,
 ) -> None:
+    workload = choice.draw(kinds)
     try:
         bench = _bench(workload, replace(design, memory_latency_cycles=latency))
     except DesignError:

@@ -60,7 +60,7 @@ def resnet18(size: int = 224) -> Workload:
 
 
 @st.composite
-def designs(draw: st.DrawFn) -> NpuDesign:
+def designs(draw: st.DrawFn, row_lanes: tuple[int, ...] = (0,)) -> NpuDesign:
     """Legal designs of every shape, most of them with small buffers."""
     lanes = draw(st.sampled_from((4, 8, 16, 32)))
     cols = draw(st.sampled_from([c for c in (4, 8, 16, 32, 64) if c >= lanes]))
@@ -72,6 +72,7 @@ def designs(draw: st.DrawFn) -> NpuDesign:
         cols=cols,
         lanes=lanes,
         vector_lanes=lanes,
+        row_lanes=draw(st.sampled_from(row_lanes)),
         activation_buffer_kib=least * draw(sizes),
         weight_buffer_kib=2 * least * draw(sizes),
         accumulator_buffer_kib=least * draw(sizes),

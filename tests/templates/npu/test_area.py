@@ -45,7 +45,7 @@ def test_the_estimate_meets_yosys() -> None:
     reason = missing(Linter.YOSYS)
     if reason is not None:
         pytest.skip(reason)
-    design = replace(design_of(SIZES[0]), row_lanes=1)
+    design = design_of(SIZES[0])
     measured, estimated = synthesise(design), estimate_area(design)
     assert estimated.logic_transistors == pytest.approx(measured.logic_transistors, rel=0.1)
     assert estimated.register_bits == pytest.approx(measured.register_bits, rel=0.1)

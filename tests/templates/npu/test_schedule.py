@@ -16,6 +16,7 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
 from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks, resnet18
+from tests.templates.npu.row_networks import row_networks
 
 
 @pytest.mark.parametrize("design", [NpuDesign(), SMALL], ids=lambda design: design.name)
@@ -38,6 +39,16 @@ def test_every_row_operator(row_lanes: int) -> None:
 @settings(REPEATABLE, max_examples=60)
 @given(networks(), designs())
 def test_random_networks_on_random_designs(workload: Workload, design: NpuDesign) -> None:
+    try:
+        program = schedule(workload, design)
+    except DesignError:
+        assume(False)
+    check(workload, program)
+
+
+@settings(REPEATABLE, max_examples=60)
+@given(row_networks(), designs((1, 2, 4)))
+def test_random_rows_on_random_designs(workload: Workload, design: NpuDesign) -> None:
     try:
         program = schedule(workload, design)
     except DesignError:
