@@ -154,6 +154,10 @@ module issue_proof #(
       lemma_queued: assert (queued_q == 6'(queue_fill) + 6'(u_dut.u_queue.valid_q));
       lemma_issued: assert (issued_q == 6'(header_fill) + 6'(u_dut.u_headers.valid_q));
       lemma_fill: assert (queue_fill <= QueueBits'(QueueDepth) && header_fill <= 4'd8);
+      lemma_queue_flags: assert (u_dut.u_queue.room_q == (queue_fill != QueueBits'(QueueDepth))
+                                 && u_dut.u_queue.some_q == (queue_fill != '0));
+      lemma_header_flags: assert (u_dut.u_headers.room_q == (header_fill != 4'd8)
+                                  && u_dut.u_headers.some_q == (header_fill != '0));
       lemma_place: assert (!(waits_q && runs_q));
       if (waits_q) begin
         lemma_waits: assert (ahead_q < queued_q);

@@ -147,11 +147,35 @@ module reader_proof #(
     end
   end
 
+  // The burst at hand of a run of few beats: the rest of the run, or of the page.
+  function automatic logic burst_is_right(
+    input logic valid, input logic is_final, input logic [8:0] beats, input logic [RunBits-1:0] left,
+    input logic [10:0] page_left, input logic [9:0] offset
+  );
+    begin
+      burst_is_right = left == '0;
+      if (valid) begin
+        burst_is_right = left != '0 && page_left == 11'd1024 - 11'(offset)
+          && is_final == (11'(left) <= page_left)
+          && 11'(beats) == (is_final ? 11'(left) : page_left);
+      end
+    end
+  endfunction
+
   // What makes the above inductive: where the burst that is followed is, and what is left of runs.
   logic [4:0] fill;
   logic [9:0] pending;
-  logic followed_slot, newest_slot;
+  logic followed_slot, newest_slot, fetch_burst, load_burst;
 
+  assign fetch_burst = burst_is_right(
+    u_dut.u_fetch_split.valid_q, u_dut.u_fetch_split.final_q, u_dut.u_fetch_split.beats_q,
+    u_dut.u_fetch_split.left_q, u_dut.u_fetch_split.page_left_q,
+    u_dut.u_fetch_split.addr_q[11:2]
+  );
+  assign load_burst = burst_is_right(
+    u_dut.u_load_split.valid_q, u_dut.u_load_split.final_q, u_dut.u_load_split.beats_q,
+    u_dut.u_load_split.left_q, u_dut.u_load_split.page_left_q, u_dut.u_load_split.addr_q[11:2]
+  );
   assign fill    = u_dut.u_order.write_q - u_dut.u_order.read_q;
   assign pending = arvalid ? 10'(arlen) + 10'd1 : '0;
   assign followed_slot = (u_dut.u_order.valid_q && ahead_q == '0) ? u_dut.u_order.data_o
@@ -162,6 +186,8 @@ module reader_proof #(
   always_comb begin
     if (rst_ni) begin
       lemma_fill: assert (fill <= 5'd16);
+      lemma_flags: assert (u_dut.u_order.room_q == (fill != 5'd16)
+                           && u_dut.u_order.some_q == (fill != '0));
       lemma_order: assert (6'(fill) + 6'(u_dut.u_order.valid_q) == 6'(u_dut.bursts_q));
       lemma_bursts: assert (6'(u_dut.bursts_q) == bursts_q + 6'(arvalid));
       lemma_most: assert (u_dut.bursts_q <= 5'd16);
@@ -174,6 +200,8 @@ module reader_proof #(
                                             + (load ? '0 : pending));
       lemma_load: assert (load_asked_q == 10'(u_dut.u_load_split.left_q) + (load ? pending : '0));
       lemma_short: assert (u_dut.u_fetch_split.left_q < 9'd8 && u_dut.u_load_split.left_q < 9'd8);
+      lemma_fetch_burst: assert (fetch_burst);
+      lemma_load_burst: assert (load_burst);
       if (u_dut.u_fetch_split.left_q != '0)
         lemma_low: assert (15'(u_dut.u_fetch_split.addr_q)
                            + 15'({u_dut.u_fetch_split.left_q, 2'b00}) <= 15'd8192);

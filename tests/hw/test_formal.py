@@ -34,7 +34,7 @@ class Fault:
 
 
 FAULTS = (
-    Fault("fifo_proof", "fifo", "!= PtrBits'(Depth);", "<= PtrBits'(Depth);", "u_order.bounded"),
+    Fault("fifo_proof", "fifo", "PtrBits'(Depth - 1);", "PtrBits'(Depth);", "u_order.bounded"),
     Fault(
         "fifo_proof", "fifo", "fetch || (valid_q && !ready_i)", "fetch", "u_order.offered"
     ),
@@ -46,11 +46,12 @@ FAULTS = (
     Fault("delay_proof", "delay_line", "stages_q[(Cycles-1)*Width +:", "stages_q[0 +:", "delayed"),
     Fault(
         "burst_proof", "axi_burst_split",
-        "(32'(page_left) > 32'd256) ? 9'd256 : 9'(page_left)", "9'd256", "page",
+        "first_page_left > (PageBits + 1)'(Most) ? 9'(Most) : 9'(first_page_left)", "9'(Most)",
+        "no_beat_added",
     ),
     Fault(
-        "tokens_proof", "npu_tokens", "- 8'(pop_i[4*t + f])",
-        "- 8'(pop_i[4*t + f] && !push_i[4*f + t])", "available_when_there",
+        "tokens_proof", "npu_tokens", "some_q && !(pop && count_q == 8'd1)",
+        "some_q && !pop", "available_when_there",
     ),
     Fault(
         "issue_proof", "npu_issue", "header_valid && (retire_push & full_i) == '0",
@@ -61,7 +62,7 @@ FAULTS = (
     ),
     Fault(
         "reader_proof", "npu_reader", "room && !fetch_valid && ahead_q", "room && ahead_q",
-        "lemma_load",
+        "lemma_newest",
     ),
     Fault(
         "reader_proof", "npu_reader", ".data_i  (take_load),", ".data_i  (take_fetch),",

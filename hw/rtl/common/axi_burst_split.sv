@@ -33,39 +33,74 @@ module axi_burst_split #(
     initial $fatal(1, "axi_burst_split: BeatBytes must be a power of two from 4 to 128");
   end
 
+  localparam int Most    = PageBits < 8 ? 2 ** PageBits : 256;
+  localparam int SumBits = (PageBits > 9 ? PageBits : 9) + 1;
+
+  // The burst at hand, the beats from its first one to the end of the run and of the page.  What it
+  // holds is worked out a cycle ahead.
   logic [AddrBits-1:0] addr_q;
   logic [RunBits-1:0] left_q;
-  logic last_q;
-  logic [PageBits:0] page_left;
-  logic [8:0] limit;
-  logic final_burst;
+  logic [PageBits:0] page_left_q;
+  logic [8:0] beats_q;
+  logic valid_q, final_q, last_q, take, leave;
 
-  assign page_left = {1'b1, {PageBits{1'b0}}} - {1'b0, addr_q[11:Shift]};
-  assign limit     = (32'(page_left) > 32'd256) ? 9'd256 : 9'(page_left);
-
-  assign final_burst   = left_q <= RunBits'(limit);
-  assign burst_valid_o = left_q != '0;
+  assign burst_valid_o = valid_q;
   assign burst_addr_o  = addr_q;
-  assign burst_beats_o = final_burst ? 9'(left_q) : limit;
-  assign burst_last_o  = final_burst && last_q;
-  assign run_ready_o   = !burst_valid_o || (final_burst && burst_ready_i);
+  assign burst_beats_o = beats_q;
+  assign burst_last_o  = final_q && last_q;
+  assign run_ready_o   = !valid_q || (final_q && burst_ready_i);
+  assign take          = run_valid_i && run_ready_o;
+  assign leave         = valid_q && burst_ready_i;
+
+  // The first burst of the run that is offered.
+  logic [PageBits:0] first_page_left;
+  logic [SumBits-1:0] first_end;
+  logic [8:0] first_beats;
+  logic first_final;
+
+  assign first_page_left = {1'b1, {PageBits{1'b0}}} - {1'b0, run_addr_i[11:Shift]};
+  assign first_end   = SumBits'(run_addr_i[11:Shift]) + SumBits'(run_beats_i[8:0]);
+  assign first_final = run_beats_i <= RunBits'(256) && first_end <= SumBits'(2 ** PageBits);
+  assign first_beats = first_final ? run_beats_i[8:0]
+                     : first_page_left > (PageBits + 1)'(Most) ? 9'(Most) : 9'(first_page_left);
+
+  // The burst after the one at hand: what follows one that is not the run's last begins a page, or
+  // follows 256 beats in the same page.
+  logic [PageBits:0] next_page_left;
+  logic [8:0] next_beats;
+  logic page_end, next_near, next_final;
+
+  assign page_end       = page_left_q == (PageBits + 1)'(beats_q);
+  assign next_page_left = page_end ? (PageBits + 1)'(2 ** PageBits)
+                                   : page_left_q - (PageBits + 1)'(beats_q);
+  assign next_near      = left_q <= RunBits'(beats_q) + RunBits'(Most);
+  assign next_final     = next_near && (page_end || left_q <= RunBits'(page_left_q));
+  assign next_beats     = next_final ? 9'(left_q - RunBits'(beats_q))
+                        : next_page_left > (PageBits + 1)'(Most) ? 9'(Most) : 9'(next_page_left);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      left_q <= '0;
-    end else if (run_valid_i && run_ready_o) begin
-      left_q <= run_beats_i;
-    end else if (burst_valid_o && burst_ready_i) begin
-      left_q <= left_q - RunBits'(burst_beats_o);
+      valid_q <= 1'b0;
+      left_q  <= '0;
+    end else begin
+      valid_q <= take || (valid_q && !(leave && final_q));
+      if (take) left_q <= run_beats_i;
+      else if (leave) left_q <= left_q - RunBits'(beats_q);
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (run_valid_i && run_ready_o) begin
-      addr_q <= run_addr_i;
-      last_q <= run_last_i;
-    end else if (burst_valid_o && burst_ready_i) begin
-      addr_q <= addr_q + (AddrBits'(burst_beats_o) << Shift);
+    if (take) begin
+      addr_q      <= run_addr_i;
+      last_q      <= run_last_i;
+      page_left_q <= first_page_left;
+      beats_q     <= first_beats;
+      final_q     <= first_final;
+    end else if (leave) begin
+      addr_q      <= addr_q + (AddrBits'(beats_q) << Shift);
+      page_left_q <= next_page_left;
+      beats_q     <= next_beats;
+      final_q     <= next_final;
     end
   end
 endmodule

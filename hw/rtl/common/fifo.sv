@@ -3,7 +3,7 @@
 //
 // Holds `Depth` entries (a power of two) in the RAM and one more in the output register.  An entry
 // is readable two cycles after it was written at the earliest; both sides move one entry a cycle.
-// `ready_o` depends on the fill level alone.
+// `ready_o` and whether an entry can be fetched are registers of their own, worked out a cycle ahead.
 
 module fifo #(
   parameter int Width = 8,
@@ -27,23 +27,30 @@ module fifo #(
 
   logic [Width-1:0] mem [0:Depth-1];
   logic [PtrBits-1:0] write_q, read_q;
-  logic valid_q;
-  logic push, fetch;
+  logic valid_q, room_q, some_q;
+  logic push, fetch, last_place, last_entry;
 
-  assign ready_o = (write_q - read_q) != PtrBits'(Depth);
-  assign push    = valid_i && ready_o;
-  assign fetch   = (write_q != read_q) && (!valid_q || ready_i);
+  assign ready_o = room_q;
+  assign push    = valid_i && room_q;
+  assign fetch   = some_q && (!valid_q || ready_i);
   assign valid_o = valid_q;
+
+  assign last_place = PtrBits'(write_q - read_q) == PtrBits'(Depth - 1);
+  assign last_entry = PtrBits'(write_q - read_q) == PtrBits'(1);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       write_q <= '0;
       read_q  <= '0;
       valid_q <= 1'b0;
+      room_q  <= 1'b1;
+      some_q  <= 1'b0;
     end else begin
       if (push) write_q <= write_q + 1'b1;
       if (fetch) read_q <= read_q + 1'b1;
       valid_q <= fetch || (valid_q && !ready_i);
+      room_q  <= fetch || (room_q && !(push && last_place));
+      some_q  <= push || (some_q && !(fetch && last_entry));
     end
   end
 

@@ -24,13 +24,23 @@ module npu_tokens (
         assign full_o[4*f + t] = 1'b0;
       end else begin : gen_pair
         logic [7:0] count_q;
+        logic some_q, full_q, push, pop;
 
-        assign available_o[4*t + f] = count_q != '0;
-        assign full_o[4*f + t] = count_q == '1;
+        assign push = push_i[4*f + t];
+        assign pop  = pop_i[4*t + f];
+        assign available_o[4*t + f] = some_q;
+        assign full_o[4*f + t] = full_q;
 
         always_ff @(posedge clk_i) begin
-          if (!rst_ni) count_q <= '0;
-          else count_q <= count_q + 8'(push_i[4*f + t]) - 8'(pop_i[4*t + f]);
+          if (!rst_ni) begin
+            count_q <= '0;
+            some_q  <= 1'b0;
+            full_q  <= 1'b0;
+          end else begin
+            count_q <= count_q + 8'(push) - 8'(pop);
+            some_q  <= push || (some_q && !(pop && count_q == 8'd1));
+            full_q  <= !pop && (full_q || (push && count_q == 8'd254));
+          end
         end
       end
     end
