@@ -88,7 +88,8 @@ template <typename Dut>
 class NpuObserver {
  public:
   NpuObserver(VerilatedContext* context, Dut* dut)
-      : dut_(dut), core_(find(context, "npu_top", "vw_valid")),
+      : dut_(dut), top_(find(context, "npu_top", "retired")),
+        core_(find(context, "npu_core", "vw_valid")),
         accumulators_(find(context, "npu_accumulators", "sum_q")) {
     const std::array<size_t, kEventKinds> widths = {
         load_data_.width(), weight_data_.width(), sums_.width(), vector_data_.width(),
@@ -189,19 +190,20 @@ class NpuObserver {
   }
 
   Dut* dut_;
+  const VerilatedScope* top_;
   const VerilatedScope* core_;
   const VerilatedScope* accumulators_;
-  Signal load_valid_{core_, "lw_valid"}, load_ready_{core_, "lw_ready"};
-  Signal load_address_{core_, "lw_addr"}, load_data_{core_, "lw_data"};
-  Signal weight_valid_{core_, "ww_valid"}, weight_ready_{core_, "ww_ready"};
-  Signal weight_address_{core_, "ww_addr"}, weight_data_{core_, "ww_data"};
+  Signal load_valid_{core_, "lw_valid_i"}, load_ready_{core_, "lw_ready_o"};
+  Signal load_address_{core_, "lw_addr_i"}, load_data_{core_, "lw_data_i"};
+  Signal weight_valid_{core_, "ww_valid_i"}, weight_ready_{core_, "ww_ready_o"};
+  Signal weight_address_{core_, "ww_addr_i"}, weight_data_{core_, "ww_data_i"};
   Signal vector_valid_{core_, "vw_valid"};
   Signal vector_address_{core_, "vw_addr"}, vector_data_{core_, "vw_data"};
   Signal array_read_{core_, "array_en"}, array_address_{core_, "array_addr"};
   Signal fill_{core_, "fill_en"}, fill_row_{core_, "fill_row"};
   Signal read_{core_, "acc_en"}, read_address_{core_, "acc_read_addr"};
   Signal read_sums_{core_, "acc_data"};
-  Signal retired_{core_, "retired"};
+  Signal retired_{top_, "retired"};
   Signal sums_valid_{accumulators_, "valid_q"}, sums_address_{accumulators_, "addr_q3"};
   Signal sums_{accumulators_, "sum_q"};
 

@@ -13,24 +13,24 @@
 
 namespace intaglio {
 
-// The signals of npu_tap.vlt, in `npu_top` itself and under the top that is made for a design.
+// The signals of npu_tap.vlt, in `npu_top` and under the top that is made for a design.
 // Null in a model of something else.
 template <typename Root>
 const auto* tap_valid(const Root& root) {
-  if constexpr (requires { root.npu_top__DOT__vw_valid; }) {
-    return &root.npu_top__DOT__vw_valid;
-  } else if constexpr (requires { root.intaglio_npu__DOT__u_npu__DOT__vw_valid; }) {
-    return &root.intaglio_npu__DOT__u_npu__DOT__vw_valid;
+  if constexpr (requires { root.npu_top__DOT__u_core__DOT__vw_valid; }) {
+    return &root.npu_top__DOT__u_core__DOT__vw_valid;
+  } else if constexpr (requires { root.intaglio_npu__DOT__u_npu__DOT__u_core__DOT__vw_valid; }) {
+    return &root.intaglio_npu__DOT__u_npu__DOT__u_core__DOT__vw_valid;
   } else {
     return static_cast<const CData*>(nullptr);
   }
 }
 template <typename Root>
 const auto* tap_data(const Root& root) {
-  if constexpr (requires { root.npu_top__DOT__vw_data; }) {
-    return &root.npu_top__DOT__vw_data;
-  } else if constexpr (requires { root.intaglio_npu__DOT__u_npu__DOT__vw_data; }) {
-    return &root.intaglio_npu__DOT__u_npu__DOT__vw_data;
+  if constexpr (requires { root.npu_top__DOT__u_core__DOT__vw_data; }) {
+    return &root.npu_top__DOT__u_core__DOT__vw_data;
+  } else if constexpr (requires { root.intaglio_npu__DOT__u_npu__DOT__u_core__DOT__vw_data; }) {
+    return &root.intaglio_npu__DOT__u_npu__DOT__u_core__DOT__vw_data;
   } else {
     return static_cast<const CData*>(nullptr);
   }

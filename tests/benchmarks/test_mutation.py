@@ -40,7 +40,7 @@ def test_the_tests_of_a_block_kill_its_mutants(tmp_path: Path) -> None:
 def test_a_fault_in_a_reserved_bit_is_equivalent(
     bit: int, equivalent: bool, tmp_path: Path
 ) -> None:
-    command = f"mutate -mode inv -module npu_top -cell u_load -port instr_i -portbit {bit}"
+    command = f"mutate -mode inv -module npu_top -cell u_dma -port load_i -portbit {bit}"
     mutant = Mutant(1, "npu_top", "", command)
     netlist = replace(draw((), 0, tmp_path), mutants=(mutant,))
     assert Graph.of(netlist, tmp_path).is_equivalent(mutant) is equivalent
