@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from intaglio.compiler.workload import Host, Op, Reshape, Workload, constants, inputs, outputs
+from intaglio.compiler.workload import (
+    Host,
+    Op,
+    Reshape,
+    Transpose,
+    Workload,
+    constants,
+    inputs,
+    outputs,
+)
 from intaglio.errors import IntaglioError
 
 Supports = Callable[[Op, Workload], str | None]
@@ -242,7 +251,7 @@ def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str
     for op in workload.ops:
         if isinstance(op, Host):
             yield op.name, f"{op.name}: {op.reason}"
-        elif not isinstance(op, Reshape):
+        elif not isinstance(op, Reshape | Transpose):
             reason = supports(op, alone(workload, op))
             if reason is not None:
                 yield op.name, reason
@@ -251,12 +260,21 @@ def _refused_alone(workload: Workload, supports: Supports) -> Iterator[tuple[str
 def _refused_together(
     segments: Iterable[AcceleratorSegment], supports: Supports
 ) -> Iterator[tuple[str, str]]:
-    """Operators to take out of `segments`: the reshapes that a refused one reads, or itself."""
-    for segment in segments:
+    """Operators to take out of `segments`: the reshapes that a refused one reads, or itself.
+
+    Transposes come first, and alone: what is refused beside them may not be without them.
+    """
+    refused = [
+        (op, reason, segment)
+        for segment in segments
+        for op in segment.ops
+        if (reason := supports(op, segment.workload)) is not None
+    ]
+    transposes = [(op.name, reason) for op, reason, _ in refused if isinstance(op, Transpose)]
+    yield from transposes
+    if transposes:
+        return
+    for op, reason, segment in refused:
         reshapes = {op.output: op for op in segment.ops if isinstance(op, Reshape)}
-        for op in segment.ops:
-            reason = supports(op, segment.workload)
-            if reason is None:
-                continue
-            causes: list[Op] = [reshapes[name] for name in inputs(op) if name in reshapes]
-            yield from ((cause.name, reason) for cause in causes or [op])
+        causes: list[Op] = [reshapes[name] for name in inputs(op) if name in reshapes]
+        yield from ((cause.name, reason) for cause in causes or [op])

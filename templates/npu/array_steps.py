@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from intaglio.compiler.workload import Requantise
+from intaglio.compiler.workload import BatchMatMul, Requantise
 from intaglio.templates.npu.array_inputs import ArrayInputs
+from intaglio.templates.npu.array_weights import FilledWeights
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.isa import RECORD_WORDS, Opcode
@@ -107,6 +108,7 @@ class ArraySteps:
     inputs: ArrayInputs = field(init=False)
     rings: dict[str, Ring] = field(init=False)
     table: tuple[Item, ...] = field(init=False)
+    filled: FilledWeights | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         shape, place = self.shape, self.place
@@ -114,6 +116,8 @@ class ArraySteps:
         self.inputs = ArrayInputs(shape, self.mapping, place, operands, self.tiles)
         self.rings = {role: place.ring(role) for role in place.regions if role != "input"}
         self.table = (table_item(place),) if shape.table else ()
+        if isinstance(self.work.op, BatchMatMul):
+            self.filled = FilledWeights(shape, place.layouts[self.work.op.other], place)
 
     @property
     def shape(self) -> ArrayShape:
@@ -153,9 +157,9 @@ class ArraySteps:
 
     def blocks(self, output: int) -> tuple[int, int]:
         """The first channel block of an output block, and how many there are."""
-        first = output * self.design.groups
-        rest = blocks_of(self.shape.outputs, self.design.lanes) - first
-        return first, min(self.design.groups, rest)
+        head, index = divmod(output, blocks_of(self.shape.outputs, self.design.cols))
+        own, first = blocks_of(self.shape.outputs, self.design.lanes), index * self.design.groups
+        return head * own + first, min(self.design.groups, own - first)
 
     def store(self, index: int, output: int) -> Sink:
         """A slot from which the results are stored."""
@@ -190,12 +194,31 @@ class ArraySteps:
         self.halves.flip()
 
     def _weights(self, output: int, position: int, chunk: Chunk, last: bool) -> Item:
+        if self.filled is not None:
+            return self._filled_item(self.filled, output, position, chunk, last)
         tile_words = self.design.rows * self.design.groups
         address = self.place.constants[output] + chunk.tile * tile_words * self.design.word_bytes
         words = chunk.tiles * tile_words + (RECORD_WORDS * self.design.groups if last else 0)
         return self.rings["weight"].get(
             (output, position), lambda start: (load_constants(self.place, address, words, start),)
         )
+
+    def _filled_item(
+        self, filled: FilledWeights, output: int, position: int, chunk: Chunk, last: bool
+    ) -> Item:
+        """Tiles of activations, and records behind the last of them."""
+        words = RECORD_WORDS * self.design.groups
+        block = output % len(self.place.constants)
+        behind = chunk.tiles * self.design.rows * self.design.groups
+
+        def load(start: int) -> tuple[Draft, ...]:
+            loads = filled.loads(output, chunk, start)
+            if not last:
+                return loads
+            address = self.place.constants[block]
+            return (*loads, load_constants(self.place, address, words, start + behind))
+
+        return self.rings["weight"].get((output, position), load)
 
     def _compute(
         self, index: int, chunk: Chunk, weights: int, local: LocalBox, half: int, accumulate: bool
@@ -217,6 +240,7 @@ class ArraySteps:
             "accumulate": int(accumulate),
             "input_signed": int(operand.signed and half == operand.halves - 1),
             "input_high": half,
+            "fill_columns": int(shape.filled == "column"),
             "act_address": element,
             "weight_address": weights,
             "acc_address": accumulators,

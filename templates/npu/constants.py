@@ -114,13 +114,16 @@ def window_constants(
 def array_constants(
     work: ArrayWork, workload: Workload, layouts: dict[str, TensorLayout], design: NpuDesign
 ) -> tuple[Bytes, ...]:
-    """For every output block, its weight tiles in order, then its records, as words of lanes."""
+    """For every output block, its weight tiles in order, then its records, as words of lanes.
+
+    Of a product of activations, the records of the blocks of one head.
+    """
     own = records(work.op, workload, work.shape.outputs, design)
     result = []
-    for index, touched in enumerate(work.shape.touched):
+    for index in range(blocks_of(work.shape.outputs, design.cols)):
         tiles = [
             _tiles(work, workload, layouts, design, index, touch).view(np.uint8).reshape(-1)
-            for touch in touched
+            for touch in _stored(work.shape)[index]
         ]
         block = np.zeros((design.groups, RECORD_WORDS, design.lanes), np.uint8)
         part = own[index * design.groups : (index + 1) * design.groups]
@@ -132,9 +135,15 @@ def array_constants(
 def array_constant_bytes(shape: ArrayShape, design: NpuDesign) -> tuple[int, ...]:
     """Bytes of every piece that `array_constants` makes."""
     tile, records = design.rows * design.cols, RECORD_WORDS * design.cols
+    blocks = _stored(shape)[: blocks_of(shape.outputs, design.cols)]
     return tuple(
-        sum(shape.tiles(touch) for touch in touched) * tile + records for touched in shape.touched
+        sum(shape.tiles(touch) for touch in touched) * tile + records for touched in blocks
     )
+
+
+def _stored(shape: ArrayShape) -> tuple[tuple[Touch, ...], ...]:
+    """For every output block, the input blocks whose weights are constants."""
+    return ((),) * len(shape.touched) if shape.filled else shape.touched
 
 
 def window_constant_bytes(shape: WindowShape, design: NpuDesign) -> int:

@@ -57,12 +57,14 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
 
 def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapping:
     """`mapping` with its cycles and memory words."""
-    tiles = [rows for _, rows in cut(shape.rows, mapping.tile_rows)]
+    tiles = [rows for _, rows in cut(shape.rows, mapping.tile_rows)] * shape.heads
     vector = sum(_row_cycles(shape, rows, design) for rows in tiles)
-    tile, masks = shape.blocks * mapping.tile_rows, shape.blocks * shape.mask
+    tile = shape.blocks * mapping.tile_rows
+    masks = shape.blocks * shape.mask * (shape.heads if shape.masks or shape.mask > 1 else 1)
     records = shape.blocks * RECORD_WORDS if shape.norm else 0
-    read = shape.blocks * shape.rows * shape.halves + masks
-    words = read + shape.blocks * shape.rows * shape.made + records
+    words = shape.heads * shape.blocks * shape.rows
+    read = words * shape.halves + masks
+    words = read + words * shape.made + records
     words += timing.fetch_words(design, len(tiles) * (2 + shape.made + (shape.mask > 1)))
     exposed = timing.load_cycles(design, tile * shape.halves + records, tile * shape.halves)
     exposed += timing.store_cycles(design, tile * shape.made)
@@ -139,7 +141,7 @@ class _ArrayCost:
         design = self.design
         weights, weight_loads = self._weights()
         inputs, input_loads = self._inputs()
-        blocks = blocks_of(self.shape.outputs, design.lanes)
+        blocks = self.shape.output_blocks(design.lanes)
         outputs = blocks * self.shape.y.outputs * self.shape.x.outputs
         words = weights + inputs + outputs * (self.shape.made + self.shape.residual)
         words += table_words(self.shape.table, design)
@@ -160,7 +162,7 @@ class _ArrayCost:
 
     def units(self) -> tuple[int, int]:
         """Cycles of the array, and of the vector unit."""
-        return self._array(), self._vector(blocks_of(self.shape.outputs, self.design.lanes))
+        return self._array(), self._vector(self.shape.output_blocks(self.design.lanes))
 
     def _alone(self, words: int, loads: int) -> int:
         """Cycles of loads that nothing hides."""

@@ -279,6 +279,7 @@ def fields(layout: TensorLayout) -> dict[str, int]:
     packed = layout.kind == "packed"
     return {
         "offset": layout.address,
+        "heads": layout.heads,
         "channels": channels,
         "height": height,
         "width": width,

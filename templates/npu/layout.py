@@ -1,9 +1,10 @@
 """How an activation tensor lies in memory, and the way from integers to bytes and back.
 
-Two kinds.  A *blocked* tensor is `[channel block][half][y][x][lane]`: elements of 9 to 16 bits are
-*wide* and have two halves, the low bytes and the high ones, others have one.  A *packed* tensor, a
-network input with few channels, is `[y][x][channel]` with the channels padded to a power of two and
-every row starting with the left padding that its readers need.
+Two kinds.  A *blocked* tensor is `[head][channel block][half][y][x][lane]`: elements of 9 to 16
+bits are *wide* and have two halves, the low bytes and the high ones, others have one; most tensors
+have one head.  A *packed* tensor, a network input with few channels, is `[y][x][channel]` with the
+channels padded to a power of two and every row starting with the left padding that its readers
+need.
 """
 
 from __future__ import annotations
@@ -23,12 +24,26 @@ Map = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """The maps that a tensor is stored as, and whether channels are last in its elements' order."""
+
+    map: Map
+    last: bool
+    heads: int = 1
+
+    def __str__(self) -> str:
+        channels, *pixels = self.map
+        size = "x".join(map(str, (*pixels, channels) if self.last else self.map))
+        return f"{self.heads} heads of {size}" if self.heads > 1 else size
+
+
+@dataclass(frozen=True, slots=True)
 class TensorLayout:
     """Where the elements of one activation tensor are, for one image.
 
     name        the tensor's name in the workload
     shape       its shape there, batch of one first
-    map         the feature map it is stored as; another than its shape after a reshape
+    map         the feature map it is stored as, of one head; another than its shape after a reshape
     kind        blocked or packed
     address     first byte in memory
     lanes       elements of a word
@@ -38,6 +53,7 @@ class TensorLayout:
     filler      blocked: what the lanes beyond the last channel hold
     last        whether channels are the last axis of its elements' order, as in rows of features
     halves      bytes of an element: 2 when it is wide
+    heads       maps one behind the other, as those of (1, heads, rows, features)
     """
 
     name: str
@@ -52,11 +68,22 @@ class TensorLayout:
     filler: int = 0
     last: bool = False
     halves: int = 1
+    heads: int = 1
+
+    @property
+    def head_blocks(self) -> int:
+        """Channel blocks of one head of a blocked tensor."""
+        return -(-self.map[0] // self.lanes)
 
     @property
     def blocks(self) -> int:
         """Channel blocks of a blocked tensor."""
-        return -(-self.map[0] // self.lanes)
+        return self.heads * self.head_blocks
+
+    @property
+    def form(self) -> Form:
+        """How its elements lie."""
+        return Form(self.map, self.last, self.heads)
 
     @property
     def pixel_bytes(self) -> int:
@@ -101,23 +128,24 @@ class TensorLayout:
         return filled.reshape(-1)
 
     def _folded(self, values: NDArray[np.integer]) -> NDArray[np.integer]:
-        """The elements in their order as the map (channels, y, x)."""
+        """The elements in their order as maps (heads, channels, y, x)."""
         channels, height, width = self.map
         if self.last:
-            return values.reshape(height, width, channels).transpose(2, 0, 1)
-        return values.reshape(self.map)
+            return values.reshape(self.heads, height, width, channels).transpose(0, 3, 1, 2)
+        return values.reshape(self.heads, *self.map)
 
     def _packed(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
         channels, height, width = self.map
         pixels = self.row_words * self.lanes // self.pixel_bytes
         raw = np.zeros((height, pixels, self.pixel_bytes), np.uint8)
-        raw[:, self.left : self.left + width, :channels] = values.transpose(1, 2, 0) & 0xFF
+        raw[:, self.left : self.left + width, :channels] = values[0].transpose(1, 2, 0) & 0xFF
         return raw
 
     def _blocked(self, values: NDArray[np.integer]) -> NDArray[np.uint8]:
         channels, height, width = self.map
-        filled = np.full((self.blocks * self.lanes, height, width), self.filler, np.int64)
-        filled[:channels] = values
+        room = (self.heads, self.head_blocks * self.lanes, height, width)
+        filled = np.full(room, self.filler, np.int64)
+        filled[:, :channels] = values
         blocks = filled.reshape(self.blocks, self.lanes, height, width).transpose(0, 2, 3, 1)
         halves = [blocks >> 8 * half & 0xFF for half in range(self.halves)]
         return np.stack(halves, axis=1).astype(np.uint8)
@@ -127,15 +155,16 @@ class TensorLayout:
         channels, height, width = self.map
         if self.kind == "packed":
             pixels = self._typed(raw).reshape(height, -1, self.pixel_bytes)
-            folded = pixels[:, self.left : self.left + width, :channels].transpose(2, 0, 1)
+            folded = pixels[None, :, self.left : self.left + width, :channels]
         else:
             halves = raw.reshape(self.blocks, self.halves, height, width, self.lanes)
             words = self._typed(halves[:, -1])
             if self.halves > 1:
                 words = words << 8 | halves[:, 0]
-            folded = words.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]
-        if self.last:
-            folded = folded.transpose(1, 2, 0)
+            each = words.reshape(self.heads, -1, height, width, self.lanes).transpose(0, 2, 3, 1, 4)
+            folded = each.reshape(self.heads, height, width, -1)[..., :channels]
+        if not self.last:
+            folded = folded.transpose(0, 3, 1, 2)
         return folded.reshape(self.shape)
 
     def _typed(self, raw: NDArray[np.uint8]) -> NDArray[np.int64]:

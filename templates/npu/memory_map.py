@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from intaglio.compiler.workload import Conv2d, MatMul, Op, Reshape, Tensor, Workload, inputs
+from intaglio.compiler.workload import (
+    Conv2d,
+    MatMul,
+    Op,
+    Reshape,
+    Tensor,
+    Transpose,
+    Workload,
+    inputs,
+)
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.constants import filler
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layout import Map, TensorLayout, halves_of, packed_channels
-from intaglio.templates.npu.work import axes, blocks_of, folded_columns, is_rows, natural_map
+from intaglio.templates.npu.layout import Form, TensorLayout, halves_of, packed_channels
+from intaglio.templates.npu.work import (
+    axes,
+    blocks_of,
+    folded_columns,
+    form_of,
+    is_rows,
+    natural_map,
+)
 
 REGION_ALIGNMENT = 64
 """Every region starts at a multiple of this many bytes."""
@@ -36,10 +52,11 @@ def plan_layouts(workload: Workload, design: NpuDesign) -> dict[str, TensorLayou
         if refusal is not None:
             raise UnsupportedError(refusal)
         tensor = workload.tensor(op.output)
-        if isinstance(op, Reshape):
-            layouts[op.output] = _alias(layouts[op.input], tensor)
+        if isinstance(op, Reshape | Transpose):
+            layouts[op.output] = _moved(op, layouts[op.input], tensor)
             continue
-        layouts[op.output] = _fresh(tensor, end, filler(op, workload).value, design)
+        form = form_of(op, tensor.shape)
+        layouts[op.output] = _fresh(tensor, form, end, filler(op, workload).value, design)
         end = align(end + layouts[op.output].bytes)
     return layouts
 
@@ -55,17 +72,21 @@ def input_layouts(op: Op, workload: Workload, design: NpuDesign) -> dict[str, Te
         maker = makers.get(name)
         if maker is None:
             return _entering(name, workload, 0, design)
-        if isinstance(maker, Reshape):
-            return _alias(layout(maker.input), workload.tensor(name))
-        return _fresh(workload.tensor(name), 0, 0, design)
+        tensor = workload.tensor(name)
+        if isinstance(maker, Reshape | Transpose):
+            source = layout(maker.input)
+            if reshape_refusal(maker, workload, {maker.input: source}) is not None:
+                return _entering(name, workload, 0, design)
+            return _moved(maker, source, tensor)
+        return _fresh(tensor, form_of(maker, tensor.shape), 0, 0, design)
 
     return {name: layout(name) for name in inputs(op)}
 
 
 def filler_of(name: str, workload: Workload) -> int:
-    """What the lanes beyond the last channel of tensor `name` hold, through reshapes."""
+    """What the lanes beyond the last channel of tensor `name` hold, through moves."""
     makers = {op.output: op for op in workload.ops}
-    while isinstance(maker := makers.get(name), Reshape):
+    while isinstance(maker := makers.get(name), Reshape | Transpose):
         name = maker.input
     return 0 if maker is None else filler(maker, workload).value
 
@@ -74,47 +95,105 @@ def reshape_refusal(op: Op, workload: Workload, layouts: dict[str, TensorLayout]
     """Why `op` cannot read its inputs as they are stored, or None."""
     if isinstance(op, Reshape):
         return None
+    if isinstance(op, Transpose):
+        return _transpose_refusal(op, workload, layouts[op.input])
     whole = isinstance(op, MatMul) and not is_rows(workload.tensor(op.output).shape)
     for name in inputs(op)[1 if whole else 0 :]:
-        shape = workload.tensor(name).shape
-        stored, wanted = layouts[name].map, natural_map(shape)
-        if (stored, layouts[name].last) != (wanted, is_rows(shape)):
+        stored, wanted = layouts[name].form, form_of(op, workload.tensor(name).shape)
+        if stored == wanted:
+            continue
+        if wanted.heads > 1 or stored.heads > 1:
             return (
-                f"{op.name}: reads '{name}', which a reshape turned from "
-                f"{_size(stored, last=layouts[name].last)} into "
-                f"{_size(wanted, last=is_rows(shape))} without moving data; only a linear layer on "
-                "all of it, another reshape or the network's output can follow such a reshape"
+                f"{op.name}: reads '{name}' as {wanted}, it is stored as {stored}; make heads of "
+                "rows of features by a reshape to (1, rows, heads, features) and a permute to "
+                "(0, 2, 1, 3), and back"
             )
+        return (
+            f"{op.name}: reads '{name}', which a reshape turned from {stored} into {wanted} "
+            "without moving data; only a linear layer on all of it, another reshape or the "
+            "network's output can follow such a reshape"
+        )
     return None
 
 
-def _size(extents: Map, *, last: bool) -> str:
-    """A map in the order of its elements."""
-    channels, *pixels = extents
-    return "x".join(map(str, (*pixels, channels) if last else extents))
+def entry_refusal(op: Op, workload: Workload) -> str | None:
+    """Why a transpose of what enters the npu is left to what brings it there, or None."""
+    if not isinstance(op, Transpose):
+        return None
+    makers = {other.output: other for other in workload.ops}
+    name = op.input
+    while isinstance(maker := makers.get(name), Reshape | Transpose):
+        name = maker.input
+    if maker is not None:
+        return None
+    return (
+        f"{op.name}: permutes '{name}' on its way into the npu, which moves no data; give it as "
+        f"{workload.tensor(op.output).shape}"
+    )
+
+
+def _transpose_refusal(op: Transpose, workload: Workload, stored: TensorLayout) -> str | None:
+    """Why a transpose would move data, or None."""
+    shape = workload.tensor(op.input).shape
+    if len(shape) != 4 or stored.form not in _forms_of_heads(*shape[1:]):
+        return (
+            f"{op.name}: permutes '{op.input}', which is stored as {stored.form}, the npu moves no "
+            "data; permute rows of features, reshaped to (1, rows, heads, features), or heads"
+        )
+    features = shape[3]
+    if features % stored.lanes:
+        return (
+            f"{op.name}: permutes heads of {features} features, which the npu only does where they "
+            f"lie in words of {stored.lanes}; make a head's features a multiple of {stored.lanes}"
+        )
+    return None
+
+
+def _forms_of_heads(first: int, second: int, features: int) -> tuple[Form, Form]:
+    """Rows (1, first, second, features) of `second` heads, and `first` heads of rows."""
+    rows = Form((second * features, 1, first), last=True)
+    return rows, Form((features, 1, second), last=True, heads=first)
+
+
+def _moved(op: Reshape | Transpose, source: TensorLayout, tensor: Tensor) -> TensorLayout:
+    """The same region under another shape."""
+    return _alias(source, tensor) if isinstance(op, Reshape) else _permuted(source, tensor)
+
+
+def _permuted(source: TensorLayout, tensor: Tensor) -> TensorLayout:
+    """Rows of all heads (1, rows, heads, features) as heads of rows, or the other way round."""
+    _, first, second, features = tensor.shape
+    before, _ = _forms_of_heads(second, first, features)
+    rows, heads = _forms_of_heads(first, second, features)
+    made = heads if source.form == before else rows
+    return replace(source, name=tensor.name, shape=tensor.shape, map=made.map, heads=made.heads)
 
 
 def _entering(name: str, workload: Workload, address: int, design: NpuDesign) -> TensorLayout:
     """The layout of an input of the network."""
-    layout = _fresh(workload.tensor(name), address, 0, design)
+    tensor = workload.tensor(name)
+    natural = Form(natural_map(tensor.shape), is_rows(tensor.shape))
+    forms = (form_of(op, tensor.shape) for op in workload.ops if name in inputs(op))
+    layout = _fresh(tensor, next(forms, natural), address, 0, design)
     readers = tuple(_array_readers(workload, name))
     packed = _can_pack(workload, name, readers, design)
     return _packed(layout, workload, readers, design) if packed else layout
 
 
-def _fresh(tensor: Tensor, address: int, value: int, design: NpuDesign) -> TensorLayout:
+def _fresh(tensor: Tensor, form: Form, address: int, value: int, design: NpuDesign) -> TensorLayout:
     """A blocked region of its own."""
     return TensorLayout(
         name=tensor.name,
         shape=tensor.shape,
-        map=natural_map(tensor.shape),
+        map=form.map,
         kind="blocked",
         address=address,
         lanes=design.lanes,
         signed=tensor.element.lo < 0,
         filler=value,
-        last=is_rows(tensor.shape),
+        last=form.last,
         halves=halves_of(tensor.element),
+        heads=form.heads,
     )
 
 
@@ -122,7 +201,7 @@ def _alias(source: TensorLayout, tensor: Tensor) -> TensorLayout:
     """The same region under another shape; the map changes where no element moves."""
     wanted, last = natural_map(tensor.shape), is_rows(tensor.shape)
     same = source.last == last or source.plane_words == 1
-    if source.kind == "blocked" and wanted[0] == source.map[0] and same:
+    if source.kind == "blocked" and source.heads == 1 and wanted[0] == source.map[0] and same:
         return replace(source, name=tensor.name, shape=tensor.shape, map=wanted, last=last)
     return replace(source, name=tensor.name, shape=tensor.shape)
 

@@ -247,13 +247,14 @@ def _check_tensor(program: Program, layout: TensorLayout) -> None:
     _expect(layout.kind in ("blocked", "packed"), f"tensor '{name}' is of kind {layout.kind!r}")
     sizes = (*layout.shape, *layout.map, layout.address, layout.left, layout.row_words)
     _expect(
-        _is_count(*sizes, layout.halves)
+        _is_count(*sizes, layout.halves, layout.heads)
         and type(layout.filler) is int
         and {type(layout.signed), type(layout.last)} == {bool},
         f"tensor '{name}' has a field of a wrong type",
     )
     _expect(
-        len(layout.map) == 3 and 0 < math.prod(layout.shape) == math.prod(layout.map),
+        len(layout.map) == 3
+        and 0 < math.prod(layout.shape) == layout.heads * math.prod(layout.map),
         f"tensor '{name}' of shape {layout.shape} is stored as {layout.map}",
     )
     _expect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 from intaglio.compiler.workload import Norm, Softmax, Workload
 from intaglio.templates.npu.design import NpuDesign
@@ -54,28 +55,30 @@ class RowSteps:
     place: Place
 
     def generate(self) -> Iterator[Step]:
-        """A step for every tile of rows."""
+        """A step for every tile of rows of a head."""
         shape, op, place = self.work.shape, self.work.op, self.place
+        blocks = shape.blocks
         rings = {role: place.ring(role) for role in place.regions}
-        for first, rows in cut(shape.rows, self.mapping.tile_rows):
+        pieces = product(range(shape.heads), cut(shape.rows, self.mapping.tile_rows))
+        for head, (first, rows) in pieces:
             tile = Tile(0, first, 1, rows)
-            source = rings["input"].get(tile, partial(self._load, op.input, tile))
-            result = rings["output"].get(tile, lambda _: ())
+            source = rings["input"].get((head, tile), partial(self._load, op.input, head, tile))
+            result = rings["output"].get((head, tile), lambda _: ())
             items = [source, result]
             if shape.norm:
                 items.append(rings["constants"].get((), self._load_records))
             if isinstance(op, Softmax) and op.mask is not None:
-                flags = tile if shape.mask > 1 else Tile(0, 0, 1, 1)
-                items.append(rings["mask"].get(flags, partial(self._load, op.mask, flags)))
+                flags = head * shape.masks, tile if shape.mask > 1 else Tile(0, 0, 1, 1)
+                items.append(rings["mask"].get(flags, partial(self._load, op.mask, *flags)))
             drafts = [self._instruction(rows, half, items) for half in range(shape.made)]
             layout = place.layouts[op.output]
-            store = store_tile(place, layout, tile, 0, shape.blocks, result.start)
+            store = store_tile(place, layout, tile, head * blocks, blocks, result.start)
             yield Step(tuple(items), (*drafts, store))
 
-    def _load(self, name: str, tile: Tile, start: int) -> tuple[Draft, ...]:
-        """Bring all blocks of the rows of a tile to word `start`."""
-        layout = self.place.layouts[name]
-        return (load_tile(self.place, layout, tile, 0, layout.blocks, start),)
+    def _load(self, name: str, head: int, tile: Tile, start: int) -> tuple[Draft, ...]:
+        """Bring all blocks of the rows of a tile of one head to word `start`."""
+        layout, blocks = self.place.layouts[name], self.work.shape.blocks
+        return (load_tile(self.place, layout, tile, head * blocks, blocks, start),)
 
     def _load_records(self, start: int) -> tuple[Draft, ...]:
         words = self.work.shape.blocks * RECORD_WORDS

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from intaglio.compiler.workload import (
+    BatchMatMul,
     Concat,
     Conv2d,
     Eltwise,
@@ -13,6 +16,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Softmax,
+    Transpose,
     Workload,
     channel_axis,
     epilogues,
@@ -20,7 +24,12 @@ from intaglio.compiler.workload import (
 )
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.layout import halves_of
-from intaglio.templates.npu.memory_map import filler_of, input_layouts, reshape_refusal
+from intaglio.templates.npu.memory_map import (
+    entry_refusal,
+    filler_of,
+    input_layouts,
+    reshape_refusal,
+)
 from intaglio.templates.npu.work import reads_wide
 
 MAX_PADDING = 255
@@ -45,12 +54,17 @@ def supports(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     )
 
 
-RUNS = (Conv2d, MatMul, Pool, Eltwise, Rescale, Concat, Norm, Softmax, Reshape)
-"""The operators that the npu has instructions for."""
+RUNS = (
+    Conv2d, MatMul, BatchMatMul, Pool, Eltwise, Rescale, Concat, Norm, Softmax, Reshape, Transpose,
+)  # fmt: skip
+"""The operators that the npu has instructions for, or needs none."""
+HEADS = (0, 2, 1, 3)
+"""The permutation that makes heads of rows, or rows of all heads, and moves no data."""
 
 
 def _known(op: Op) -> str | None:
-    if isinstance(op, RUNS):
+    moves = isinstance(op, Transpose) and op.permutation != HEADS
+    if isinstance(op, RUNS) and not moves:
         return None
     return f"{op.name}: the npu has no instruction for {type(op).__name__}"
 
@@ -75,6 +89,13 @@ def _types(op: Op, workload: Workload) -> str | None:
                 f"{op.name}: weight '{op.weight}' holds {weight}, the npu's weights are signed 8 "
                 "bits; quantise its weights to at most 8 bits"
             )
+    if isinstance(op, BatchMatMul):
+        other = workload.tensor(op.other).element
+        if other.lo < -128 or other.hi > 127:
+            return (
+                f"{op.name}: multiplies by '{op.other}', which holds {other}, the npu's weights "
+                "are signed 8 bits; quantise it to at most 8 bits with a sign"
+            )
     return None
 
 
@@ -93,7 +114,7 @@ def _channels(op: Op, workload: Workload) -> str | None:
     """Whether the channels of `op` are where the npu has them: see `natural_map`."""
     shape = workload.tensor(op.output).shape
     shared = all(workload.tensor(e.multiplier).elements == 1 for e in epilogues(op))
-    if isinstance(op, Reshape) or (isinstance(op, Eltwise | Rescale) and shared):
+    if isinstance(op, Reshape | Transpose | BatchMatMul) or (isinstance(op, Eltwise | Rescale) and shared):
         return None
     if isinstance(op, MatMul) and len(shape) not in (2, 3):
         return (
@@ -133,6 +154,8 @@ def _own(op: Op, workload: Workload, design: NpuDesign) -> str | None:
             )
         case Pool():
             return _padding(op.name, op.padding) or _kernel(op.name, op.kernel, MAX_WINDOW)
+        case BatchMatMul():
+            return _product(op, workload, design)
         case Concat():
             return _concat(op, workload)
         case Norm():
@@ -156,6 +179,33 @@ def _kernel(name: str, kernel: tuple[int, ...], limit: int) -> str | None:
         f"{name}: window of {kernel[0]}x{kernel[1]} pixels, the npu's reach {limit}; use two "
         "smaller windows one after the other"
     )
+
+
+def _product(op: BatchMatMul, workload: Workload, design: NpuDesign) -> str | None:
+    """Whether the array takes the right operand as it is stored, and what lies beyond it."""
+    shape = workload.tensor(op.output).shape
+    if len(shape) not in (3, 4):
+        return (
+            f"{op.name}: makes '{op.output}' of shape {shape}, the npu's products of activations "
+            "are rows (1, rows, features) and heads of them (1, heads, rows, features); reshape "
+            "its input to them"
+        )
+    if not op.transposed:
+        return None
+    if not design.row_lanes:
+        return (
+            f"{op.name}: multiplies by rows of '{op.other}' as columns, design '{design.name}' has "
+            "row_lanes of 0 and so no array that is filled by columns; set row_lanes to 1, 2 or 4"
+        )
+    features = workload.tensor(op.input).shape[-1]
+    beyond = [filler_of(name, workload) for name in (op.input, op.other)]
+    if features % design.lanes and all(beyond):
+        return (
+            f"{op.name}: the lanes beyond the last of its {features} features hold {beyond[0]} and "
+            f"{beyond[1]}, the npu needs 0 in one of its operands there; make 0 a value of either, "
+            f"or the features a multiple of {design.lanes}"
+        )
+    return None
 
 
 def _concat(op: Concat, workload: Workload) -> str | None:
@@ -208,10 +258,11 @@ def _rows(op: Norm | Softmax, workload: Workload, design: NpuDesign) -> str | No
             f"{op.name}: is a {kind}, design '{design.name}' has row_lanes of 0 and so no engine "
             "for it; set row_lanes to 1, 2 or 4"
         )
-    if len(shape) not in (2, 3):
+    if len(shape) not in ((2, 3, 4) if isinstance(op, Softmax) else (2, 3)):
+        heads = ", and of a softmax (1, heads, rows, features)" if isinstance(op, Softmax) else ""
         return (
             f"{op.name}: is a {kind} of '{op.input}' of shape {shape}, the npu's rows are (1, "
-            "features) and (1, rows, features); reshape its input to them"
+            f"features) and (1, rows, features){heads}; reshape its input to them"
         )
     return None
 
@@ -222,11 +273,12 @@ def _softmax(op: Softmax, workload: Workload, design: NpuDesign) -> str | None:
     if reason is not None or op.mask is None:
         return reason
     mask, shape = workload.tensor(op.mask), workload.tensor(op.input).shape
-    rows = shape, (1, 1, shape[-1]), (1, shape[-1])
-    if mask.shape not in rows:
+    row = (1,) * (len(shape) - 1) + shape[-1:]
+    choices = product(*({1, n} for n in shape[:-1]))
+    if mask.shape not in {(1, shape[-1]), *((*rows, shape[-1]) for rows in choices)}:
         return (
             f"{op.name}: its mask '{op.mask}' is of shape {mask.shape}, the npu takes one of "
-            f"{shape} or a row of {rows[1]}; reshape or expand it"
+            f"{shape} or a row of {row}; reshape or expand it"
         )
     if mask.element.lo < 0 or mask.element.hi > 1:
         return (
@@ -238,4 +290,6 @@ def _softmax(op: Softmax, workload: Workload, design: NpuDesign) -> str | None:
 
 def _stored(op: Op, workload: Workload, design: NpuDesign) -> str | None:
     """Whether `op` can read its inputs as the operators before it leave them."""
-    return reshape_refusal(op, workload, input_layouts(op, workload, design))
+    return entry_refusal(op, workload) or reshape_refusal(
+        op, workload, input_layouts(op, workload, design)
+    )

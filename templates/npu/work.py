@@ -1,6 +1,7 @@
 """What the two datapaths of the npu are asked to do for an operator.
 
-The array executes convolutions, products and concatenations (`ArrayWork`); the vector unit's window
+The array executes convolutions, products and concatenations (`ArrayWork`), products of activations
+with one operand as its weights; the vector unit's window
 executes pools, depthwise convolutions, sums and rescalings (`WindowWork`) of 8 bits, and its row
 engines norms and softmax (`RowWork`).  The window
 reads bytes: when one of these reads a wide tensor the array executes it, with weights of 1 where
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from intaglio.compiler.workload import (
+    BatchMatMul,
     Concat,
     Conv2d,
     Eltwise,
@@ -24,6 +27,7 @@ from intaglio.compiler.workload import (
     Rescale,
     Reshape,
     Softmax,
+    Transpose,
     Workload,
     epilogues,
     inputs,
@@ -31,7 +35,7 @@ from intaglio.compiler.workload import (
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import MAX_TAPS, Opcode
-from intaglio.templates.npu.layout import Map, TensorLayout, halves_of
+from intaglio.templates.npu.layout import Form, Map, TensorLayout, halves_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class ArrayShape:
     made         bytes of an element of the result
     residual     bytes of an element of the residual; 0 when none is added
     table        whether results go through a table
+    heads        products side by side, each with `outputs` and an operand of its own as weights
+    filled       of activations that are weights, what of a tile a word of them is
     """
 
     y: Axis
@@ -68,6 +74,12 @@ class ArrayShape:
     made: int
     residual: int
     table: bool
+    heads: int = 1
+    filled: Literal["", "row", "column"] = ""
+
+    def output_blocks(self, size: int) -> int:
+        """Blocks of `size` outputs of all heads."""
+        return self.heads * blocks_of(self.outputs, size)
 
     def tiles(self, touch: Touch) -> int:
         """Weight tiles of one output block over `touch`."""
@@ -100,7 +112,7 @@ class WindowShape:
 class ArrayWork:
     """An operator on the array: its shape and the tensors it reads and makes."""
 
-    op: Conv2d | MatMul | Concat | Pool | Eltwise | Rescale
+    op: Conv2d | MatMul | BatchMatMul | Concat | Pool | Eltwise | Rescale
     shape: ArrayShape
     operands: tuple[str, ...]
     epilogue: Requantise
@@ -119,10 +131,11 @@ class WindowWork:
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """Extents of a norm or softmax of `rows` rows of `blocks` blocks of lanes.
+    """Extents of a norm or softmax of `heads` times `rows` rows of `blocks` blocks of lanes.
 
     `norm` whether it is a norm, which has records; `halves` and `made` are bytes of an element of
-    what it reads and makes; `mask` rows of a softmax's mask: none, one for all, or one for each.
+    what it reads and makes; `mask` rows of a softmax's mask: none, one for all, or one for each;
+    `masks` whether every head has a mask of its own.
     """
 
     norm: bool
@@ -131,6 +144,8 @@ class RowShape:
     halves: int
     made: int
     mask: int = 0
+    heads: int = 1
+    masks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,13 @@ def natural_map(shape: tuple[int, ...]) -> Map:
         case [height, width]:
             return channels, height, width
     return channels, 1, _product(rest)
+
+
+def form_of(op: Op, shape: tuple[int, ...]) -> Form:
+    """How `op` reads or makes a tensor: its natural map, or heads of rows of features."""
+    if isinstance(op, BatchMatMul | Softmax) and len(shape) == 4:
+        return Form((shape[3], 1, shape[2]), last=True, heads=shape[1])
+    return Form(natural_map(shape), is_rows(shape))
 
 
 def is_rows(shape: tuple[int, ...]) -> bool:
@@ -217,7 +239,7 @@ def axes(op: Op, workload: Workload, stored: Map) -> tuple[Axis, Axis]:
             )
         case MatMul() if not is_rows(workload.tensor(op.output).shape):
             return Axis(height, 1, height), Axis(width, 1, width)
-        case MatMul() | Eltwise() | Rescale() | Concat() | Reshape():
+        case MatMul() | BatchMatMul() | Eltwise() | Rescale() | Concat():
             return Axis(height, height), Axis(width, width)
         case _:
             raise AssertionError(f"{op.name}: the npu has no instruction for it")
@@ -231,10 +253,12 @@ def folded_columns(x: Axis, pixel_bytes: int, lanes: int) -> int:
 def translate(
     op: Op, workload: Workload, layouts: Mapping[str, TensorLayout], design: NpuDesign
 ) -> Work | None:
-    """What the npu does for `op`; None for a reshape, which costs nothing."""
+    """What the npu does for `op`; None for a move, which costs nothing."""
     match op:
-        case Reshape():
+        case Reshape() | Transpose():
             return None
+        case BatchMatMul():
+            return _heads_work(op, workload, layouts[op.input], design)
         case Concat():
             return _joined_work(op, op.inputs, workload, layouts, design)
         case MatMul():
@@ -273,6 +297,22 @@ def _product_work(
     )
     types = (layout.halves,), *_types(op, op.epilogue, workload)
     shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *types)
+    return ArrayWork(op, shape, (op.input,), op.epilogue)
+
+
+def _heads_work(
+    op: BatchMatMul, workload: Workload, layout: TensorLayout, design: NpuDesign
+) -> ArrayWork:
+    y, x = axes(op, workload, layout.map)
+    outputs, blocks = workload.tensor(op.output).shape[-1], layout.head_blocks
+    touched = tuple(
+        (Touch(0, head * blocks, (head + 1) * blocks),)
+        for head in range(layout.heads)
+        for _ in range(blocks_of(outputs, design.cols))
+    )
+    types = (layout.halves,), *_types(op, op.epilogue, workload)
+    filled: Literal["row", "column"] = "column" if op.transposed else "row"
+    shape = ArrayShape(y, x, x.kernel, 0, outputs, touched, *types, layout.heads, filled)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
 
 
@@ -357,6 +397,15 @@ def _row_work(
 ) -> RowWork:
     layout, made = layouts[op.input], halves_of(workload.tensor(op.output).element)
     features, _, rows = layout.map
-    mask = layouts[op.mask].plane_words if isinstance(op, Softmax) and op.mask else 0
-    shape = RowShape(isinstance(op, Norm), rows, layout.blocks, layout.halves, made, mask)
+    flags = layouts[op.mask] if isinstance(op, Softmax) and op.mask else None
+    shape = RowShape(
+        norm=isinstance(op, Norm),
+        rows=rows,
+        blocks=layout.head_blocks,
+        halves=layout.halves,
+        made=made,
+        mask=flags.plane_words if flags else 0,
+        heads=layout.heads,
+        masks=flags is not None and flags.heads > 1,
+    )
     return RowWork(op, shape, features)

@@ -19,6 +19,7 @@ from intaglio.compiler.numerics import (
     exact_reciprocal,
 )
 from intaglio.compiler.workload import (
+    BatchMatMul,
     Concat,
     Conv2d,
     ElementType,
@@ -34,6 +35,7 @@ from intaglio.compiler.workload import (
     Shape,
     Softmax,
     Tensor,
+    Transpose,
     Workload,
     channel_axis,
 )
@@ -235,6 +237,30 @@ class Builder:
         self.ops.append(Softmax(name, source, output, chosen.multiplier, chosen.shift, mask))
         return output
 
+    def products(
+        self,
+        name: str,
+        source: str,
+        other: str,
+        *,
+        transposed: bool = False,
+        element: ElementType = I8,
+    ) -> str:
+        *leading, rows, k = self.tensors[source].shape
+        columns = self.tensors[other].shape[-2 if transposed else -1]
+        gain = 0.7 / np.sqrt(k) / 64
+        epilogue = self.epilogue(name, 1, element, gain, source=source)
+        output = self.tensor(f"{name}.out", (*leading, rows, columns), element)
+        self.ops.append(BatchMatMul(name, source, other, output, transposed, epilogue))
+        return output
+
+    def transpose(self, name: str, source: str) -> str:
+        n, first, second, features = self.tensors[source].shape
+        element = self.tensors[source].element
+        output = self.tensor(f"{name}.out", (n, second, first, features), element)
+        self.ops.append(Transpose(name, source, output, (0, 2, 1, 3)))
+        return output
+
     def concat(self, name: str, *sources: str) -> str:
         shapes = [self.tensors[source].shape for source in sources]
         axis = channel_axis(len(shapes[0]))
@@ -332,3 +358,41 @@ def draw_inputs(workload: Workload, seed: int = 0, images: int = 1) -> dict[str,
         )
         for name in workload.inputs
     }
+
+
+def attention(
+    b: Builder, name: str, source: str, heads: int, mask: str | None = None, features: int = 0
+) -> str:
+    """Attention of rows on themselves with heads of `features`, joined to rows again."""
+    _, rows, width = b.tensors[source].shape
+    each = features or width // heads
+    query, key, value = (
+        _heads(b, f"{name}.{part}", b.matmul(f"{name}.{part}", source, heads * each), heads)
+        for part in ("query", "key", "value")
+    )
+    scores = b.products(f"{name}.scores", query, key, transposed=True, element=ElementType(16))
+    mixed = b.products(f"{name}.mixed", b.softmax(f"{name}.softmax", scores, mask), value)
+    moved = b.transpose(f"{name}.moved", mixed)
+    return b.reshape(f"{name}.joined", moved, (1, rows, heads * each))
+
+
+def every_product(seed: int = 0) -> Workload:
+    """Attention under a mask, products of heads that enter the network, and of rows."""
+    b = Builder(seed)
+    x = b.tensor("x", (1, 9, 10))
+    mask = b.tensor("mask", (1, 1, 9, 9), ElementType(1, "unsigned"))
+    wide = b.tensor("wide", (1, 3, 5, 11), ElementType(16))
+    keys, values = b.tensor("keys", (1, 3, 19, 11)), b.tensor("values", (1, 3, 19, 6))
+    scores = b.products("scores", wide, keys, transposed=True, element=U8)
+    mixed = b.products("mixed", scores, values, element=ElementType(16))
+    rows = b.products("rows", x, b.tensor("right", (1, 10, 7)))
+    joined = b.matmul("last", attention(b, "attention", x, 2, mask, 16), 12)
+    inputs = (x, mask, wide, keys, values, "right")
+    return b.build(inputs, (joined, b.softmax("softmax", scores), mixed, rows))
+
+
+def _heads(b: Builder, name: str, source: str, heads: int) -> str:
+    """Rows of all heads as heads of rows."""
+    _, rows, width = b.tensors[source].shape
+    apart = b.reshape(f"{name}.apart", source, (1, rows, heads, width // heads))
+    return b.transpose(f"{name}.heads", apart)

@@ -161,7 +161,7 @@ class TensorInMemory(ctypes.Structure):
 
     _fields_ = (
         ("offset", ctypes.c_size_t),
-        *((name, ctypes.c_uint32) for name in ("channels", "height", "width")),
+        *((name, ctypes.c_uint32) for name in ("heads", "channels", "height", "width")),
         *((name, ctypes.c_uint32) for name in ("pixel_bytes", "row_bytes", "left")),
         *((name, ctypes.c_uint32) for name in ("channel_step", "pixel_step")),
         ("element_bytes", ctypes.c_uint32),

@@ -34,6 +34,7 @@ from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import (
     draw_inputs,
     every_operator,
+    every_product,
     every_row_operator,
     every_wide_operator,
 )
@@ -181,10 +182,13 @@ def test_every_operator(make: Callable[[], Workload], model: Path, tmp_path: Pat
     _every_operator(make(), DESIGN, model, tmp_path)
 
 
-def test_every_row_operator(model_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [every_row_operator, every_product])
+def test_every_row_operator(
+    make: Callable[[], Workload], model_cache: Path, tmp_path: Path
+) -> None:
     values = tuple(parameters(WIDE).items())
     model = build(Model(rtl_sources("npu"), "npu_top", DRIVER, values), cache=model_cache)
-    _every_operator(every_row_operator(), WIDE, model, tmp_path)
+    _every_operator(make(), WIDE, model, tmp_path)
 
 
 def _every_operator(

@@ -20,7 +20,13 @@ from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.schedule import schedule
-from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
+from tests.compiler.builders import (
+    every_operator,
+    every_product,
+    every_row_operator,
+    every_wide_operator,
+)
+from tests.templates.npu.head_networks import attentions, products
 from tests.templates.npu.networks import SMALL, networks
 from tests.templates.npu.row_networks import row_networks
 
@@ -41,6 +47,7 @@ WIDE = NpuDesign(
     name="wide",
 )
 DESIGNS = (SMALL, WIDE)
+HEADS = st.one_of(attentions(WIDE.lanes), products())
 
 
 def _bench(workload: Workload, design: NpuDesign) -> Bench:
@@ -56,8 +63,9 @@ def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_c
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.05
 
 
-def test_every_row_operator(model_cache: Path) -> None:
-    report = verify(_bench(every_row_operator(), WIDE), images=3, cache=model_cache)
+@pytest.mark.parametrize("make", [every_row_operator, every_product])
+def test_every_row_operator(make: Callable[[], Workload], model_cache: Path) -> None:
+    report = verify(_bench(make(), WIDE), images=3, cache=model_cache)
     assert report.passed, str(report)
     assert abs(report.cycles_simulated / report.cycles_rtl - 1) < 0.01
 
@@ -65,7 +73,7 @@ def test_every_row_operator(model_cache: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("design", "kinds"),
-    [(SMALL, networks()), (WIDE, st.one_of(networks(), row_networks()))],
+    [(SMALL, networks()), (WIDE, st.one_of(networks(), row_networks(), HEADS))],
     ids=("small", "wide"),
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -96,6 +96,11 @@ static size_t channel_bytes(const npu_tensor_t *tensor) {
   return (size_t)tensor->channel_step * tensor->element_bytes;
 }
 
+/* Bytes of the elements of one head. */
+static size_t head_bytes(const npu_tensor_t *tensor) {
+  return (size_t)tensor->channels * tensor->height * tensor->width * tensor->element_bytes;
+}
+
 /* One row of a plane: byte `half` of the elements of the channels from `first` on. */
 static void write_row(const npu_tensor_t *tensor, volatile uint8_t *row, const uint8_t *from,
                       uint32_t first, uint32_t half, uint32_t y) {
@@ -123,10 +128,13 @@ static void read_row(const npu_tensor_t *tensor, const volatile uint8_t *row, ui
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                       const void *elements) {
   volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
-  for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
-    for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
-      for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
-        write_row(tensor, row, elements, first, half, y);
+  const uint8_t *from = elements;
+  for (uint32_t head = 0; head < tensor->heads; ++head, from += head_bytes(tensor)) {
+    for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
+      for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
+        for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
+          write_row(tensor, row, from, first, half, y);
+        }
       }
     }
   }
@@ -135,10 +143,13 @@ void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
                      void *elements) {
   const volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
-  for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
-    for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
-      for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
-        read_row(tensor, row, elements, first, half, y);
+  uint8_t *to = elements;
+  for (uint32_t head = 0; head < tensor->heads; ++head, to += head_bytes(tensor)) {
+    for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
+      for (uint32_t half = 0; half < tensor->element_bytes; ++half) {
+        for (uint32_t y = 0; y < tensor->height; ++y, row += tensor->row_bytes) {
+          read_row(tensor, row, to, first, half, y);
+        }
       }
     }
   }

@@ -49,13 +49,14 @@ typedef struct {
   uint32_t instructions;
 } npu_segment_t;
 
-/* How the elements of a tensor lie in memory: planes of `pixel_bytes` channels each, a plane of
-   `height` rows, a row of `row_bytes` whose pixels start after `left` pixels of padding.  Elements
-   of two bytes have two planes, low bytes before high ones.  In the order of the elements, channels
-   are `channel_step` apart and pixels `pixel_step`. */
+/* How the elements of a tensor lie in memory: `heads` maps one behind the other, most often one.  A
+   map has planes of `pixel_bytes` channels each, a plane `height` rows, a row `row_bytes` whose
+   pixels start after `left` pixels of padding.  Elements of two bytes have two planes, low bytes
+   before high ones.  In the order of a map's elements, channels are `channel_step` apart and pixels
+   `pixel_step`. */
 typedef struct {
   size_t offset; /* from the start of the segment's part of memory */
-  uint32_t channels, height, width;
+  uint32_t heads, channels, height, width;
   uint32_t pixel_bytes, row_bytes, left;
   uint32_t channel_step, pixel_step;
   uint32_t element_bytes; /* 1 or 2 */

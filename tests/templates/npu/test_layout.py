@@ -89,3 +89,15 @@ def test_a_layout_as_text_and_as_plain_values() -> None:
     layout = blocked(5, 2, 3)
     assert str(layout) == "t: 1x5x2x3 blocked as 5x2x3 at 0x40, 48 bytes"
     assert TensorLayout.from_dict(layout.to_dict()) == layout
+
+
+def test_heads_lie_one_behind_the_other() -> None:
+    layout = TensorLayout("t", (1, 3, 2, 5), (5, 1, 2), "blocked", 0, 4, True, 0, 0, 7, True, 2, 3)
+    values = np.random.default_rng(0).integers(-(1 << 15), 1 << 15, (1, 3, 2, 5))
+    raw = layout.pack(values)
+    assert raw.shape == (layout.bytes,) == (96,)
+    head, block, row, lane = 2, 1, 1, 0
+    halves = raw.reshape(3, 2, 2, 2, 4)[head, block, :, row]
+    assert halves[:, lane].tolist() == list(divmod(values[0, 2, 1, 4] & 0xFFFF, 256))[::-1]
+    assert halves[:, 1].tolist() == [7, 0]
+    assert np.array_equal(layout.unpack(raw), values)

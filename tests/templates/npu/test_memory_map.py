@@ -7,9 +7,9 @@ import pytest
 from intaglio.compiler.workload import Workload
 from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.layout import Form, TensorLayout
 from intaglio.templates.npu.memory_map import plan_layouts
-from tests.compiler.builders import Builder
+from tests.compiler.builders import Builder, attention
 
 DESIGN = NpuDesign()
 
@@ -73,6 +73,18 @@ def test_rows_of_features_are_pixels_of_channels() -> None:
     for name in ("flat.out", "split.out"):
         assert (layouts[name].map, layouts[name].last) == ((40, 1, 6), True)
     assert (layouts["one.out"].map, layouts["one.out"].last) == ((5, 1, 1), True)
+
+
+def test_heads_of_rows_share_the_region_of_the_rows() -> None:
+    b = Builder()
+    x = b.tensor("x", (1, 6, 20))
+    layouts = plan_layouts(b.build((x,), (attention(b, "a", x, 3, features=16),)), DESIGN)
+    rows, heads = layouts["a.query.out"], layouts["a.query.heads.out"]
+    assert (heads.address, heads.bytes) == (rows.address, rows.bytes)
+    assert (rows.form, heads.form) == (Form((48, 1, 6), True), Form((16, 1, 6), True, 3))
+    assert layouts["a.scores.out"].form == Form((6, 1, 6), True, 3)
+    mixed, joined = layouts["a.mixed.out"], layouts["a.joined.out"]
+    assert (mixed.address, mixed.form, joined.form) == (joined.address, heads.form, rows.form)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 8), (1, 8, 16)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
@@ -15,6 +16,7 @@ from intaglio.sim.npu import simulate
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator, every_row_operator, every_wide_operator
+from tests.templates.npu.head_networks import attentions, products
 from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks, resnet18
 from tests.templates.npu.row_networks import row_networks
 
@@ -54,6 +56,18 @@ def test_random_rows_on_random_designs(workload: Workload, design: NpuDesign) ->
     except DesignError:
         assume(False)
     check(workload, program)
+
+
+@settings(REPEATABLE, max_examples=60)
+@given(st.data(), designs((1, 2, 4)))
+def test_random_heads_on_random_designs(choice: st.DataObject, design: NpuDesign) -> None:
+    workload = choice.draw(st.one_of(attentions(design.lanes), products()))
+    try:
+        program = schedule(workload, design)
+    except DesignError:
+        assume(False)
+    check(workload, program)
+    check_tokens(program)
 
 
 def test_progress_is_told() -> None:

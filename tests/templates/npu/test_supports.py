@@ -13,7 +13,7 @@ from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.schedule import schedule
 from intaglio.templates.npu.supports import supports
-from tests.compiler.builders import I8, Builder, every_operator
+from tests.compiler.builders import I8, U8, Builder, every_operator
 from tests.templates.npu.networks import SMALL, check
 
 U1 = ElementType(1, "unsigned")
@@ -102,6 +102,56 @@ def transposed() -> Workload:
     return b.build((x,), ("op.out",))
 
 
+def turned() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4))
+    y = b.conv("conv", x, 3, (1, 1))
+    b.ops.append(Transpose("op", y, b.tensor("op.out", (1, 4, 4, 3)), (0, 2, 3, 1)))
+    return b.build((x,), ("op.out",))
+
+
+def entering() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 6, 32))
+    y = b.transpose("op", b.reshape("apart", x, (1, 6, 2, 16)))
+    return b.build((x,), (b.products("square", y, y, transposed=True),))
+
+
+def odd_heads() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 6, 20))
+    apart = b.reshape("apart", b.matmul("first", x, 20), (1, 6, 2, 10))
+    y = b.transpose("op", apart)
+    return b.build((x,), (b.products("square", y, y, transposed=True),))
+
+
+def _product(
+    *heads: int, transposed: bool = False, element: ElementType = I8, features: int = 6
+) -> Workload:
+    b = Builder()
+    x, w = (b.tensor(name, (1, *heads, 6, features), element) for name in ("x", "w"))
+    return b.build((x, w), (b.products("op", x, w, transposed=transposed),))
+
+
+def by_columns() -> Workload:
+    return _product(3, transposed=True)
+
+
+def unsigned_operand() -> Workload:
+    return _product(3, element=U8)
+
+
+def product_of_volumes() -> Workload:
+    return _product(2, 2)
+
+
+def heads_of_a_map() -> Workload:
+    b = Builder()
+    x = b.tensor("x", (1, 3, 4, 4))
+    y = b.conv("conv", x, 3, (1, 1))
+    return b.build((x,), (b.products("op", y, y),))
+
+
 def product_of_maps() -> Workload:
     b = Builder()
     x = b.tensor("x", (1, 2, 6, 4))
@@ -185,7 +235,44 @@ def moved() -> Workload:
             "op: an operand has a residual or a table, which the npu cannot join; apply it before "
             "the concatenation",
         ),
-        (transposed, "op: the npu has no instruction for Transpose"),
+        (
+            transposed,
+            "op: permutes 'conv.out', which is stored as 3x4x4, the npu moves no data; permute "
+            "rows of features, reshaped to (1, rows, heads, features), or heads",
+        ),
+        (turned, "op: the npu has no instruction for Transpose"),
+        (
+            entering,
+            "op: permutes 'x' on its way into the npu, which moves no data; give it as (1, 2, 6, "
+            "16)",
+        ),
+        (
+            odd_heads,
+            "op: permutes heads of 10 features, which the npu only does where they lie in words of "
+            "16; make a head's features a multiple of 16",
+        ),
+        (
+            by_columns,
+            "op: multiplies by rows of 'w' as columns, design 'npu' has row_lanes of 0 and so no "
+            "array that is filled by columns; set row_lanes to 1, 2 or 4",
+        ),
+        (
+            unsigned_operand,
+            "op: multiplies by 'w', which holds u8, the npu's weights are signed 8 bits; quantise "
+            "it to at most 8 bits with a sign",
+        ),
+        (
+            product_of_volumes,
+            "op: makes 'op.out' of shape (1, 2, 2, 6, 6), the npu's products of activations are "
+            "rows (1, rows, features) and heads of them (1, heads, rows, features); reshape its "
+            "input to them",
+        ),
+        (
+            heads_of_a_map,
+            "op: reads 'conv.out' as 3 heads of 1x4x4, it is stored as 3x4x4; make heads of rows "
+            "of features by a reshape to (1, rows, heads, features) and a permute to (0, 2, 1, 3), "
+            "and back",
+        ),
         (
             product_of_maps,
             "op: makes 'op.out' of shape (1, 2, 6, 4), the npu's products are vectors (1, "
