@@ -114,7 +114,9 @@ def _channels(op: Op, workload: Workload) -> str | None:
     """Whether the channels of `op` are where the npu has them: see `natural_map`."""
     shape = workload.tensor(op.output).shape
     shared = all(workload.tensor(e.multiplier).elements == 1 for e in epilogues(op))
-    if isinstance(op, Reshape | Transpose | BatchMatMul) or (isinstance(op, Eltwise | Rescale) and shared):
+    if isinstance(op, Reshape | Transpose | BatchMatMul) or (
+        isinstance(op, Eltwise | Rescale) and shared
+    ):
         return None
     if isinstance(op, MatMul) and len(shape) not in (2, 3):
         return (
