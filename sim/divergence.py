@@ -152,7 +152,7 @@ class Comparison:
         counts = {effect.kind: len(effect.addresses)}
         if instruction.opcode is Opcode.COMPUTE:
             counts[EventKind.ARRAY_READ] = len(effect.addresses)
-            counts[EventKind.WEIGHT_FILL] = effects.tiles(instruction) * self._design.rows
+            counts[EventKind.WEIGHT_FILL] = len(effects.weight_rows(instruction, self._design))
         elif instruction.opcode is Opcode.DRAIN:
             counts[EventKind.ACCUMULATOR_READ] = len(effect.addresses)
         for kind, count in counts.items():
@@ -273,7 +273,7 @@ class Comparison:
 
     def _with_operands(self, compute: Instruction, found: Divergence, tile: int) -> Divergence:
         """`found`, blamed on the address generators when they went wrong before it."""
-        rows = self._design.rows
+        rows = self._design.tile_rows(8 >> compute["packing"])
         elements = effects.array_reads(compute)[: found.write + 1]
         fills = effects.weight_rows(compute, self._design)[: (tile + 1) * rows]
         for kind, stage, wanted, place in (

@@ -111,13 +111,14 @@ def one_tile(compute: Instruction, tile: int, design: NpuDesign) -> Instruction:
         index * compute[stride]
         for index, stride in zip(tile_indices(compute, tile), strides, strict=True)
     )
+    words = design.tile_rows(8 >> compute["packing"]) * design.groups
     fields = {
         **compute.fields,
         "blocks": 1,
         "fy": 1,
         "fx": 1,
         "act_address": compute["act_address"] + moved,
-        "weight_address": compute["weight_address"] + tile * design.rows * design.groups,
+        "weight_address": compute["weight_address"] + tile * words,
         "accumulate": 1 if tile else compute["accumulate"],
     }
     return Instruction(Opcode.COMPUTE, fields)
@@ -134,4 +135,5 @@ def array_reads(compute: Instruction) -> NDArray[np.int64]:
 
 def weight_rows(compute: Instruction, design: NpuDesign) -> NDArray[np.int64]:
     """The tile rows of the weight buffer that a COMPUTE brings into the array, in order."""
-    return grid(compute["weight_address"] // design.groups, (tiles(compute) * design.rows, 1))
+    rows = tiles(compute) * design.tile_rows(8 >> compute["packing"])
+    return grid(compute["weight_address"] // design.groups, (rows, 1))

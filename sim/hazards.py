@@ -93,7 +93,8 @@ def _compute(i: Instruction, design: NpuDesign) -> Iterator[Access]:
     loops = [(i[name], i[f"{name}_stride"]) for name in ("block", "fy", "fx", "y", "x")[1:]]
     elements = grid(i["act_address"], (i["blocks"], i["block_stride"]), *loops)
     first, last = elements // design.lanes, (elements + design.lanes - 1) // design.lanes
-    tiles = i["blocks"] * i["fy"] * i["fx"] * design.rows * design.groups
+    rows = design.tile_rows(8 >> i["packing"])
+    tiles = i["blocks"] * i["fy"] * i["fx"] * rows * design.groups
     yield Access("activation", np.concatenate([first, last]), writes=False)
     yield Access("weight", grid(i["weight_address"], (tiles, 1)), writes=False)
     yield _half(i["acc_address"], design, writes=True)

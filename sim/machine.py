@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intaglio.compiler import numerics
 from intaglio.errors import VerificationError
@@ -56,6 +57,13 @@ def _refuse_empty(i: Instruction) -> None:
     for name in _EXTENTS.get(i.opcode, ()):
         if not i[name]:
             raise VerificationError(f"has the extent '{name}' of 0, the least is 1")
+
+
+def _unpacked(packed: NDArray[np.uint8], bits: int) -> NDArray[np.int8]:
+    """Bytes (words, cols) of weights of `bits` bits as int8 (words * 8 / bits, cols)."""
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)[:, None]
+    high = (packed[:, None] << shifts).view(np.int8) >> 8 - bits
+    return high.reshape(-1, packed.shape[1])
 
 
 class Machine:
@@ -176,12 +184,13 @@ class Machine:
         Exact: every partial sum is an integer below 2**24.
         """
         rows, cols = self.design.rows, self.design.cols
+        bits = self._weight_bits(i)
         starts = self._pixel_offsets(i)[:, None] + self._tile_offsets(i, tiles)[None, :]
         vectors, defined = self.activation.read(starts, rows)
-        size = rows * cols
+        size = self.design.tile_rows(bits) * cols
         first = i["weight_address"] * self.design.word_bytes
-        weights = self.weight.read_defined(first + tiles * size, size).view(np.int8)
-        weights = weights.reshape(len(tiles), rows, cols)
+        packed = self.weight.read_defined(first + tiles * size, size)
+        weights = _unpacked(packed.reshape(-1, cols), bits).reshape(len(tiles), rows, cols)
         if i["fill_columns"]:
             weights = self._by_columns(weights)
         used = (weights != 0).any(axis=2)
@@ -192,6 +201,20 @@ class Machine:
         left = vectors.reshape(len(starts), -1).astype(np.float32)
         product: np.ndarray = left @ weights.reshape(-1, cols).astype(np.float32)
         return product
+
+    def _weight_bits(self, i: Instruction) -> int:
+        """Bits of a weight of a COMPUTE.
+
+        Raises VerificationError when the array has no weights of so few, or is filled by columns.
+        """
+        bits, least = 8 >> i["packing"], self.design.weight_bits
+        if bits < least:
+            raise VerificationError(
+                f"takes weights of {bits} bits, the array's have {least} or more"
+            )
+        if bits < 8 and i["fill_columns"]:
+            raise VerificationError(f"fills by columns with weights of {bits} bits, not 8")
+        return bits
 
     def _by_columns(self, tiles: np.ndarray) -> np.ndarray:
         """Tiles (count, rows, cols) of those whose word `r * groups + g` is column `g * lanes + r`.

@@ -74,14 +74,22 @@ class Plan:
         """Tiles and pixels of every COMPUTE."""
         design = self.design
         _, field = self.work(Opcode.COMPUTE)
-        tiles, pixels = field("blocks") * field("fy") * field("fx"), field("y") * field("x")
+        columns = {
+            "tiles": field("blocks") * field("fy") * field("fx"),
+            "pixels": field("y") * field("x"),
+            "bits": 8 >> field("packing"),
+        }
 
         def work(field: dict[str, int]) -> Tiles:
-            tiles, pixels = field["tiles"], field["pixels"]
-            cycles = timing.compute_cycles(design, tiles, pixels)
-            return Tiles(tiles, pixels, timing.tile_period(design, pixels), cycles)
+            tiles, pixels, bits = field["tiles"], field["pixels"], field["bits"]
+            period, fill = (
+                timing.tile_period(design, pixels, bits),
+                timing.fill_cycles(design, bits),
+            )
+            cycles = timing.compute_cycles(design, tiles, pixels, bits)
+            return Tiles(tiles, pixels, fill, period, cycles)
 
-        return filled(Tiles, _columns(Tiles, _of_each(work, {"tiles": tiles, "pixels": pixels})))
+        return filled(Tiles, _columns(Tiles, _of_each(work, columns)))
 
     def boxes(self) -> Table[Box]:
         """The words, beats and runs of every LOAD and STORE, and the fill around them."""

@@ -76,7 +76,6 @@ def _constants(design: NpuDesign) -> Constants:
     return Constants(
         latency=design.memory_latency_cycles,
         read_ahead=parameters(design)["ReadAhead"],
-        rows=design.rows,
         beat_bytes=design.memory_bytes_per_cycle,
         fetch_beats=INSTRUCTION_BYTES // design.memory_bytes_per_cycle,
         beat_to_step=load.BEAT_TO_STEP + several,

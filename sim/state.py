@@ -31,7 +31,6 @@ class Constants:
 
     latency             cycles of memory
     read_ahead          beats of load outstanding at most, and one more
-    rows                cycles in which the array takes a weight tile
     beat_bytes          bytes of a beat
     fetch_beats         beats of an instruction
     beat_to_step        cycles from a beat's arrival to the load writer's step with it
@@ -40,7 +39,6 @@ class Constants:
 
     latency: int = 0
     read_ahead: int = 0
-    rows: int = 0
     beat_bytes: int = 0
     fetch_beats: int = 0
     beat_to_step: int = 0
@@ -74,10 +72,14 @@ class Task:
 
 @dataclass(slots=True)
 class Tiles:
-    """A COMPUTE: weight tiles of `period` cycles, and its cycles on an idle array."""
+    """A COMPUTE: weight tiles of `period` cycles, and its cycles on an idle array.
+
+    fill    cycles in which the array takes a weight tile
+    """
 
     tiles: int
     pixels: int
+    fill: int
     period: int
     cycles: int
 

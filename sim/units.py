@@ -46,15 +46,14 @@ def start(run: Run, index: int) -> None:
 def _multiply(run: Run, index: int) -> None:
     """Weight tiles; the first vector follows the fill and the instruction before."""
     work, array, now = run.tiles[run.tasks[index].work], run.array, run.clock.now
-    rows = run.constants.rows
-    first = max(now + rows + 1, array.free)
+    first = max(now + work.fill + 1, array.free)
     last = first + (work.tiles - 1) * work.period
     array.fill_stall += (
         first - max(now, array.free) + (work.tiles - 1) * (work.period - work.pixels)
     )
     run.queues[COMPUTE].ready = last
     array.free = last + work.pixels
-    engine.finish(run, index, first - rows - 1 + work.cycles)
+    engine.finish(run, index, first - work.fill - 1 + work.cycles)
 
 
 @compiled

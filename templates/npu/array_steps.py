@@ -21,6 +21,7 @@ from intaglio.templates.npu.mapping import (
     input_words,
     output_words,
     table_words,
+    tile_words,
     tiles_of,
 )
 from intaglio.templates.npu.steps import (
@@ -45,7 +46,9 @@ def array_regions(
     out = output_words(shape, mapping, design)
     slots = 1 if mapping.resident else mapping.input_slots
     needs = [
-        RegionNeed("weight", Space.WEIGHT, mapping.weight_slots, chunk_words(mapping, design)),
+        RegionNeed(
+            "weight", Space.WEIGHT, mapping.weight_slots, chunk_words(shape, mapping, design)
+        ),
         RegionNeed("input", Space.ACTIVATION, slots, input_words(shape, mapping, design.lanes)),
         RegionNeed("output", Space.ACTIVATION, mapping.output_slots, shape.made * out),
     ]
@@ -185,7 +188,7 @@ class ArraySteps:
                 for half in range(self.shape.halves[chunk.loaded.operand])
             ]
             if last:
-                records = weights.start + chunk.tiles * self.design.rows * self.design.groups
+                records = weights.start + chunk.tiles * tile_words(shape, self.design)
                 sink = sink_of(index, output)
                 items, drains = self._finish(index, output, records, sink)
                 yield Step((*inputs, weights, *items), (*computes, *drains, *sink.stores))
@@ -196,9 +199,9 @@ class ArraySteps:
     def _weights(self, output: int, position: int, chunk: Chunk, last: bool) -> Item:
         if self.filled is not None:
             return self._filled_item(self.filled, output, position, chunk, last)
-        tile_words = self.design.rows * self.design.groups
-        address = self.place.constants[output] + chunk.tile * tile_words * self.design.word_bytes
-        words = chunk.tiles * tile_words + (RECORD_WORDS * self.design.groups if last else 0)
+        each = tile_words(self.shape, self.design)
+        address = self.place.constants[output] + chunk.tile * each * self.design.word_bytes
+        words = chunk.tiles * each + (RECORD_WORDS * self.design.groups if last else 0)
         return self.rings["weight"].get(
             (output, position), lambda start: (load_constants(self.place, address, words, start),)
         )
@@ -241,6 +244,7 @@ class ArraySteps:
             "input_signed": int(operand.signed and half == operand.halves - 1),
             "input_high": half,
             "fill_columns": int(shape.filled == "column"),
+            "packing": (8 // shape.weight_bits).bit_length() - 1,
             "act_address": element,
             "weight_address": weights,
             "acc_address": accumulators,
@@ -258,7 +262,7 @@ class ArraySteps:
         rows = (tile.height - 1) * y.buffer_stride + (chunk.fy[1] - 1) * y.dilation + 1
         counts = (chunk.blocks[1], rows, local.row_words)
         strides = (block_words, local.row_words)
-        words = chunk.tiles * self.design.rows * self.design.groups
+        words = chunk.tiles * tile_words(shape, self.design)
         return Draft(
             Opcode.COMPUTE,
             fields,

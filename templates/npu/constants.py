@@ -1,8 +1,9 @@
 """Constants of the workload as the bytes that the npu's weight buffer takes.
 
-Weight tiles are `rows x cols` bytes; requantisation records and taps are words of `lanes` bytes;
-see docs/npu.md, "Data".  What the hardware computes for a lane or row beyond the last channel is
-fixed here: its weights are zero and its record gives the tensor's filler.
+Weight tiles are `rows x cols` weights of 8, 4 or 2 bits; requantisation records and taps are
+words of `lanes` bytes; see docs/npu.md, "Data".  What the hardware computes for a lane or row
+beyond the last channel is fixed here: its weights are zero and its record gives the tensor's
+filler.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def array_constants(
     result = []
     for index in range(blocks_of(work.shape.outputs, design.cols)):
         tiles = [
-            _tiles(work, workload, layouts, design, index, touch).view(np.uint8).reshape(-1)
+            _packed(_tiles(work, workload, layouts, design, index, touch), work.shape.weight_bits)
             for touch in _stored(work.shape)[index]
         ]
         block = np.zeros((design.groups, RECORD_WORDS, design.lanes), np.uint8)
@@ -134,7 +135,8 @@ def array_constants(
 
 def array_constant_bytes(shape: ArrayShape, design: NpuDesign) -> tuple[int, ...]:
     """Bytes of every piece that `array_constants` makes."""
-    tile, records = design.rows * design.cols, RECORD_WORDS * design.cols
+    tile = design.tile_rows(shape.weight_bits) * design.cols
+    records = RECORD_WORDS * design.cols
     blocks = _stored(shape)[: blocks_of(shape.outputs, design.cols)]
     return tuple(
         sum(shape.tiles(touch) for touch in touched) * tile + records for touched in blocks
@@ -160,6 +162,18 @@ def row_constants(work: RowWork, workload: Workload, design: NpuDesign) -> tuple
 def row_constant_bytes(shape: RowShape, design: NpuDesign) -> tuple[int, ...]:
     """Bytes of every piece that `row_constants` makes."""
     return (shape.blocks * RECORD_WORDS * design.lanes,) if shape.norm else ()
+
+
+def _packed(tiles: Weights, bits: int) -> Bytes:
+    """Tiles (..., rows, cols) of weights of `bits` bits as the bytes of the weight buffer.
+
+    A byte holds `8 / bits` rows of its column, the first one lowest.
+    """
+    share = 8 // bits
+    parts = tiles.reshape(-1, share, tiles.shape[-1]).view(np.uint8) & (1 << bits) - 1
+    shifts = bits * np.arange(share, dtype=np.uint8)[:, None]
+    packed: Bytes = np.bitwise_or.reduce(parts << shifts, axis=1)
+    return packed.reshape(-1)
 
 
 def _tiles(

@@ -20,6 +20,7 @@ from intaglio.templates.npu.mapping import (
     ring_loads,
     row_words,
     table_words,
+    tile_words,
     tiles_of,
 )
 from intaglio.templates.npu.work import ArrayShape, RowShape, Touch, WindowShape, blocks_of
@@ -174,7 +175,7 @@ class _ArrayCost:
     def _array(self) -> int:
         """Cycles of all weight tiles on all pixels, once for each half of the operand."""
         periods = sum(
-            timing.tile_period(self.design, height * width)
+            timing.tile_period(self.design, height * width, self.shape.weight_bits)
             for _, height in self.rows
             for _, width in self.columns
         )
@@ -206,8 +207,8 @@ class _ArrayCost:
 
     def _weights(self) -> tuple[int, int]:
         """Words and loads of weights and records."""
-        words = self.weight_tiles * self.design.rows + len(self.chunks) * RECORD_WORDS
-        words *= self.design.groups
+        words = self.weight_tiles * tile_words(self.shape, self.design)
+        words += len(self.chunks) * RECORD_WORDS * self.design.groups
         total, slots = sum(self.chunks), self.mapping.weight_slots
         kept = total <= slots or (self.mapping.outputs_outer and max(self.chunks) <= slots)
         times = 1 if kept else self.tiles

@@ -14,6 +14,8 @@ _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
 _WINDOW_COLUMNS = tuple(range(1, 9))
 _ROW_LANES = (0, 1, 2, 4)
+PACKED_BITS = (2, 4, 8)
+"""Bits that a weight of the array can take; four, two or one of them are in a byte."""
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "name": (str, "a text"),
     "clock_mhz": ((int, float), "a number"),
@@ -33,7 +35,8 @@ class NpuDesign:
     row_lanes                elements of a row that softmax and norms handle a cycle; 0 for none
                              of their engines
     activation_bits          width of an activation in its container (narrower values fit in it)
-    weight_bits              width of a weight in its container (narrower values fit in it)
+    weight_bits              fewest bits that a weight of the array takes in memory and in its
+                             buffer: 2, 4 or 8
     activation_buffer_kib    activation scratchpad
     weight_buffer_kib        weight scratchpad (weights, requantisation records, tables)
     accumulator_buffer_kib   accumulators, both halves
@@ -51,7 +54,7 @@ class NpuDesign:
     window_columns: int = 5
     row_lanes: int = 0
     activation_bits: int = 8
-    weight_bits: int = 8
+    weight_bits: int = 2
     activation_buffer_kib: int = 128
     weight_buffer_kib: int = 64
     accumulator_buffer_kib: int = 64
@@ -66,7 +69,7 @@ class NpuDesign:
         self._one_of("vector_lanes", (self.lanes,))
         self._one_of("cols", tuple(c for c in _SIZES if self.lanes <= c <= _MAX_COLS))
         self._one_of("activation_bits", (8,))
-        self._one_of("weight_bits", (8,))
+        self._one_of("weight_bits", PACKED_BITS)
         self._one_of("memory_bytes_per_cycle", tuple(b for b in _SIZES if b <= self.lanes))
         for key in ("activation_buffer_kib", "weight_buffer_kib", "accumulator_buffer_kib"):
             self._one_of(key, tuple(1 << i for i in range(13)))
@@ -111,6 +114,10 @@ class NpuDesign:
     def accumulator_words(self) -> int:
         """Pixels of one accumulator half."""
         return self.accumulator_buffer_kib * 1024 // (4 * self.cols) // 2
+
+    def tile_rows(self, weight_bits: int) -> int:
+        """Rows of `cols` bytes that a tile of such weights takes: of 8, 4 or 2 bits."""
+        return self.rows * weight_bits // 8
 
     @property
     def multipliers(self) -> int:

@@ -34,6 +34,7 @@ def parameters(design: NpuDesign) -> dict[str, int]:
         "MemBytes": design.memory_bytes_per_cycle,
         "WindowColumns": design.window_columns,
         "RowPipes": design.row_lanes,
+        "WeightBits": design.weight_bits,
         "ReadAhead": max(_READ_AHEAD_BEATS, latency),
     }
 

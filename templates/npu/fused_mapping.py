@@ -17,6 +17,7 @@ from intaglio.templates.npu.mapping import (
     cut,
     row_words,
     table_words,
+    tile_words,
 )
 from intaglio.templates.npu.work import ArrayShape, WindowShape, blocks_of
 
@@ -121,7 +122,9 @@ class _FusedCost:
     def _array(self) -> int:
         """Cycles of all weight tiles on all pixels, rows that strips share counted again."""
         periods = sum(
-            timing.tile_period(self.design, tile.pixels) for tiles in self.tiles for tile in tiles
+            timing.tile_period(self.design, tile.pixels, self.shape.producer.weight_bits)
+            for tiles in self.tiles
+            for tile in tiles
         )
         computes = self.outputs * self.chunks * self.halves * sum(map(len, self.tiles))
         passes = self.outputs * self.shape.producer.tiles(self.touch) * self.halves
@@ -189,7 +192,8 @@ class _FusedCost:
     def _weights(self) -> int:
         """Words of weights and records, once or once a tile."""
         tiles = self.outputs * self.shape.producer.tiles(self.touch)
-        words = (tiles * self.design.rows + self.outputs * RECORD_WORDS) * self.design.groups
+        words = tiles * tile_words(self.shape.producer, self.design)
+        words += self.outputs * RECORD_WORDS * self.design.groups
         slots = self.mapping.producer.weight_slots
         if self.outputs * self.chunks <= slots:
             return words
@@ -206,8 +210,9 @@ class _FusedCost:
     def _first(self) -> int:
         """Cycles until the array can start."""
         inputs = self._inputs() // sum(map(len, self.tiles))
-        weights = self.outputs * self.shape.producer.tiles(self.touch) * self.design.rows
-        words = inputs + weights * self.design.groups // (self.outputs * self.chunks)
+        shape = self.shape.producer
+        weights = shape.tiles(self.touch) * tile_words(shape, self.design)
+        words = inputs + weights // self.chunks
         return timing.load_cycles(self.design, words, words)
 
     def _last(self) -> int:

@@ -119,6 +119,7 @@ _COMPUTE = {
     "input_signed": Field(1, 17, 1),
     "input_high": Field(1, 18, 1),
     "fill_columns": Field(1, 19, 1),
+    "packing": Field(1, 20, 2),
     "act_address": Field(2, 0, 32),
     "weight_address": Field(3, 0, 24),
     "acc_address": Field(4, 0, 16),

@@ -25,6 +25,7 @@ from intaglio.templates.npu.mapping import (
     chunk_words,
     constant_words,
     table_words,
+    tile_words,
 )
 from intaglio.templates.npu.row_steps import row_regions
 from intaglio.templates.npu.steps import RegionNeed
@@ -221,13 +222,13 @@ def chunks(
     found: dict[tuple[int, tuple[int, int, int]], None] = {}
     for slots in (1, 2, 3, 4, 8):
         words = min(room // slots, WIDEST_LOAD)
-        tiles = (words // design.groups - RECORD_WORDS) // design.rows
+        tiles = (words - RECORD_WORDS * design.groups) // tile_words(shape, design)
         if tiles < 1:
             break
         chunk = _chunk(shape, loaded, tiles)
         probe = ArrayMapping(1, 1, loaded, *chunk, False, False, 1, slots, 1)
         total = sum(chunk_count(shape, touched, probe) for touched in shape.touched)
-        held = room // chunk_words(probe, design)
+        held = room // chunk_words(shape, probe, design)
         found[total if total <= held else slots, chunk] = None
     return tuple(found)
 

@@ -225,10 +225,15 @@ def output_words(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) ->
     return blocks * mapping.tile_y * mapping.tile_x
 
 
-def chunk_words(mapping: ArrayMapping, design: NpuDesign) -> int:
+def chunk_words(shape: ArrayShape, mapping: ArrayMapping, design: NpuDesign) -> int:
     """Words of one weight slot: the tiles of a chunk and the records that follow the last one."""
     tiles = mapping.chunk_blocks * mapping.chunk_fy * mapping.chunk_columns
-    return (tiles * design.rows + RECORD_WORDS) * design.groups
+    return tiles * tile_words(shape, design) + RECORD_WORDS * design.groups
+
+
+def tile_words(shape: ArrayShape, design: NpuDesign) -> int:
+    """Words of one weight tile."""
+    return design.tile_rows(shape.weight_bits) * design.groups
 
 
 def table_words(table: bool, design: NpuDesign) -> int:

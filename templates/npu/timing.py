@@ -29,16 +29,17 @@ QUEUE = 2
 """Cycles that an instruction spends in its queue at least."""
 
 
-def tile_period(design: NpuDesign, pixels: int) -> int:
+def tile_period(design: NpuDesign, pixels: int, weight_bits: int) -> int:
     """Cycles between two weight tiles: a tile is brought in while the one before multiplies."""
-    return max(pixels, design.rows)
+    return max(pixels, design.tile_rows(weight_bits))
 
 
-def compute_cycles(design: NpuDesign, tiles: int, pixels: int) -> int:
+def compute_cycles(design: NpuDesign, tiles: int, pixels: int, weight_bits: int) -> int:
     """A COMPUTE of `tiles` weight tiles on `pixels` pixels, its first fill included."""
     tree = design.lanes.bit_length() - 1
-    period = tile_period(design, pixels)
-    return (tiles - 1) * period + pixels + design.rows + tree + COMPUTE_PIPELINE
+    period = tile_period(design, pixels, weight_bits)
+    fill = design.tile_rows(weight_bits)
+    return (tiles - 1) * period + pixels + fill + tree + COMPUTE_PIPELINE
 
 
 def vector_cycles(design: NpuDesign, reads: int, taps: int = 0, table: bool = False) -> int:

@@ -18,6 +18,7 @@ from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
     Conv2d,
+    ElementType,
     Eltwise,
     MatMul,
     Norm,
@@ -32,7 +33,7 @@ from intaglio.compiler.workload import (
     epilogues,
     inputs,
 )
-from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.design import PACKED_BITS, NpuDesign
 from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import MAX_TAPS, Opcode
 from intaglio.templates.npu.layout import Form, Map, TensorLayout, halves_of
@@ -56,6 +57,7 @@ class ArrayShape:
     pixel_bytes  of a packed operand, whose columns are folded; 0 when it is blocked
     outputs      output channels
     touched      for every block of `cols` outputs, the input blocks it depends on
+    weight_bits  bits that a weight takes in memory and in the weight buffer: 8, 4 or 2
     halves       bytes of an element of each operand
     made         bytes of an element of the result
     residual     bytes of an element of the residual; 0 when none is added
@@ -70,6 +72,7 @@ class ArrayShape:
     pixel_bytes: int
     outputs: int
     touched: tuple[tuple[Touch, ...], ...]
+    weight_bits: int
     halves: tuple[int, ...]
     made: int
     residual: int
@@ -295,7 +298,8 @@ def _product_work(
         if packed or groups == 1
         else tuple(_group_touch(i, layout.map[0], outputs, groups, design) for i in range(count))
     )
-    types = (layout.halves,), *_types(op, op.epilogue, workload)
+    bits = _weight_bits(workload.tensor(op.weight).element, design)
+    types = bits, (layout.halves,), *_types(op, op.epilogue, workload)
     shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *types)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
 
@@ -310,10 +314,16 @@ def _heads_work(
         for head in range(layout.heads)
         for _ in range(blocks_of(outputs, design.cols))
     )
-    types = (layout.halves,), *_types(op, op.epilogue, workload)
+    types = 8, (layout.halves,), *_types(op, op.epilogue, workload)
     filled: Literal["row", "column"] = "column" if op.transposed else "row"
     shape = ArrayShape(y, x, x.kernel, 0, outputs, touched, *types, layout.heads, filled)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
+
+
+def _weight_bits(element: ElementType, design: NpuDesign) -> int:
+    """The fewest bits that `design` packs which hold every value of `element`."""
+    legal = (bits for bits in PACKED_BITS if bits >= design.weight_bits)
+    return next(b for b in legal if -1 << b - 1 <= element.lo and element.hi < 1 << b - 1)
 
 
 def _group_touch(
@@ -343,7 +353,8 @@ def _joined_work(
         for i in range(blocks_of(total, design.cols))
     )
     epilogue = epilogues(op)[0]
-    types = tuple(layouts[name].halves for name in operands), *_types(op, epilogue, workload)
+    halves = tuple(layouts[name].halves for name in operands)
+    types = design.weight_bits, halves, *_types(op, epilogue, workload)
     shape = ArrayShape(y, x, x.kernel, 0, total, touched, *types)
     return ArrayWork(op, shape, operands, epilogue)
 

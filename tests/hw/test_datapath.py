@@ -56,8 +56,9 @@ def _pixels(item: Instruction) -> int:
 
 def _compute_latency(shape: Shape, item: Instruction) -> int:
     """Cycles of a COMPUTE on an idle unit, by the contract of npu_compute."""
-    period = max(_pixels(item), shape.lanes)
-    pipeline = shape.lanes + int(np.log2(shape.lanes)) + 6
+    fill = shape.lanes >> item["packing"]
+    period = max(_pixels(item), fill)
+    pipeline = fill + int(np.log2(shape.lanes)) + 6
     return (item["blocks"] * item["fy"] * item["fx"] - 1) * period + _pixels(item) + pipeline
 
 
@@ -96,8 +97,9 @@ def test_every_alignment(bench: Bench) -> None:
 def test_one_pixel_over_many_tiles(bench: Bench) -> None:
     """The same accumulator in every tile: the shortest distance between its updates."""
     tiles = bench.shape.weight_words // (bench.shape.lanes * bench.shape.groups)
-    item = _conv(blocks=tiles, block_stride=5, input_signed=1)
-    assert _check_compute(bench, [item], 3) == [_compute_latency(bench.shape, item)]
+    for packing in range(3):
+        item = _conv(blocks=tiles << packing, block_stride=5, input_signed=1, packing=packing)
+        assert _check_compute(bench, [item], 3) == [_compute_latency(bench.shape, item)]
 
 
 def test_extreme_products(bench: Bench) -> None:

@@ -57,6 +57,7 @@ def _parameters(lanes: int, groups: int, mem_bytes: int) -> dict[str, int]:
         "AccWords": 64,
         "MemBytes": mem_bytes,
         "RowPipes": {1: 4, 2: 0, 4: 1}[groups],
+        "WeightBits": {1: 2, 2: 4, 4: 8}[groups],
     }
 
 

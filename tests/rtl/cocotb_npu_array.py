@@ -31,6 +31,13 @@ def _by_rows(words: list[bytes]) -> list[bytes]:
     return [bytes(words[r][first + row] for r, first in places) for row in range(lanes)]
 
 
+def _unpacked(word: bytes, packing: int) -> list[bytes]:
+    """The rows that a word holds, each weight a byte."""
+    bits = 8 >> packing
+    fields = [[byte >> at & (1 << bits) - 1 for byte in word] for at in range(0, 8, bits)]
+    return [bytes((x - (x >> bits - 1 << bits)) & 0xFF for x in row) for row in fields]
+
+
 def _bytes(count: int) -> bytes:
     return bytes(random.choice((0, 127, 128, 255, random.randrange(256))) for _ in range(count))
 
@@ -41,12 +48,12 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
     lanes, cols = value(dut.Lanes), len(dut.fill_i) // 8
     delay = 2 + (lanes - 1).bit_length()
     coming: list[bytes] = []
-    columns = False
+    columns, packing = False, 0
     tile: list[bytes] | None = None
     due: dict[int, int] = {}
     checked = 0
     for cycle in range(4000):
-        full = len(coming) == lanes
+        full = len(coming) == lanes >> packing
         swap = full and random.random() < 0.3
         valid = swap or (tile is not None and random.random() < 0.7)
         fill = (not full or swap) and random.random() < 0.8
@@ -54,6 +61,8 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
         begins = swap or not coming
         by_columns = random.random() < 0.5 if begins else columns
         dut.fill_columns_i.value = int(by_columns) if fill else random.getrandbits(1)
+        packed = 0 if by_columns else random.randrange(3) if begins else packing
+        dut.fill_packing_i.value = packed if fill else random.randrange(3)
         dut.fill_index_i.value = 0 if begins else len(coming) % lanes
         dut.fill_valid_i.value, dut.fill_i.value = int(fill), int.from_bytes(row, "little")
         dut.vector_valid_i.value, dut.vector_swap_i.value = (
@@ -67,9 +76,10 @@ async def tiles_and_vectors_overlap(dut: Any) -> None:
             assert value(dut.sums_o) == due.pop(cycle)
             checked += 1
         if swap:
-            tile, coming = _by_rows(coming) if columns else coming, []
+            rows = [row for word in coming for row in _unpacked(word, packing)]
+            tile, coming = _by_rows(coming) if columns else rows, []
         if valid and tile is not None:
             due[cycle + delay] = _sums(tile, vector, signed)
         if fill:
-            coming, columns = [*coming, row], by_columns
+            coming, columns, packing = [*coming, row], by_columns, packed
     assert checked > 1000

@@ -103,7 +103,8 @@ def _instruction(state: State) -> Instruction:
         0, half - fields["y"] * fields["x"]
     )
     fields |= {"accumulate": random.getrandbits(1), "input_signed": random.getrandbits(1)}
-    fields |= {"input_high": random.getrandbits(1), "fill_columns": random.getrandbits(1)}
+    fields["input_high"] = random.getrandbits(1)
+    fields |= random.choice(({"fill_columns": 1}, {"packing": random.randrange(3)}))
     return Instruction(Opcode.COMPUTE, fields)
 
 

@@ -17,6 +17,12 @@ def _weight() -> int:
     return random.choice((random.choice(EXTREMES), random.randrange(-128, 128)))
 
 
+def _weights(byte: int, bits: int) -> list[int]:
+    """The signed numbers of `bits` bits in a byte, the lowest first."""
+    fields = [byte >> at & (1 << bits) - 1 for at in range(0, 8, bits)]
+    return [field - (field >> bits - 1 << bits) for field in fields]
+
+
 def _operand() -> int:
     return random.choice((random.choice(OPERANDS), random.randrange(-128, 256)))
 
@@ -27,6 +33,7 @@ async def sums_follow_their_operands(dut: Any) -> None:
     lanes, bits = value(dut.Lanes), len(dut.sum_o)
     delay = 1 + (lanes - 1).bit_length()
     shadow: list[int] = []
+    packing = 0
     active: list[int] | None = None
     due: dict[int, int] = {}
     held: int | None = None
@@ -34,12 +41,17 @@ async def sums_follow_their_operands(dut: Any) -> None:
         swap = len(shadow) == lanes and random.random() < 0.2
         fill = (len(shadow) < lanes or swap) and random.random() < 0.8
         column = (swap or not shadow) and not fill and random.random() < 0.5
+        if swap or not shadow:
+            packing = random.randrange(3)
         whole = [_weight() for _ in range(lanes)]
         dut.column_valid_i.value = int(column)
         dut.column_i.value = sum((x & 0xFF) << 8 * at for at, x in enumerate(whole))
         valid = active is not None and random.random() < 0.7
-        weight, operands = _weight(), [_operand() for _ in range(lanes)]
-        dut.fill_valid_i.value, dut.fill_i.value = int(fill), weight & 0xFF
+        byte, operands = _weight() & 0xFF, [_operand() for _ in range(lanes)]
+        first = 0 if swap else len(shadow)
+        rows = ((1 << (1 << packing)) - 1) << first
+        dut.fill_rows_i.value, dut.fill_i.value = rows if fill else 0, byte
+        dut.fill_packing_i.value = packing
         dut.swap_i.value, dut.operand_valid_i.value = int(swap), int(valid)
         dut.operands_i.value = sum((x & 0x1FF) << 9 * at for at, x in enumerate(operands))
         await RisingEdge(dut.clk_i)
@@ -53,5 +65,5 @@ async def sums_follow_their_operands(dut: Any) -> None:
         if column:
             shadow = whole
         if fill:
-            shadow = [*shadow, weight]
+            shadow = [*shadow, *_weights(byte, 8 >> packing)]
     assert held is not None

@@ -191,21 +191,29 @@ def _bytes(words: np.ndarray, signed: bool) -> np.ndarray:
     return words.view(np.int8 if signed else np.uint8).astype(np.int64)
 
 
+def unpacked(words: np.ndarray, bits: int) -> np.ndarray:
+    """Bytes (words, cols), each of 8 / bits rows from the lowest bits on, as int64 (rows, cols)."""
+    shares = [words.astype(np.int64) >> bits * share for share in range(8 // bits)]
+    rows = np.stack(shares, axis=1).reshape(-1, words.shape[1]) & (1 << bits) - 1
+    return np.where(rows >> bits - 1, rows - (1 << bits), rows)
+
+
 def compute(state: State, item: Instruction) -> None:
     """COMPUTE on `state`: for every tile in order, vectors times weights into the accumulators."""
     lanes, cols = state.activations.shape[1], state.sums.shape[1]
     elements = _bytes(state.activations.reshape(-1), bool(item["input_signed"]))
-    weights = _bytes(state.weights.reshape(-1), signed=True)
+    bits, tile_bytes = 8 >> item["packing"], lanes * cols >> item["packing"]
     pixels = [(y, x) for y in range(item["y"]) for x in range(item["x"])]
     tile_address = item["weight_address"] * lanes
     overwrite = not item["accumulate"]
     for block in range(item["blocks"]):
         for fy in range(item["fy"]):
             for fx in range(item["fx"]):
-                tile = weights[tile_address : tile_address + lanes * cols].reshape(lanes, cols)
+                raw = state.weights.reshape(-1)[tile_address : tile_address + tile_bytes]
+                tile = unpacked(raw.reshape(-1, cols), bits)
                 if item["fill_columns"]:
                     tile = tile.reshape(lanes, -1, lanes).transpose(2, 1, 0).reshape(lanes, cols)
-                tile_address += lanes * cols
+                tile_address += tile_bytes
                 base = item["act_address"] + block * item["block_stride"]
                 base += fy * item["fy_stride"] + fx * item["fx_stride"]
                 for p, (y, x) in enumerate(pixels):
@@ -295,6 +303,7 @@ def random_conv(shape: Shape, rng: np.random.Generator, *, pixels: int = 8) -> I
     fields["accumulate"] = int(rng.integers(0, 2))
     fields["input_signed"] = int(rng.integers(0, 2))
     fields["input_high"] = int(rng.integers(0, 2))
+    fields["packing"] = int(rng.integers(0, 3))
     return Instruction(Opcode.COMPUTE, fields)
 
 

@@ -39,7 +39,7 @@ def compute(y: int, x: int, tiles: int, **more: object) -> Instruction:
 def test_compute_takes_its_closed_form(y: int, x: int, tiles: int) -> None:
     [(issued, retired)] = spans(compute(y, x, tiles))
     assert issued == FETCHED
-    assert retired - issued == timing.compute_cycles(SMALL, tiles, y * x)
+    assert retired - issued == timing.compute_cycles(SMALL, tiles, y * x, 8)
 
 
 def test_the_fill_of_the_next_instruction_hides_under_the_last_tile() -> None:
@@ -175,7 +175,7 @@ def test_overlap_is_faster_than_one_instruction_at_a_time() -> None:
     line = trace.timeline
     alone = int((line.retired - line.issued)[:5].sum())
     assert trace.cycles < steps * alone
-    assert trace.cycles > steps * timing.compute_cycles(SMALL, 3, 15) / 2
+    assert trace.cycles > steps * timing.compute_cycles(SMALL, 3, 15, 8) / 2
 
 
 def test_a_residual_drain_holds_up_a_load_at_the_port() -> None:

@@ -2,9 +2,11 @@
 // The multiplier array: Lanes rows by Cols = Groups * Lanes columns, weight stationary.
 //
 // Contract
-// - `fill_valid_i`: `fill_i` is the next row of the tile to come, column c in byte c.  With
-//   `ColumnFill` and `fill_columns_i` it is Groups whole columns instead, word g column g * Lanes +
-//   `fill_index_i`; a tile is filled by rows or by columns.
+// - `fill_valid_i`: `fill_i` is word `fill_index_i` of the tile to come, column c in byte c.  A byte
+//   holds the weights of 2**p rows, from row 2**p * `fill_index_i` on in its lowest bits, p being
+//   `fill_packing_i`: 0, 1 or 2.  With `ColumnFill` and `fill_columns_i` the word is Groups whole
+//   columns of bytes instead, word g column g * Lanes + `fill_index_i`; a tile is filled by rows or
+//   by columns.
 // - `vector_valid_i`: `vector_i` holds Lanes activations of 8 bits, signed when `vector_signed_i`.
 //   With `vector_swap_i` the tile to come, filled in earlier cycles, applies from this vector on;
 //   the fill of the next tile may begin in the same cycle.
@@ -20,6 +22,7 @@ module npu_array #(
   input  logic                clk_i,
   input  logic                fill_valid_i,
   input  logic                fill_columns_i,
+  input  logic [1:0]          fill_packing_i,
   input  logic [LaneBits-1:0] fill_index_i,
   input  logic [8*Cols-1:0]   fill_i,
   input  logic                vector_valid_i,
@@ -43,6 +46,15 @@ module npu_array #(
     end
   end
 
+  logic             fill_by_rows;
+  logic [Lanes-1:0] fill_rows;
+
+  assign fill_by_rows = fill_valid_i && !(ColumnFill != 0 && fill_columns_i);
+
+  for (genvar r = 0; r < Lanes; r++) begin : gen_row
+    assign fill_rows[r] = fill_by_rows && fill_index_i == LaneBits'(r) >> fill_packing_i;
+  end
+
   for (genvar c = 0; c < Cols; c++) begin : gen_column
     localparam int Group = c / Lanes;
 
@@ -56,7 +68,8 @@ module npu_array #(
       .ColumnFill(ColumnFill)
     ) u_dot (
       .clk_i          (clk_i),
-      .fill_valid_i   (fill_valid_i && !(ColumnFill != 0 && fill_columns_i)),
+      .fill_rows_i    (fill_rows),
+      .fill_packing_i (fill_packing_i),
       .fill_i         (fill_i[8*c +: 8]),
       .column_valid_i (column_valid),
       .column_i       (fill_i[8*Lanes*Group +: 8*Lanes]),

@@ -2,23 +2,24 @@
 // Compute unit: walks a COMPUTE instruction's weight tiles and pixels and feeds the multiplier
 // array, one vector a cycle.
 //
-// A fill walks block, fy, fx and brings one tile row a cycle into the array's shadow weights; a
-// stream walks y, x over the tile that is active.  While the stream works on a tile the fill brings
+// A fill walks block, fy, fx and brings a word of the tile a cycle into the array's shadow weights:
+// 1, 2 or 4 rows of weights of 8, 4 or 2 bits.  A stream walks y, x over the tile that is active.  While the stream works on a tile the fill brings
 // the next one, which may belong to the next instruction.
 //
 // Contract
 // - `instr_i` is a COMPUTE instruction (its opcode is not looked at) whose counts blocks, fy, fx, y
 //   and x are all at least 1.  At most 4 instructions are inside.
 // - An instruction retires, in order, once its last sums are readable in the accumulators.
-// - Let L = log2(Lanes) and T the number of tiles of P pixels.  After a handshake in cycle 0 on an
-//   idle unit the first vector is read in cycle Lanes + 1, the first vector of each further tile
-//   max(P, Lanes) cycles after the one before it, and `retire_valid_o` rises in cycle (T - 1) *
-//   max(P, Lanes) + P + Lanes + L + 6.
+// - Let L = log2(Lanes), F = Lanes >> packing the words of a tile, and T the number of tiles of P
+//   pixels.  After a handshake in cycle 0 on an idle unit the first vector is read in cycle F + 1,
+//   the first vector of each further tile max(P, F) cycles after the one before it, and
+//   `retire_valid_o` rises in cycle (T - 1) * max(P, F) + P + F + L + 6.
 // - `instr_ready_o` rises in the cycle in which the first vector of an instruction's last tile is
-//   read; the first vector of the next instruction follows that tile after max(P, Lanes + 1 + wait)
+//   read; the first vector of the next instruction follows that tile after max(P, F + 1 + wait)
 //   cycles, with `wait` the cycles from ready to valid.
 // - Activations arrive exactly 2 cycles after `a_en_o`, weights exactly 2 cycles after `f_en_o`;
 //   sums leave 2 cycles after their `acc_valid_o`.
+// - A tile has weights of `WeightBits` bits at least, 2, 4 or 8; its `packing` is 0 when that is 8.
 // - With `ColumnFill` the tiles of an instruction with `fill_columns` are stored by columns.
 // - `stall_o`: weights are brought in and no vector is streamed.
 
@@ -28,6 +29,7 @@ module npu_compute #(
   parameter int ActWords = 8192,
   parameter int WeightWords = 4096,
   parameter int AccWords = 512,
+  parameter int WeightBits = 2,
   parameter int ColumnFill = 0,
   localparam int Width = 8 * Lanes,
   localparam int Cols = Groups * Lanes,
@@ -66,6 +68,7 @@ module npu_compute #(
   localparam int ReadCycles = 2;
   localparam int AccCycles = LaneBits + 2;
   localparam int WriteCycles = AccCycles + 3;
+  localparam logic [1:0] PackingMask = WeightBits == 2 ? 2'd3 : WeightBits == 4 ? 2'd1 : 2'd0;
 
   // Fill: the tile that is brought in, and what its instruction says about the stream.
   logic                   fill_busy_q;
@@ -74,6 +77,7 @@ module npu_compute #(
   logic                   fill_signed_q;
   logic                   fill_high_q;
   logic                   fill_columns_q;
+  logic [1:0]             fill_packing_q;
   logic [LaneBits-1:0]    fill_row_q;
   logic [ElementBits-1:0] tile_base_q;
   logic [ElementBits-1:0] fy_base_q;
@@ -117,6 +121,7 @@ module npu_compute #(
   logic fy_last;
   logic x_last;
 
+  logic [LaneBits-1:0]    last_row;
   logic [ElementBits-1:0] next_tile;
   logic [ElementBits-1:0] next_pixel;
 
@@ -126,9 +131,10 @@ module npu_compute #(
   assign x_last = x_left_q == '0;
   assign tile_last = fx_last && fy_last && blocks_left_q == '0;
   assign pixel_last = x_last && y_left_q == '0;
-  assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == '1);
+  assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == last_row);
   assign take = tile_ready && (!stream_busy_q || pixel_last);
 
+  assign last_row = {LaneBits{1'b1}} >> fill_packing_q;
   assign f_en_o = fill_busy_q && !fill_done_q;
   assign a_en_o = stream_busy_q;
   assign a_addr_o = pixel_q;
@@ -167,6 +173,7 @@ module npu_compute #(
       fill_signed_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_SIGNED_LSB];
       fill_high_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_HIGH_LSB];
       fill_columns_q <= instr_i[npu_isa_pkg::COMPUTE_FILL_COLUMNS_LSB];
+      fill_packing_q <= instr_i[npu_isa_pkg::COMPUTE_PACKING_LSB +: 2] & PackingMask;
       blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
       fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
@@ -176,7 +183,7 @@ module npu_compute #(
       fill_x_reload_q <= instr_i[npu_isa_pkg::COMPUTE_X_LSB +: 16] - 16'd1;
     end else begin
       if (f_en_o) begin
-        fill_row_q <= fill_row_q + LaneBits'(1);
+        fill_row_q <= fill_row_q == last_row ? '0 : fill_row_q + LaneBits'(1);
         f_row_o <= f_row_o + RowBits'(1);
       end
       if (take) begin
@@ -259,15 +266,16 @@ module npu_compute #(
   assign acc_valid_o = valid_q[AccCycles-1];
 
   logic                arrived_columns;
+  logic [1:0]          arrived_packing;
   logic [LaneBits-1:0] arrived_index;
 
   delay_line #(
-    .Width (LaneBits + 1),
+    .Width (LaneBits + 3),
     .Cycles(ReadCycles)
   ) u_fill_place (
     .clk_i (clk_i),
-    .data_i({fill_columns_q, fill_row_q}),
-    .data_o({arrived_columns, arrived_index})
+    .data_i({fill_packing_q, fill_columns_q, fill_row_q}),
+    .data_o({arrived_packing, arrived_columns, arrived_index})
   );
 
   npu_array #(
@@ -278,6 +286,7 @@ module npu_compute #(
     .clk_i          (clk_i),
     .fill_valid_i   (f_valid_q2),
     .fill_columns_i (arrived_columns),
+    .fill_packing_i (arrived_packing),
     .fill_index_i   (arrived_index),
     .fill_i         (f_data_i),
     .vector_valid_i (valid_q[ReadCycles-1]),

@@ -12,6 +12,7 @@ module npu_core #(
   parameter int AccWords      = 512,
   parameter int WindowColumns = 5,
   parameter int RowPipes      = 0,
+  parameter int WeightBits    = 2,
   localparam int ActAddr      = $clog2(ActWords),
   localparam int WgtAddr      = $clog2(WeightWords),
   localparam int InstrBits    = npu_isa_pkg::INSTRUCTION_BITS
@@ -126,7 +127,7 @@ module npu_core #(
 
   npu_compute #(
     .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords), .WeightWords(WeightWords),
-    .AccWords(AccWords), .ColumnFill(RowPipes > 0 ? 1 : 0)
+    .AccWords(AccWords), .WeightBits(WeightBits), .ColumnFill(RowPipes > 0 ? 1 : 0)
   ) u_compute (
     .clk_i           (clk_i),
     .rst_ni          (rst_ni),

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One column of the multiplier array: Lanes products of an activation and a weight, and their sum.
 //
-// Weights are double-buffered: bytes shift into the shadow weights, row 0 first, while the active
-// ones multiply; a swap makes the shadow weights active.
+// Weights are double-buffered: the shadow weights are filled while the active ones multiply; a swap
+// makes the shadow weights active.
 //
 // Contract
-// - `fill_valid_i`: `fill_i` is the weight of the next row.  After Lanes of them the shadow holds a
-//   column, which `swap_i` takes in a later cycle; the next fill may begin in the cycle of the
-//   swap.  With `ColumnFill` a cycle of `column_valid_i` brings the whole column, row 0 lowest.
+// - `fill_rows_i`: the rows whose weights `fill_i` brings.  It holds 2**p of them, p being
+//   `fill_packing_i` (0, 1 or 2), each signed and of 8 >> p bits: that of row r is number r modulo
+//   2**p, number 0 lowest.  The column that the shadow holds is taken by `swap_i` in a later cycle;
+//   the next fill may begin in the cycle of the swap.  With `ColumnFill` a cycle of
+//   `column_valid_i` brings the whole column, row 0 lowest.
 // - `operand_valid_i`: `operands_i` holds Lanes signed numbers of 9 bits, multiplied by the weights
 //   that were active since the cycle before or earlier.
 // - `sum_o` follows its operands by exactly 1 + log2(Lanes) cycles and holds until the next one.
@@ -19,7 +21,8 @@ module npu_dot #(
   localparam int SumBits = 17 + LaneBits
 ) (
   input  logic               clk_i,
-  input  logic               fill_valid_i,
+  input  logic [Lanes-1:0]   fill_rows_i,
+  input  logic [1:0]         fill_packing_i,
   input  logic [7:0]         fill_i,
   input  logic               column_valid_i,
   input  logic [8*Lanes-1:0] column_i,
@@ -33,9 +36,21 @@ module npu_dot #(
   logic [8*Lanes-1:0] active_q;
   logic [LaneBits-1:0] valid_q;
 
+  // The weights that rows 0 to 3 find in `fill_i`, and every fourth row after them.
+  logic [31:0] weights;
+
+  for (genvar i = 0; i < 4; i++) begin : gen_weight
+    assign weights[8*i +: 8] =
+        fill_packing_i == 2'd0 ? fill_i :
+        fill_packing_i == 2'd1 ? {{4{fill_i[4*(i%2)+3]}}, fill_i[4*(i%2) +: 4]} :
+                                 {{6{fill_i[2*i+1]}}, fill_i[2*i +: 2]};
+  end
+
   always_ff @(posedge clk_i) begin
-    if (ColumnFill != 0 && column_valid_i) shadow_q <= column_i;
-    else if (fill_valid_i) shadow_q <= {fill_i, shadow_q[8*Lanes-1:8]};
+    for (int i = 0; i < Lanes; i++) begin
+      if (ColumnFill != 0 && column_valid_i) shadow_q[8*i +: 8] <= column_i[8*i +: 8];
+      else if (fill_rows_i[i]) shadow_q[8*i +: 8] <= weights[8*(i%4) +: 8];
+    end
     if (swap_i) active_q <= shadow_q;
     valid_q <= {valid_q[LaneBits-2:0], operand_valid_i};
   end

@@ -87,6 +87,8 @@ package npu_isa_pkg;
   localparam int COMPUTE_INPUT_HIGH_BITS = 1;
   localparam int COMPUTE_FILL_COLUMNS_LSB = 51;
   localparam int COMPUTE_FILL_COLUMNS_BITS = 1;
+  localparam int COMPUTE_PACKING_LSB = 52;
+  localparam int COMPUTE_PACKING_BITS = 2;
   localparam int COMPUTE_ACT_ADDRESS_LSB = 64;
   localparam int COMPUTE_ACT_ADDRESS_BITS = 32;
   localparam int COMPUTE_WEIGHT_ADDRESS_LSB = 96;

@@ -10,6 +10,7 @@
 // `Groups * Lanes` sums in each half of the accumulators, `MemBytes` bytes in a beat of memory.
 // `WindowColumns` columns of a window are multiplied at once; `RowPipes` elements of a row are
 // handled at once by SOFTMAX and NORM, which are illegal instructions when it is 0.
+// Weights take `WeightBits` bits at least, 2, 4 or 8.
 // `QueueDepth` instructions wait in a queue (and one at its head); `ReadAhead` bounds the beats of
 // load that are asked for before they arrive and should be no less than the memory's latency in
 // cycles.
@@ -23,6 +24,7 @@ module npu_top #(
   parameter int MemBytes      = 16,
   parameter int WindowColumns = 5,
   parameter int RowPipes      = 0,
+  parameter int WeightBits    = 2,
   parameter int QueueDepth    = 16,
   parameter int ReadAhead     = 256
 ) (
@@ -121,6 +123,9 @@ module npu_top #(
   end
   if (RowPipes != 0 && RowPipes != 1 && RowPipes != 2 && RowPipes != 4) begin : gen_check_pipes
     initial $fatal(1, "npu_top: RowPipes must be 0, 1, 2 or 4");
+  end
+  if (WeightBits != 2 && WeightBits != 4 && WeightBits != 8) begin : gen_check_bits
+    initial $fatal(1, "npu_top: WeightBits must be 2, 4 or 8");
   end
 
   logic unit_rst_n, flush, halt, start;
@@ -312,7 +317,8 @@ module npu_top #(
 
   npu_core #(
     .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords), .WeightWords(WeightWords),
-    .AccWords(AccWords), .WindowColumns(WindowColumns), .RowPipes(RowPipes)
+    .AccWords(AccWords), .WindowColumns(WindowColumns), .RowPipes(RowPipes),
+    .WeightBits(WeightBits)
   ) u_core (
     .clk_i              (clk_i),
     .rst_ni             (unit_rst_n),

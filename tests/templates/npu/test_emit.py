@@ -61,7 +61,7 @@ def test_the_top_as_text(golden: Golden) -> None:
 
 
 def test_parameters_follow_the_design() -> None:
-    design = NpuDesign(cols=32, row_lanes=2, memory_latency_cycles=300)
+    design = NpuDesign(cols=32, row_lanes=2, weight_bits=4, memory_latency_cycles=300)
     assert parameters(design) == {
         "Lanes": 16,
         "Groups": 2,
@@ -71,6 +71,7 @@ def test_parameters_follow_the_design() -> None:
         "MemBytes": 16,
         "WindowColumns": 5,
         "RowPipes": 2,
+        "WeightBits": 4,
         "ReadAhead": 512,
     }
 

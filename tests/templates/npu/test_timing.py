@@ -24,9 +24,14 @@ def busy(instruction: Instruction, design: NpuDesign = SMALL) -> float:
 
 
 def test_compute() -> None:
-    assert busy(Instruction(Opcode.COMPUTE, COMPUTE)) == timing.compute_cycles(SMALL, 6, 15)
-    single = {**COMPUTE, "y": 1, "x": 2}
-    assert busy(Instruction(Opcode.COMPUTE, single)) == timing.compute_cycles(SMALL, 6, 2)
+    for packing, bits in enumerate((8, 4, 2)):
+        packed = {**COMPUTE, "packing": packing}
+        few = {**packed, "y": 1, "x": 2}
+        assert busy(Instruction(Opcode.COMPUTE, packed)) == timing.compute_cycles(
+            SMALL, 6, 15, bits
+        )
+        assert busy(Instruction(Opcode.COMPUTE, few)) == timing.compute_cycles(SMALL, 6, 2, bits)
+    assert [timing.tile_period(SMALL, 3, bits) for bits in (8, 4, 2)] == [4, 3, 3]
 
 
 def test_vector() -> None:
