@@ -25,20 +25,27 @@ SOFTMAX_ROW = 67
 """Cycles of a row of a SOFTMAX beyond its three passes and the folding of its pipes."""
 ROW_RETIRE = 1
 """Cycles from the end of a SOFTMAX or NORM to its retirement."""
+FILL = 4
+"""Least cycles of the fill of a weight tile: the accumulators add to a sum again after as many."""
 QUEUE = 2
 """Cycles that an instruction spends in its queue at least."""
 
 
+def fill_cycles(design: NpuDesign, weight_bits: int) -> int:
+    """Cycles that bring a weight tile into the array, a word of every slice a cycle."""
+    return max(design.tile_rows(weight_bits), FILL)
+
+
 def tile_period(design: NpuDesign, pixels: int, weight_bits: int) -> int:
     """Cycles between two weight tiles: a tile is brought in while the one before multiplies."""
-    return max(pixels, design.tile_rows(weight_bits))
+    return max(pixels, fill_cycles(design, weight_bits))
 
 
 def compute_cycles(design: NpuDesign, tiles: int, pixels: int, weight_bits: int) -> int:
     """A COMPUTE of `tiles` weight tiles on `pixels` pixels, its first fill included."""
     tree = design.lanes.bit_length() - 1
     period = tile_period(design, pixels, weight_bits)
-    fill = design.tile_rows(weight_bits)
+    fill = fill_cycles(design, weight_bits)
     return (tiles - 1) * period + pixels + fill + tree + COMPUTE_PIPELINE
 
 

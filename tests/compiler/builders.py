@@ -42,13 +42,19 @@ from intaglio.compiler.workload import (
 
 I8 = ElementType(8)
 U8 = ElementType(8, "unsigned")
+MIXED = (I8, ElementType(4), ElementType(2), ElementType(3), ElementType(2, "ternary"))
+"""Types of weights that take 8, 4 and 2 bits on the npu."""
 
 
 @dataclass
 class Builder:
-    """Collects tensors, constants and operators; every constant is drawn from `seed`."""
+    """Collects tensors, constants and operators; every constant is drawn from `seed`.
+
+    The operators take the types in `weights` in turns.
+    """
 
     seed: int = 0
+    weights: tuple[ElementType, ...] = (I8,)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     constants: dict[str, NDArray[np.integer]] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
@@ -103,12 +109,19 @@ class Builder:
         """Bytes of an element of a tensor."""
         return _halves(self.tensors[name].element)
 
-    def weight(self, source: str, shape: Shape) -> NDArray[np.integer]:
+    def weight(self, name: str, source: str, shape: Shape) -> str:
         """Weights whose sums of products with `source` fit 32 bits."""
+        own = self.weights[len(self.ops) % len(self.weights)]
         element, products = self.tensors[source].element, int(np.prod(shape[1:]))
         most = (1 << 30) // (products * max(element.hi, -element.lo))
-        limit = min(128, max(most, 1))
-        return self.random.integers(-limit, limit, shape, np.int8)
+        limit = max(most, 1)
+        low, high = max(own.lo, -limit), min(own.hi, limit - 1)
+        return self.constant(name, self.random.integers(low, high + 1, shape, np.int8), own)
+
+    def gain(self, weight: str) -> float:
+        """A factor that brings sums of random products with `weight` back to a byte."""
+        tensor = self.tensors[weight]
+        return float(1.4 / np.sqrt(np.prod(tensor.shape[1:])) / (tensor.element.hi + 1))
 
     def conv(
         self,
@@ -125,15 +138,15 @@ class Builder:
         table: bool = False,
     ) -> str:
         n, c, y, x = self.tensors[source].shape
-        weight = self.weight(source, (outputs, c // groups, *kernel))
+        weight = self.weight(f"{name}.weight", source, (outputs, c // groups, *kernel))
         oy = (y + padding[0] + padding[1] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
         ox = (x + padding[2] + padding[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
-        gain = 0.7 / np.sqrt(weight[0].size) / 64
+        gain = self.gain(weight)
         self.ops.append(
             Conv2d(
                 name,
                 source,
-                self.constant(f"{name}.weight", weight, I8),
+                weight,
                 self.tensor(f"{name}.out", (n, outputs, oy, ox), element),
                 stride,
                 padding,
@@ -146,14 +159,14 @@ class Builder:
 
     def matmul(self, name: str, source: str, outputs: int, element: ElementType = I8) -> str:
         *rows, k = self.tensors[source].shape
-        weight = self.weight(source, (outputs, k))
+        weight = self.weight(f"{name}.weight", source, (outputs, k))
         self.ops.append(
             MatMul(
                 name,
                 source,
-                self.constant(f"{name}.weight", weight, I8),
+                weight,
                 self.tensor(f"{name}.out", (*rows, outputs), element),
-                self.epilogue(name, outputs, element, 0.7 / np.sqrt(k) / 64, source=source),
+                self.epilogue(name, outputs, element, self.gain(weight), source=source),
             )
         )
         return f"{name}.out"
@@ -306,8 +319,8 @@ def every_operator(seed: int = 0) -> Workload:
 
 
 def every_wide_operator(seed: int = 0) -> Workload:
-    """Values of 9 to 16 bits made, added and read by every operator that may."""
-    b = Builder(seed)
+    """Values of 9 to 16 bits made, added and read by every operator that may; mixed weights."""
+    b = Builder(seed, MIXED)
     i16, i12, u15 = ElementType(16), ElementType(12), ElementType(15, "unsigned")
     x = b.tensor("x", (1, 5, 7, 6))
     z = b.tensor("z", (1, 9, 7, 6), i16)
@@ -326,7 +339,7 @@ def every_wide_operator(seed: int = 0) -> Workload:
 
 def every_row_operator(seed: int = 0) -> Workload:
     """Norms and softmax of 8 and 16 bits: of rows amid products, of vectors, under masks."""
-    b = Builder(seed)
+    b = Builder(seed, MIXED)
     u1 = ElementType(1, "unsigned")
     x = b.tensor("x", (1, 9, 10), ElementType(16))
     z = b.tensor("z", (1, 18))

@@ -56,7 +56,7 @@ def _pixels(item: Instruction) -> int:
 
 def _compute_latency(shape: Shape, item: Instruction) -> int:
     """Cycles of a COMPUTE on an idle unit, by the contract of npu_compute."""
-    fill = shape.lanes >> item["packing"]
+    fill = max(shape.lanes >> item["packing"], 4)
     period = max(_pixels(item), fill)
     pipeline = fill + int(np.log2(shape.lanes)) + 6
     return (item["blocks"] * item["fy"] * item["fx"] - 1) * period + _pixels(item) + pipeline

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from intaglio.compiler.workload import ElementType, Padding, Pair, Workload
 from intaglio.templates.npu.design import NpuDesign
-from tests.compiler.builders import Builder
+from tests.compiler.builders import MIXED, Builder
 
 REPEATABLE = settings(
     derandomize=True,
@@ -42,6 +42,7 @@ def designs(draw: st.DrawFn) -> NpuDesign:
         weight_buffer_kib=draw(sizes),
         accumulator_buffer_kib=max(1, cols // 8) * draw(sizes),
         memory_bytes_per_cycle=beat,
+        weight_bits=draw(st.sampled_from((2, 2, 4, 8))),
         memory_latency_cycles=draw(st.sampled_from((1, 7, 40, 300))),
         name="drawn",
     )
@@ -65,7 +66,7 @@ def networks(draw: st.DrawFn, most_operators: int = 5) -> Workload:
 
     Each reads something made before it, so chains, branches and joins all come up.
     """
-    b = Builder(draw(st.integers(0, 1 << 16)))
+    b = Builder(draw(st.integers(0, 1 << 16)), draw(st.permutations(MIXED).map(tuple)))
     if draw(st.integers(0, 4)) == 0:
         return _on_rows(draw, b, most_operators)
     made = [_input(draw, b, "x")]

@@ -10,8 +10,8 @@
 // - `instr_i` is a COMPUTE instruction (its opcode is not looked at) whose counts blocks, fy, fx, y
 //   and x are all at least 1.  At most 4 instructions are inside.
 // - An instruction retires, in order, once its last sums are readable in the accumulators.
-// - Let L = log2(Lanes), F = Lanes >> packing the words of a tile, and T the number of tiles of P
-//   pixels.  After a handshake in cycle 0 on an idle unit the first vector is read in cycle F + 1,
+// - Let L = log2(Lanes), F = max(Lanes >> packing, 4) the cycles of a fill, and T the number of
+//   tiles of P pixels.  After a handshake in cycle 0 on an idle unit the first vector is read in cycle F + 1,
 //   the first vector of each further tile max(P, F) cycles after the one before it, and
 //   `retire_valid_o` rises in cycle (T - 1) * max(P, F) + P + F + L + 6.
 // - `instr_ready_o` rises in the cycle in which the first vector of an instruction's last tile is
@@ -19,7 +19,8 @@
 //   cycles, with `wait` the cycles from ready to valid.
 // - Activations arrive exactly 2 cycles after `a_en_o`, weights exactly 2 cycles after `f_en_o`;
 //   sums leave 2 cycles after their `acc_valid_o`.
-// - A tile has weights of `WeightBits` bits at least, 2, 4 or 8; its `packing` is 0 when that is 8.
+// - A tile is Lanes >> packing words; a fill takes 4 cycles at least, because sums are not added to
+//   again before.  Weights have `WeightBits` bits at least, 2, 4 or 8; `packing` is 0 when that is 8.
 // - With `ColumnFill` the tiles of an instruction with `fill_columns` are stored by columns.
 // - `stall_o`: weights are brought in and no vector is streamed.
 
@@ -68,6 +69,7 @@ module npu_compute #(
   localparam int ReadCycles = 2;
   localparam int AccCycles = LaneBits + 2;
   localparam int WriteCycles = AccCycles + 3;
+  localparam logic [LaneBits-1:0] LeastRow = LaneBits'(3);
   localparam logic [1:0] PackingMask = WeightBits == 2 ? 2'd3 : WeightBits == 4 ? 2'd1 : 2'd0;
 
   // Fill: the tile that is brought in, and what its instruction says about the stream.
@@ -121,6 +123,8 @@ module npu_compute #(
   logic fy_last;
   logic x_last;
 
+  logic                   filling;
+  logic [LaneBits-1:0]    last_word;
   logic [LaneBits-1:0]    last_row;
   logic [ElementBits-1:0] next_tile;
   logic [ElementBits-1:0] next_pixel;
@@ -134,8 +138,10 @@ module npu_compute #(
   assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == last_row);
   assign take = tile_ready && (!stream_busy_q || pixel_last);
 
-  assign last_row = {LaneBits{1'b1}} >> fill_packing_q;
-  assign f_en_o = fill_busy_q && !fill_done_q;
+  assign filling = fill_busy_q && !fill_done_q;
+  assign last_word = {LaneBits{1'b1}} >> fill_packing_q;
+  assign last_row = last_word < LeastRow ? LeastRow : last_word;
+  assign f_en_o = filling && fill_row_q <= last_word;
   assign a_en_o = stream_busy_q;
   assign a_addr_o = pixel_q;
 
@@ -182,10 +188,8 @@ module npu_compute #(
       fill_y_reload_q <= instr_i[npu_isa_pkg::COMPUTE_Y_LSB +: 16] - 16'd1;
       fill_x_reload_q <= instr_i[npu_isa_pkg::COMPUTE_X_LSB +: 16] - 16'd1;
     end else begin
-      if (f_en_o) begin
-        fill_row_q <= fill_row_q == last_row ? '0 : fill_row_q + LaneBits'(1);
-        f_row_o <= f_row_o + RowBits'(1);
-      end
+      if (filling) fill_row_q <= fill_row_q == last_row ? '0 : fill_row_q + LaneBits'(1);
+      if (f_en_o) f_row_o <= f_row_o + RowBits'(1);
       if (take) begin
         fill_accumulate_q <= 1'b1;
         tile_base_q <= next_tile;

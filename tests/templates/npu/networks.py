@@ -21,7 +21,7 @@ from intaglio.templates.npu.isa import decode
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
 from intaglio.templates.template import NpuTemplate
-from tests.compiler.builders import I8, U8, Builder, draw_inputs
+from tests.compiler.builders import I8, MIXED, U8, Builder, draw_inputs
 
 REPEATABLE = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """The same examples in every run, and as long as they take."""
@@ -76,6 +76,7 @@ def designs(draw: st.DrawFn, row_lanes: tuple[int, ...] = (0,)) -> NpuDesign:
         activation_buffer_kib=least * draw(sizes),
         weight_buffer_kib=2 * least * draw(sizes),
         accumulator_buffer_kib=least * draw(sizes),
+        weight_bits=draw(st.sampled_from((2, 4, 8))),
         memory_bytes_per_cycle=beat,
         name="drawn",
     )
@@ -84,7 +85,7 @@ def designs(draw: st.DrawFn, row_lanes: tuple[int, ...] = (0,)) -> NpuDesign:
 @st.composite
 def networks(draw: st.DrawFn) -> Workload:
     """Two to five operators, each reading something made before it."""
-    b = Builder(draw(st.integers(0, 1 << 16)))
+    b = Builder(draw(st.integers(0, 1 << 16)), draw(st.sampled_from(((I8,), MIXED))))
     size = draw(st.integers(3, 12)), draw(st.integers(3, 12))
     channels = draw(st.integers(1, 20))
     x = b.tensor("x", (1, channels, *size), draw(st.sampled_from((I8, U8))))

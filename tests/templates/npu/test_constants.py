@@ -127,7 +127,7 @@ def test_a_concatenation_selects_channels_across_blocks() -> None:
     layouts = plan_layouts(workload, DESIGN)
     blocks = array_constants(work, workload, layouts, DESIGN)
     assert work.shape.weight_bits == 2
-    words = blocks[0][:3].reshape(3, 1, 8)
+    words = blocks[0][: 3 * 2].reshape(3, 1, 8)
     tiles = np.concatenate([words >> shift & 3 for shift in (0, 2, 4, 6)], axis=1)
     joined = np.zeros((9, 8), np.int64)
     joined[:3] = tiles[0, :3]

@@ -31,7 +31,8 @@ def test_compute() -> None:
             SMALL, 6, 15, bits
         )
         assert busy(Instruction(Opcode.COMPUTE, few)) == timing.compute_cycles(SMALL, 6, 2, bits)
-    assert [timing.tile_period(SMALL, 3, bits) for bits in (8, 4, 2)] == [4, 3, 3]
+    periods = [timing.tile_period(NpuDesign(), 5, bits) for bits in (8, 4, 2)]
+    assert (periods, timing.tile_period(SMALL, 1, 2)) == ([16, 8, 5], 4)
 
 
 def test_vector() -> None:

@@ -73,6 +73,7 @@ module intaglio_npu (
     .MemBytes(4),
     .WindowColumns(5),
     .RowPipes(0),
+    .WeightBits(2),
     .ReadAhead(256)
   ) u_npu (
     .clk_i(clk_i),
