@@ -128,6 +128,31 @@ def test_a_tile_that_is_stored_by_columns_gives_the_sums_of_its_rows(machine: Ma
     assert np.array_equal(rows.accumulators[17:23], expected)
 
 
+@pytest.mark.parametrize("packing", [1, 2])
+def test_a_byte_holds_the_weights_of_several_rows(machine: Machine, packing: int) -> None:
+    bits, words = 8 >> packing, SMALL.rows >> packing
+    machine.execute(Instruction(Opcode.COMPUTE, {**COMPUTE, "packing": packing}))
+    found = machine.accumulators[17:23].copy()
+    packed = machine.weight.data[6 * LANES :][: 12 * words * SMALL.cols].copy()
+    for tile, row, column in product(range(12), range(SMALL.rows), range(SMALL.cols)):
+        byte = int(packed[(tile * words + row // (1 << packing)) * SMALL.cols + column])
+        number = byte >> bits * (row % (1 << packing)) & (1 << bits) - 1
+        place = 6 * LANES + (tile * SMALL.rows + row) * SMALL.cols + column
+        machine.weight.data[place] = number - (number >> bits - 1 << bits) & 0xFF
+    machine.execute(Instruction(Opcode.COMPUTE, COMPUTE))
+    assert np.array_equal(machine.accumulators[17:23], found)
+
+
+def test_packed_weights_need_an_array_that_has_them(machine: Machine) -> None:
+    packed = {**COMPUTE, "packing": 2}
+    with pytest.raises(VerificationError) as caught:
+        Machine(replace(SMALL, weight_bits=4), MEMORY).execute(Instruction(Opcode.COMPUTE, packed))
+    assert str(caught.value) == "takes weights of 2 bits, the array's have 4 or more"
+    with pytest.raises(VerificationError) as caught:
+        machine.execute(Instruction(Opcode.COMPUTE, {**packed, "fill_columns": 1}))
+    assert str(caught.value) == "fills by columns with weights of 2 bits, not 8"
+
+
 def test_tiles_by_columns_need_the_engines_of_rows(machine: Machine) -> None:
     with pytest.raises(VerificationError) as caught:
         machine.execute(Instruction(Opcode.COMPUTE, {**COMPUTE, "fill_columns": 1}))

@@ -191,6 +191,7 @@ def compute(chooser: random.Random) -> dict[str, int]:
         "fx": chooser.choice([1, 3]),
         "y": chooser.choice([1, 2, 7]),
         "x": chooser.choice([1, 3, 7, 14]),
+        "packing": chooser.choice([0, 0, 1, 2]),
     }
 
 
