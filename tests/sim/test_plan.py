@@ -53,9 +53,9 @@ def test_fields_are_read_from_columns() -> None:
         Instruction(Opcode.SYNC_STORE, pop=(Unit.LOAD, Unit.VECTOR)),
         Instruction(Opcode.COMPUTE, {"blocks": 1, "fy": 1, "fx": 1, "y": 1, "x": 2}, layer=3),
     )
-    assert [(work.tiles, work.pixels, work.period) for work in made.tiles()] == [
-        (30, 77, 77),
-        (1, 2, SMALL.rows),
+    assert [(work.tiles, work.pixels, work.fill, work.period) for work in made.tiles()] == [
+        (30, 77, SMALL.rows, 77),
+        (1, 2, SMALL.rows, SMALL.rows),
     ]
     assert [(task.sync, task.work) for task in made.tasks()] == [(False, 0), (True, 0), (False, 1)]
     assert [task.pop for task in made.tasks()] == [0, 0b0101, 0]
