@@ -28,8 +28,8 @@ def test_what_is_chosen_is_compiled(shell: Shell, tmp_path: Path, data: Path) ->
     assert [option["layer"] for option in answer["options"][::2]] == ["conv1", "conv2", "fc"]
     assert answer["size_bits"] <= answer["budget"]["size_bits"] == int(2.2 * 8192)
     assert answer["size_bits"] < answer["size_bits_at_8_bits"]
-    assert answer["cycles"] == answer["cycles_at_8_bits"] > 0
-    assert not answer["bits_change_cycles"]
+    assert 0 < answer["cycles"] < answer["cycles_at_8_bits"]
+    assert answer["bits_change_cycles"]
     assert 0 <= answer["measured_at_8_bits"] < answer["measured"]
     chosen = read_precision(bits)
     assert {name: own.weights for name, own in chosen.layers.items()} == {

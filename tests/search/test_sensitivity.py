@@ -103,12 +103,13 @@ def test_mixed_bits_beat_uniform_ones_of_the_same_size(digits: Digits, mixed: Mi
     assert [option.layer for option in mixed.chosen] == list(mixed.precision.layers)
 
 
-def test_bits_below_a_byte_leave_the_cycles_of_the_npu(digits: Digits, mixed: Mixed) -> None:
+def test_bits_below_a_byte_save_cycles_of_the_npu(digits: Digits, mixed: Mixed) -> None:
     simulated = deployment.simulate(
         deploy(digits.build(mixed.precision), find_template("npu"), NpuDesign())
     )
-    assert mixed.cycles == mixed.start.cycles == mixed.predicted_cycles == simulated.cycles
-    assert not mixed.bits_change_cycles
+    assert mixed.cycles == simulated.cycles < mixed.start.cycles
+    assert mixed.predicted_cycles < mixed.start.cycles
+    assert mixed.bits_change_cycles
 
 
 def test_a_budget_of_cycles_holds_for_the_whole_network(digits: Digits) -> None:
