@@ -115,6 +115,11 @@ class NpuDesign:
         """Pixels of one accumulator half."""
         return self.accumulator_buffer_kib * 1024 // (4 * self.cols) // 2
 
+    def packed_bits(self, lo: int, hi: int) -> int:
+        """The fewest bits of a weight of the array that hold `lo` to `hi`, a range within 8 bits."""
+        legal = (bits for bits in PACKED_BITS if bits >= self.weight_bits)
+        return next(bits for bits in legal if -1 << bits - 1 <= lo and hi < 1 << bits - 1)
+
     def tile_rows(self, weight_bits: int) -> int:
         """Rows of `cols` bytes that a tile of such weights takes: of 8, 4 or 2 bits."""
         return self.rows * weight_bits // 8

@@ -18,7 +18,6 @@ from intaglio.compiler.workload import (
     BatchMatMul,
     Concat,
     Conv2d,
-    ElementType,
     Eltwise,
     MatMul,
     Norm,
@@ -33,7 +32,7 @@ from intaglio.compiler.workload import (
     epilogues,
     inputs,
 )
-from intaglio.templates.npu.design import PACKED_BITS, NpuDesign
+from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.geometry import Axis
 from intaglio.templates.npu.isa import MAX_TAPS, Opcode
 from intaglio.templates.npu.layout import Form, Map, TensorLayout, halves_of
@@ -298,8 +297,12 @@ def _product_work(
         if packed or groups == 1
         else tuple(_group_touch(i, layout.map[0], outputs, groups, design) for i in range(count))
     )
-    bits = _weight_bits(workload.tensor(op.weight).element, design)
-    types = bits, (layout.halves,), *_types(op, op.epilogue, workload)
+    element = workload.tensor(op.weight).element
+    types = (
+        design.packed_bits(element.lo, element.hi),
+        (layout.halves,),
+        *_types(op, op.epilogue, workload),
+    )
     shape = ArrayShape(y, x, columns, pixel_bytes, outputs, touched, *types)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
 
@@ -318,12 +321,6 @@ def _heads_work(
     filled: Literal["row", "column"] = "column" if op.transposed else "row"
     shape = ArrayShape(y, x, x.kernel, 0, outputs, touched, *types, layout.heads, filled)
     return ArrayWork(op, shape, (op.input,), op.epilogue)
-
-
-def _weight_bits(element: ElementType, design: NpuDesign) -> int:
-    """The fewest bits that `design` packs which hold every value of `element`."""
-    legal = (bits for bits in PACKED_BITS if bits >= design.weight_bits)
-    return next(b for b in legal if -1 << b - 1 <= element.lo and element.hi < 1 << b - 1)
 
 
 def _group_touch(

@@ -113,8 +113,7 @@ class Builder:
         """Weights whose sums of products with `source` fit 32 bits."""
         own = self.weights[len(self.ops) % len(self.weights)]
         element, products = self.tensors[source].element, int(np.prod(shape[1:]))
-        most = (1 << 30) // (products * max(element.hi, -element.lo))
-        limit = max(most, 1)
+        limit = max((1 << 30) // (products * max(element.hi, -element.lo)), 1)
         low, high = max(own.lo, -limit), min(own.hi, limit - 1)
         return self.constant(name, self.random.integers(low, high + 1, shape, np.int8), own)
 
@@ -141,7 +140,6 @@ class Builder:
         weight = self.weight(f"{name}.weight", source, (outputs, c // groups, *kernel))
         oy = (y + padding[0] + padding[1] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
         ox = (x + padding[2] + padding[3] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
-        gain = self.gain(weight)
         self.ops.append(
             Conv2d(
                 name,
@@ -152,7 +150,9 @@ class Builder:
                 padding,
                 dilation,
                 groups,
-                self.epilogue(name, outputs, element, gain, residual, table, source=source),
+                self.epilogue(
+                    name, outputs, element, self.gain(weight), residual, table, 1, source
+                ),
             )
         )
         return f"{name}.out"
