@@ -116,7 +116,7 @@ class NpuDesign:
         return self.accumulator_buffer_kib * 1024 // (4 * self.cols) // 2
 
     def packed_bits(self, lo: int, hi: int) -> int:
-        """The fewest bits of a weight of the array that hold `lo` to `hi`, a range within 8 bits."""
+        """The fewest bits of a weight of the array that hold `lo` to `hi`, which 8 bits do."""
         legal = (bits for bits in PACKED_BITS if bits >= self.weight_bits)
         return next(bits for bits in legal if -1 << bits - 1 <= lo and hi < 1 << bits - 1)
 
