@@ -1,46 +1,26 @@
-"""Fetch, queues and tokens in time: from memory to an instruction's issue, and its retirement."""
+"""Queues and tokens in time: from an instruction's arrival to its issue, and its retirement."""
 
 from __future__ import annotations
 
-from intaglio.sim import engine, memory, units
+from intaglio.sim import engine, store, transfers, units
 from intaglio.sim.compiled import compiled
-from intaglio.sim.state import FETCHES, INF, Run
+from intaglio.sim.registers import INF
+from intaglio.sim.state import STORE, VECTOR, Run
 from intaglio.templates.npu.isa import TOKEN_LIMIT
 from intaglio.templates.npu.timing import QUEUE
 
 UNITS = 4
 QUEUE_DEPTH = 17
 """Instructions in a unit's queue: 16 in its RAM and one at its output."""
-FETCH_CHUNK = 8
-"""Instructions that are asked of memory at once."""
-FETCH_AHEAD = 16
-"""Instructions asked of memory and not yet dealt to a queue, at most."""
-FETCH_START = 3
-"""Cycles from the start of a run to its first address."""
-FETCH_TO_ADDRESS = 3
-"""Cycles from the deal of an instruction that makes room to the address of the next chunk."""
-BEAT_TO_DEAL = 3
-"""Cycles from an instruction's last beat to its deal."""
-
-
-@compiled
-def request(run: Run, earliest: float) -> None:
-    """Ask for the next chunks of the program while there is room for a whole one."""
-    fetch, count = run.fetch, len(run.tasks)
-    while fetch.asked < count and fetch.asked - fetch.dealt <= FETCH_AHEAD - FETCH_CHUNK:
-        parts = min(FETCH_CHUNK, count - fetch.asked)
-        for part in range(parts):
-            place = memory.queue_burst(run, FETCHES, run.constants.fetch_beats, earliest)
-            run.bursts[place].closes = part == parts - 1
-        memory.refresh(run)
-        fetch.asked += parts
+INSIDE = 9
+"""Instructions of a unit between issue and retirement, at most."""
 
 
 @compiled
 def arrive(run: Run) -> None:
-    """The last beat of an instruction was in the cycle before this one."""
+    """An instruction can be dealt from this cycle on."""
     run.fetch.arrived += 1
-    engine.at(run, run.clock.now - 1 + BEAT_TO_DEAL, engine.DEAL, 0)
+    deal(run)
 
 
 @compiled
@@ -51,7 +31,9 @@ def deal(run: Run) -> None:
         return
     task = run.tasks[fetch.dealt]
     queue = run.queues[task.unit]
-    if queue.dealt - queue.issued >= QUEUE_DEPTH:
+    if queue.dealt - queue.issued + (queue.newest == now) >= QUEUE_DEPTH:
+        if queue.newest == now:
+            engine.at(run, now + 1, engine.DEAL, 0)
         return
     if now < fetch.next_deal:
         engine.at(run, fetch.next_deal, engine.DEAL, 0)
@@ -62,13 +44,13 @@ def deal(run: Run) -> None:
     queue.dealt += 1
     if queue.dealt - queue.issued == 1:
         _look_at(run, task.unit, max(now + QUEUE, queue.ready))
-    request(run, now + FETCH_TO_ADDRESS)
+    transfers.touch(run)
     if fetch.dealt < fetch.arrived:
         engine.at(run, fetch.next_deal, engine.DEAL, 0)
 
 
 @compiled
-def _look_at(run: Run, unit: int, when: float) -> None:
+def _look_at(run: Run, unit: int, when: int) -> None:
     """Look at the head of a queue in cycle `when`, should that come."""
     queue = run.queues[unit]
     if when < INF and when != queue.planned:
@@ -78,17 +60,18 @@ def _look_at(run: Run, unit: int, when: float) -> None:
 
 @compiled
 def wake(run: Run, unit: int) -> None:
-    """Issue what can go now; come back when the time of the head has come."""
+    """Issue the head if it can go now; come back when its time has come."""
     queue, now = run.queues[unit], run.clock.now
-    while queue.issued < queue.dealt:
-        index = run.order[queue.issued]
-        when = max(run.tasks[index].queued + QUEUE, queue.ready)
-        if when > now:
-            _look_at(run, unit, when)
-            return
-        if not _has_tokens(run, unit, run.tasks[index].pop):
-            return
-        _issue(run, unit, index)
+    if queue.issued == queue.dealt:
+        return
+    task = run.tasks[run.order[queue.issued]]
+    when = max(task.queued + QUEUE, queue.newest + 1, 0 if task.sync else queue.ready)
+    if when > now:
+        _look_at(run, unit, when)
+    elif queue.issued - queue.retired + (queue.gone == now) >= INSIDE:
+        return
+    elif _has_tokens(run, unit, task.pop):
+        _issue(run, unit, run.order[queue.issued])
 
 
 @compiled
@@ -109,30 +92,59 @@ def _issue(run: Run, unit: int, index: int) -> None:
             if run.tokens[source][unit] >= TOKEN_LIMIT:
                 engine.at(run, now + 1, engine.RETIRE, source)
             run.tokens[source][unit] -= 1
-    task.issued = now
-    run.queues[unit].issued += 1
+    queue = run.queues[unit]
+    task.issued = queue.newest = now
+    queue.issued += 1
     if task.sync:
         engine.finish(run, index, now + QUEUE)
     else:
         units.start(run, index)
-    deal(run)
+        transfers.touch(run)
+    if queue.issued < queue.dealt:
+        _look_at(run, unit, now + 1)
+    if run.fetch.dealt < run.fetch.arrived:
+        engine.at(run, now + 1, engine.DEAL, 0)
 
 
 @compiled
 def retire(run: Run, unit: int) -> None:
-    """Retire what is finished, in order, while the counters have room for its tokens.
+    """Retire the oldest instruction inside when it is finished and the counters have room.
 
-    The tokens can be taken from the next cycle on.
+    One retires a cycle, and of all units one that is marked.  Its tokens can be taken from the next
+    cycle on.
     """
-    queue, now = run.queues[unit], run.clock.now
-    while queue.retired < queue.issued:
-        task = run.tasks[run.order[queue.retired]]
-        if task.finished > now or not _has_room(run, unit, task.push):
-            return
-        queue.retired += 1
-        task.retired = now
-        if task.push:
-            engine.at(run, now + 1, engine.GIVE, unit << UNITS | task.push)
+    queue, clock, now = run.queues[unit], run.clock, run.clock.now
+    if queue.retired == queue.issued or queue.gone == now:
+        return
+    index = run.order[queue.retired]
+    task = run.tasks[index]
+    if task.finished > now or not _has_room(run, unit, task.push):
+        return
+    if task.mark and clock.marked == now:
+        engine.at(run, now + 1, engine.RETIRE, unit)
+        return
+    _leave(run, unit, index)
+    if queue.retired < queue.issued:
+        engine.at(run, now + 1, engine.RETIRE, unit)
+
+
+@compiled
+def _leave(run: Run, unit: int, index: int) -> None:
+    """Retire instruction `index`."""
+    task, queue, now = run.tasks[index], run.queues[unit], run.clock.now
+    if task.mark:
+        run.clock.marked = now
+    queue.retired += 1
+    task.retired = queue.gone = now
+    if task.push:
+        engine.at(run, now + 1, engine.GIVE, unit << UNITS | task.push)
+    if unit == STORE and not task.sync:
+        store.retire(run, index)
+        transfers.touch(run)
+    elif unit == VECTOR and not task.sync:
+        queue.ready = now + 1
+    if queue.issued < queue.dealt:
+        _look_at(run, unit, now + 1)
 
 
 @compiled

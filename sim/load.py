@@ -1,169 +1,145 @@
-"""The load unit in time: requests run ahead of data; a writer puts one word a cycle.
+"""The load unit in time, behind its requests: beats become words, and words are written.
 
-Planes wait in a ring: the first is written, the first that has not arrived is received.
+Beats wait in a queue, are joined, and one word a cycle goes through a register into a buffer;
+padding does not wait for beats.
 """
 
 from __future__ import annotations
 
-import math
-
-from intaglio.sim import ends, engine, memory
+from intaglio.sim import box_words, engine, port, requests
 from intaglio.sim.compiled import compiled
-from intaglio.sim.state import INF, LOAD, LOADS, Box, Plane, Run
+from intaglio.sim.registers import INF
+from intaglio.sim.state import ACTIVATION, LOAD, Run
 
-LOAD_TO_ADDRESS = 4
-"""Cycles from the issue of a load to its first address."""
-LOAD_WALK = 3
-"""Cycles from the issue of a load of one run to the next issue, when requests flow."""
-BEAT_TO_STEP = 2
-"""Cycles from a beat's arrival to the writer's step with it, one more when a word has several."""
-LOAD_TO_STEP = 3
-"""Cycles from the issue of a load to its writer's first step."""
+QUEUE_BEATS = 64
+"""Beats in the RAM of the queue of data."""
+QUEUE_BOXES = 4
+"""Instructions in the RAM of the queue before the walk over words."""
+LOADS = 16
+"""Room for instructions that are not written wholly."""
+
+
+@compiled
+def is_ready(run: Run) -> bool:
+    """Whether the unit takes an instruction in this cycle."""
+    return requests.is_free(run.load_runs) and run.load.boxes < QUEUE_BOXES
 
 
 @compiled
 def start(run: Run, index: int) -> None:
-    """Queue the requests of load `index`, and its planes behind those before it."""
-    load, box, now = run.load, run.boxes[run.tasks[index].work], run.clock.now
-    count = max(box.planes, 1)
-    load.words += box.fill + box.planes * (box.lead + box.inside + box.trail)
-    load.inside += 1
-    idle = load.first == load.end
-    for position in range(count):
-        _add_plane(run, index, box, position == count - 1)
-    load.requests_ready = now + 1
-    if box.planes:
-        _queue_bursts(run, box, load.end - count)
-        memory.refresh(run)
-    ends.update_load_ready(run)
-    _receive(run)
-    if idle:
-        _write(run)
-
-
-@compiled
-def take(run: Run, buffer: int, share: float) -> None:
-    """Note how many words a cycle the vector unit leaves of a buffer's port."""
-    if share == run.shares[buffer]:
-        return
-    run.shares[buffer] = share
-    memory.refresh(run)
-    load, now = run.load, run.clock.now
-    for position in range(load.first, load.end):
-        plane = _plane(run, position)
-        if plane.buffer == buffer:
-            ends.settle_plane(plane, now, 0.0)
-            plane.share = share
-    memory.refresh(run)
-    if load.first < load.end and _plane(run, load.first).arrived:
-        _plan_write(run)
-
-
-@compiled
-def moved(run: Run) -> None:
-    """The last beat of the plane that is received has arrived."""
+    """Take instruction `index`."""
     load = run.load
-    position = _receiving(run)
-    _plane(run, position).arrived = True
-    _receive(run)
-    if position == load.first:
-        _plan_write(run)
-
-
-@compiled
-def written(run: Run) -> None:
-    """The last word of the oldest plane is written: begin with the next."""
-    load, now = run.load, run.clock.now
-    plane = _plane(run, load.first)
-    load.first += 1
-    load.held += plane.held
-    load.free = float(math.ceil(now - ends.DUST)) + run.constants.beat_to_step
-    engine.plan(run, INF, engine.WRITTEN)
-    if plane.last:
-        load.inside -= 1
-        engine.finish(run, plane.task, load.free + 1)
-        if run.queues[LOAD].ready == INF and load.requests_ready < INF:
-            engine.at(run, load.free, engine.RESUME, 0)
-    _write(run)
-
-
-@compiled
-def _plane(run: Run, position: int) -> Plane:
-    return run.planes[position % len(run.planes)]
-
-
-@compiled
-def _add_plane(run: Run, index: int, box: Box, last: bool) -> None:
-    load = run.load
-    plane = _plane(run, load.end)
+    requests.begin(run.load_runs, run.boxes[run.tasks[index].work], index)
+    run.loads[load.end % LOADS] = index
     load.end += 1
-    plane.task, plane.buffer, plane.last = index, box.buffer, last
-    plane.first_step = run.clock.now + LOAD_TO_STEP
-    plane.opens, plane.begins, plane.settled = INF, INF, 0.0
-    plane.share, plane.held, plane.queue = run.shares[box.buffer], 0.0, 0.0
-    plane.arrived = box.planes == 0
-    if plane.arrived:
-        plane.rate, plane.writes = 1.0, 1.0
-        plane.lead, plane.trail = float(max(box.fill, 1)), 0.0
-        return
-    beats = box.runs * box.beats
-    plane.rate, plane.writes = beats / box.passing, box.inside / beats
-    plane.lead, plane.trail = float(box.lead), float(box.trail)
+    load.boxes += 1
+    run.queues[LOAD].ready = INF
 
 
 @compiled
-def _queue_bursts(run: Run, box: Box, first: int) -> None:
-    """Queue the requests of a load; its walker is free once the last run is handed on."""
-    load, now = run.load, run.clock.now
-    before = load.newest
-    for k in range(box.planes):
-        for row in range(box.runs):
-            before = load.newest
-            address = box.address + k * box.plane_stride + row * box.run_stride
-            earliest = now + LOAD_TO_ADDRESS
-            load.newest = memory.queue_run(run, LOADS, address, box.beats, earliest, first + k)
-        run.bursts[load.newest].last = True
-    if before < 0 or run.bursts[before].ready < INF:
-        load.requests_ready = now + LOAD_WALK
-    else:
-        load.requests_ready = INF
-        run.bursts[before].awaited = True
+def has_room(run: Run) -> bool:
+    """Whether the queue takes a beat in this cycle."""
+    return run.load.queued < QUEUE_BEATS
 
 
 @compiled
-def _receiving(run: Run) -> int:
-    """Position of the plane whose beats come next, or where the ring ends."""
-    position = run.load.first
-    while position < run.load.end and _plane(run, position).arrived:
-        position += 1
-    return position
+def is_still(run: Run) -> bool:
+    """Whether nothing moves as long as no beat comes."""
+    load, walk = run.load, run.load_words
+    if load.writing or load.beat or load.queued or (load.boxes and not load.box):
+        return False
+    return box_words.is_inside(walk, run.boxes[walk.work]) if walk.active else not load.box
 
 
 @compiled
-def _receive(run: Run) -> None:
-    """Open the port of the plane whose beats come next."""
-    position = _receiving(run)
-    if position < run.load.end and _plane(run, position).opens == INF:
-        _plane(run, position).opens = run.clock.now
-        memory.refresh(run)
+def wait(run: Run, cycles: int) -> None:
+    """Count cycles in which nothing moves."""
+    run.load.waits = run.load_words.active
+    run.load.starved += cycles * run.load.waits
 
 
 @compiled
-def _write(run: Run) -> None:
-    """Begin the writes of the oldest plane, if there is one."""
-    load, now = run.load, run.clock.now
-    if load.first == load.end:
-        return
-    plane = _plane(run, load.first)
-    ends.settle_plane(plane, now, 0.0)
-    plane.begins = max(plane.first_step, load.free) - run.constants.beat_to_step
-    memory.refresh(run)
-    if plane.arrived:
-        _plan_write(run)
+def takes_bank(run: Run, bank: int) -> bool:
+    """Whether the word to be written is for `bank` of the activation buffer."""
+    load = run.load
+    writes = load.writing and load.present and load.buffer == ACTIVATION
+    return writes and load.address % port.BANKS == bank
 
 
 @compiled
-def _plan_write(run: Run) -> None:
-    """Come back when the last word of the oldest plane is written."""
-    plane = _plane(run, run.load.first)
-    engine.plan(run, ends.written_at(plane, run.clock.now), engine.WRITTEN)
+def move(run: Run, now: int, taken: int, beat: bool) -> bool:
+    """One cycle, in which the vector unit has `taken` ports, and a `beat` comes or not.
+
+    Return whether anything moved or waits for a port.
+    """
+    load, walk = run.load, run.load_words
+    box = run.boxes[walk.work]
+    empty = box_words.is_empty(box)
+    wants = walk.active and not empty and box_words.is_inside(walk, box)
+    joins = run.constants.word_beats > 1
+    word = load.joined == run.constants.word_beats if joins else load.beat
+    done = load.writing and _is_written(run, taken)
+    steps = walk.active and (done or not load.writing) and (word or not wants)
+    load.blocked += load.writing and not done
+    load.waits = wants and not word and not load.writing
+    load.starved += load.waits
+    moved = _join(run, steps and wants, beat)
+    if done:
+        _finish(run, now)
+    if steps:
+        load.writing, load.present, load.buffer = True, not empty, box.buffer
+        load.address = walk.address
+        box_words.advance(walk, box)
+        walk.active = walk.active and not empty
+        load.last = not walk.active
+    return _begin(run) or moved or steps or done or load.writing
+
+
+@compiled
+def _is_written(run: Run, taken: int) -> bool:
+    """Whether the buffer takes the word in the register, or there is none in a box without any."""
+    load = run.load
+    if not load.present:
+        return True
+    if load.buffer == ACTIVATION:
+        return not taken >> load.address % port.BANKS & 1
+    return taken >> port.BANK_BITS != load.address % run.constants.groups + 1
+
+
+@compiled
+def _finish(run: Run, now: int) -> None:
+    """The word in the register is written; the oldest instruction may end with it."""
+    load = run.load
+    load.writing = False
+    if load.last:
+        engine.finish(run, run.loads[load.first % LOADS], now + 1)
+        load.first += 1
+
+
+@compiled
+def _join(run: Run, taken: bool, beat: bool) -> bool:
+    """Move beats through the queue and into a word; a word may be `taken`, and a `beat` come."""
+    load, size = run.load, run.constants.word_beats
+    leaves = taken
+    if size > 1:
+        leaves = load.beat and (load.joined < size or taken)
+        load.joined = (0 if taken else load.joined) + leaves
+    out = load.queued > 0 and (leaves or not load.beat)
+    load.beat = out or (load.beat and not leaves)
+    load.queued += beat - out
+    return leaves or out or beat
+
+
+@compiled
+def _begin(run: Run) -> bool:
+    """Begin with the next instruction once the walk before it is over."""
+    load, walk = run.load, run.load_words
+    begins = load.box and not walk.active
+    if begins:
+        work = run.tasks[run.loads[load.begun % LOADS]].work
+        box_words.begin(walk, run.boxes[work], work)
+        load.begun += 1
+    out = load.boxes > 0 and (begins or not load.box)
+    load.box = out or (load.box and not begins)
+    load.boxes -= out
+    return begins or out

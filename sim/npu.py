@@ -1,7 +1,9 @@
 """The npu in time: a Program on fetch, queues, tokens, units, buffers and memory, without data.
 
-`simulate` makes a Trace of a run.  Of the run, `state` is what there is, `issue` does fetch, queues
-and tokens, `units` and `load` what each unit does with its time, and `memory` what memory does.
+`simulate` makes a Trace of a run.  Of the run, `state` and `registers` are what there is, `plan`
+and `patterns` what is known beforehand; `issue` does queues and tokens, `units` the array and the
+vector unit, by their closed forms, and `transfers` fetch, memory, load and store, cycle by cycle.
+With the memory of hw/driver/axi_memory.h, every cycle and every counter is that of the RTL.
 Cycle 0 is the first cycle of a run, as the hardware's own counter has it.
 """
 
@@ -13,11 +15,13 @@ from intaglio.errors import VerificationError
 from intaglio.sim.compiled import column
 from intaglio.sim.limits import busy_cycles, limits
 from intaglio.sim.plan import Plan
+from intaglio.sim.registers import INF
 from intaglio.sim.run import deadlock, go, new_run
 from intaglio.sim.state import Run
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Opcode, Unit
 from intaglio.templates.npu.program import Program
+from intaglio.templates.npu.timing import QUEUE
 
 DONE = 2
 """Cycles from the retirement of the last instruction to the end of the run."""
@@ -32,7 +36,7 @@ def simulate(program: Program) -> Trace:
     run = new_run(plan)
     go(run)
     retired = column(run.tasks, "retired")
-    if not np.isfinite(retired).all():
+    if (retired >= INF).any():
         raise VerificationError(deadlock(run, plan))
     timeline = Timeline(
         unit=plan.unit,
@@ -46,7 +50,7 @@ def simulate(program: Program) -> Trace:
         multipliers=program.design.multipliers,
         cycles=_cycles(timeline),
         rows=_layers(program, run, plan, timeline),
-        units=_units(run, timeline),
+        units=_units(run, plan, timeline),
         timeline=timeline,
     )
 
@@ -94,7 +98,7 @@ def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple
 def _bytes(run: Run, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarray]:
     """Bytes read (instructions included) and written by layer, int64 of shape (layers,)."""
     moves, _ = plan.work(Opcode.LOAD, Opcode.STORE)
-    beats = np.prod([column(run.boxes, name) for name in ("planes", "runs", "beats")], axis=0)
+    beats = np.prod([column(run.boxes, name)[:-1] for name in ("planes", "runs", "beats")], axis=0)
     moved = beats * plan.design.memory_bytes_per_cycle
     read, written = np.zeros(layers, np.int64), np.zeros(layers, np.int64)
     np.add.at(read, plan.layer, INSTRUCTION_BYTES)
@@ -104,25 +108,25 @@ def _bytes(run: Run, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarray]:
     return read, written
 
 
-def _units(run: Run, timeline: Timeline) -> tuple[UnitTrace, ...]:
-    ports = (
-        round(float(run.load.held)),
-        0,
-        round(float(run.vector.stall)),
-        round(float(run.store.held)),
-    )
-    moved = {Unit.LOAD: round(float(run.load.words)), Unit.STORE: round(float(run.store.words))}
-    all_queued = column(run.tasks, "queued").astype(np.int64)
+def _after(cycles: np.ndarray) -> np.ndarray:
+    """For each instruction, the cycle after that of the one before it."""
+    return np.concatenate(([0], cycles[:-1] + 1))
+
+
+def _units(run: Run, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
+    starved = (int(run.load.starved), 0, 0, int(run.store.starved))
+    blocked = (int(run.load.blocked), 0, int(run.vector.stall), int(run.store.blocked))
+    queued = column(run.tasks, "queued").astype(np.int64)
     cycles = _cycles(timeline)
     result = []
     for unit in Unit:
         chosen = np.flatnonzero(timeline.unit == unit)
         issued, retired = timeline.issued[chosen], timeline.retired[chosen]
-        busy = int(busy_cycles(issued, retired, np.array([0, cycles]))[0])
-        queued = all_queued[chosen]
-        before = np.concatenate(([0], np.maximum.accumulate(retired)))[:-1]
-        token = int(np.maximum(issued - np.maximum(before, queued), 0).sum())
-        port = ports[unit]
+        works = ~plan.sync[chosen]
+        busy = int(busy_cycles(issued[works], retired[works], np.array([0, cycles]))[0])
+        inside = np.maximum.accumulate(np.where(works, retired, -1))
+        at_head = np.maximum(queued[chosen] + QUEUE, _after(issued))
+        token = int(np.maximum(issued - np.maximum(at_head, _after(inside)), 0).sum())
         result.append(
             UnitTrace(
                 unit=unit,
@@ -130,9 +134,9 @@ def _units(run: Run, timeline: Timeline) -> tuple[UnitTrace, ...]:
                 busy=busy,
                 token_wait=token,
                 queue_wait=max(cycles - busy - token, 0),
-                memory_stall=max(busy - moved[unit] - port, 0) if unit in moved else 0,
-                port_stall=port,
-                fill_stall=round(float(run.array.fill_stall)) if unit == Unit.COMPUTE else 0,
+                memory_stall=starved[unit],
+                port_stall=blocked[unit],
+                fill_stall=int(run.array.fill_stall) if unit == Unit.COMPUTE else 0,
             )
         )
     return tuple(result)

@@ -7,20 +7,20 @@ others, so what it does to itself and leaves to them depends on the banks of its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intaglio.sim.compiled import compiled, entry
+from intaglio.sim.state import ACTIVATION, Run
 
 WRITE_DELAY = 12
 """Cycles from the last read of an output to its write."""
-NORM_WRITE_DELAY, SOFTMAX_WRITE_DELAY = 16, 20
-"""Cycles from a block's last read to its write, beside the cycles in which its elements pass."""
-BANKS = 2
+BANKS = BANK_BITS = 2
 """Banks of the activation buffer; addresses and strides are given modulo their number."""
 NONE = -1
 """No bank."""
@@ -52,16 +52,46 @@ NOTHING = Source((0, 0), 0, 0, 0, 0, 0, False, 0)
 """The windows of an instruction that takes its sums from the accumulators."""
 
 
-@dataclass(frozen=True, slots=True)
+Taken = NDArray[np.uint8]
+"""Cycle by cycle, what is taken: bit k for bank k, and above them a slice of the weight buffer and
+one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PortUse:
-    """What a vector instruction makes of the port between its first read and its last write.
+    """What a vector instruction makes of the port from its first read to its last write.
 
     stalls      cycles in which its own writes hold up its reads
-    share       words a cycle that remain for a unit that walks through the buffer
+    banks       uint8 (cycles,): those that it takes
     """
 
     stalls: int
-    share: float
+    banks: Taken
+
+
+@compiled
+def taken(run: Run, now: int) -> int:
+    """What the vector unit takes in cycle `now`: banks, and above them a slice and one, or 0."""
+    vector = run.vector
+    if vector.work < 0:
+        return 0
+    work, cycle = run.reads[vector.work], now - vector.begins
+    return run.taken[work.pattern + cycle] if cycle < work.watched else 0
+
+
+@compiled
+def free(run: Run, now: int, buffer: int, most: int) -> int:
+    """Cycles from `now` on, at most `most`, in which the vector unit leaves a buffer's port."""
+    vector = run.vector
+    if vector.work < 0 or most <= 0:
+        return most
+    work = run.reads[vector.work]
+    first = work.pattern + now - vector.begins
+    for cycle in range(min(most, work.pattern + work.watched - first)):
+        taken = run.taken[first + cycle]
+        if taken % (1 << BANK_BITS) if buffer == ACTIVATION else taken >> BANK_BITS:
+            return cycle
+    return most
 
 
 @cache
@@ -73,50 +103,45 @@ def use_port(
     `output` and, for each read of an output's residual, `residual` hold the banks of address and
     row stride; without `source` the sums come from the accumulators.
     """
-    if source is None and not residual:
-        return PortUse(0, 1.0)
     asides = (residual[0], residual[-1]) if residual else ((0, 0), (0, 0))
-    return PortUse(*_step(shape, source or NOTHING, asides, len(residual), output))
+    windows = source or NOTHING
+    most = shape[0] * shape[1] * (max(windows.shape[0] * windows.shape[1], 1) + len(residual) + 1)
+    banks = np.zeros(most + WRITE_DELAY + 1, np.uint8)
+    stalls, cycles = _step(shape, windows, asides, len(residual), output, banks)
+    return PortUse(stalls, banks[:cycles].copy())
 
 
 @entry
 def _step(
-    shape: Pair, source: Source, asides: tuple[Pair, Pair], aside_reads: int, output: Pair
-) -> tuple[int, float]:
-    """Stalls of the reads, and the share that remains."""
-    writes = np.full(WRITE_DELAY + 1, NONE)
-    cycle = reads = others = 0
+    shape: Pair,
+    source: Source,
+    asides: tuple[Pair, Pair],
+    aside_reads: int,
+    output: Pair,
+    banks: Taken,
+) -> Pair:
+    """Fill in the banks; return the stalls of the reads, and the cycles."""
+    cycle = stalls = 0
     for y in range(shape[0]):
         for x in range(shape[1]):
             for bank in _reads(y, x, source, asides, aside_reads):
-                while writes[cycle % writes.size] == bank:
-                    others += _free(others % BANKS, bank, NONE)
-                    writes[cycle % writes.size] = NONE
+                while bank and banks[cycle] & bank:
+                    stalls += 1
                     cycle += 1
-                others += _free(others % BANKS, writes[cycle % writes.size], bank)
-                writes[cycle % writes.size] = NONE
+                banks[cycle] |= bank
                 cycle += 1
-                reads += 1
-            written = (output[0] + y * output[1] + x) % BANKS
-            writes[(cycle - 1 + WRITE_DELAY) % writes.size] = written
-    for _ in range(WRITE_DELAY):
-        others += _free(others % BANKS, writes[cycle % writes.size], NONE)
-        writes[cycle % writes.size] = NONE
-        cycle += 1
-    return cycle - reads - WRITE_DELAY, others / cycle
-
-
-@compiled
-def _free(bank: int, write: int, read: int) -> bool:
-    """Whether neither takes `bank`."""
-    return bank != write and bank != read
+            banks[cycle - 1 + WRITE_DELAY] |= 1 << (output[0] + y * output[1] + x) % BANKS
+    return stalls, cycle + WRITE_DELAY
 
 
 @compiled
 def _reads(
     y: int, x: int, source: Source, asides: tuple[Pair, Pair], aside_reads: int
 ) -> Iterator[int]:
-    """Banks that output (y, x) reads: its window's last columns, and its residual."""
+    """Banks, as bits, that output (y, x) reads: its window's last columns, and its residual.
+
+    An output that reads neither takes a cycle too.
+    """
     rows, columns = source.shape
     first = columns - source.new if x else 0
     fresh = columns - first
@@ -124,14 +149,16 @@ def _reads(
     for k in range(rows * fresh):
         wy, wx = (k % rows, k // rows) if source.by_columns else (k // fresh, k % fresh)
         at = start + wy * source.window_y_stride + (first + wx) * source.window_x_stride
-        yield at % BANKS
+        yield 1 << at % BANKS
     for k in range(aside_reads):
         address, stride = asides[k]
-        yield (address + y * stride + x) % BANKS
+        yield 1 << (address + y * stride + x) % BANKS
+    if rows * fresh + aside_reads == 0:
+        yield 0
 
 
 @cache
-def row_port(
+def walk(
     count: int, reads: tuple[Pair, ...], output: Pair, period: int, delay: int | None
 ) -> PortUse:
     """Step one walk of a SOFTMAX or NORM over `count` words, one every `period` cycles.
@@ -140,28 +167,40 @@ def row_port(
     `output` those of itself, written `delay` after its last read; without `delay` it makes none.
     """
     three = (reads[0], reads[len(reads) // 2], reads[-1])
-    return PortUse(*_walk(count, three, len(reads), output, period, delay or 0))
+    banks = np.zeros(count * (period + 2) + (delay or 0) + 1, np.uint8)
+    stalls = _walk(count, three, len(reads), output, period, delay or 0, banks)
+    return PortUse(stalls, banks[: count * period + stalls + (delay or 0)].copy())
 
 
 @entry
 def _walk(
-    count: int, places: tuple[Pair, Pair, Pair], reads: int, output: Pair, period: int, delay: int
-) -> tuple[int, float]:
-    """Stalls of the reads, and the share that remains."""
-    writes = np.full(delay + 1, NONE)
-    cycle = others = 0
+    count: int,
+    places: tuple[Pair, Pair, Pair],
+    reads: int,
+    output: Pair,
+    period: int,
+    delay: int,
+    banks: Taken,
+) -> int:
+    """Fill in the banks; return the stalls of the reads."""
+    cycle = 0
     for step in range(count):
         for beat in range(period):
-            read = NONE
             if beat < reads:
-                read = (places[beat][0] + step * places[beat][1]) % BANKS
-                while writes[cycle % writes.size] == read:
-                    others += _free(others % BANKS, read, NONE)
-                    writes[cycle % writes.size] = NONE
+                bank = 1 << (places[beat][0] + step * places[beat][1]) % BANKS
+                while banks[cycle] & bank:
                     cycle += 1
-            others += _free(others % BANKS, writes[cycle % writes.size], read)
-            writes[cycle % writes.size] = NONE
+                banks[cycle] |= bank
             if delay and beat == reads - 1:
-                writes[(cycle + delay) % writes.size] = (output[0] + step * output[1]) % BANKS
+                banks[cycle + delay] |= 1 << (output[0] + step * output[1]) % BANKS
             cycle += 1
-    return cycle - count * period, others / cycle
+    return cycle - count * period
+
+
+def lay(parts: Iterable[tuple[int, Taken]]) -> Taken:
+    """One pattern of several, each from its cycle on."""
+    placed = tuple(parts)
+    banks = np.zeros(max(at + part.size for at, part in placed), np.uint8)
+    for at, part in placed:
+        banks[at : at + part.size] |= part
+    return banks

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from intaglio.errors import UsageError, write_whole
+from intaglio.hw.npu_model import UnitCounters
 from intaglio.sim.limits import Limits
 from intaglio.templates.artifact import MANIFEST
 from intaglio.templates.npu.isa import Unit
@@ -81,6 +82,16 @@ class UnitTrace:
     memory_stall: int
     port_stall: int
     fill_stall: int
+
+    @property
+    def stall(self) -> int:
+        """Part of busy: all that stalls."""
+        return self.memory_stall + self.port_stall + self.fill_stall
+
+    @property
+    def counters(self) -> UnitCounters:
+        """What the hardware counts of the same run."""
+        return UnitCounters(self.busy, self.token_wait, self.stall, self.instructions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +348,7 @@ def _unit_dict(unit: UnitTrace) -> dict[str, object]:
         "busy": unit.busy,
         "token_wait": unit.token_wait,
         "queue_wait": unit.queue_wait,
+        "stall": unit.stall,
         "memory_stall": unit.memory_stall,
         "port_stall": unit.port_stall,
         "fill_stall": unit.fill_stall,

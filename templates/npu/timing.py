@@ -49,13 +49,18 @@ def compute_cycles(design: NpuDesign, tiles: int, pixels: int, weight_bits: int)
     return (tiles - 1) * period + pixels + fill + tree + COMPUTE_PIPELINE
 
 
+def table_words(design: NpuDesign) -> int:
+    """Words of the weight buffer that a table takes."""
+    return TABLE_ENTRIES // design.lanes
+
+
 def vector_cycles(design: NpuDesign, reads: int, taps: int = 0, table: bool = False) -> int:
     """A vector instruction: constants, then the cycles of its reads.
 
     A DRAIN reads once an output, its residual in the same cycle; a window's `reads` are its
     elements (`row_reads`) and residuals.
     """
-    setup = RECORD_WORDS + taps + (TABLE_ENTRIES // design.lanes if table else 0)
+    setup = RECORD_WORDS + taps + (table_words(design) if table else 0)
     return setup + reads + VECTOR_PIPELINE
 
 

@@ -16,7 +16,6 @@ from intaglio.hw.npu_model import DRIVER, Job, MemoryModel, NpuModel
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model, build
 from intaglio.sim.npu import simulate
-from intaglio.sim.trace import Trace
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, decode
@@ -70,30 +69,24 @@ def of_marked(program: Program) -> Program:
     return make(marked(decode(program.instructions)), program.design, memory_bytes=MEMORY)
 
 
-def compare(library: Path, program: Program) -> tuple[Job, Trace, np.ndarray]:
-    """Job, trace, and by how much each simulated retirement is late."""
+def check(library: Path, program: Program) -> None:
+    """Every cycle is that of the RTL: retirements, and what each unit counts."""
     job, trace = run_rtl(library, program), simulate(program)
     assert trace.bytes_read == job.read_beats * program.design.memory_bytes_per_cycle
     assert trace.bytes_written == job.write_beats * program.design.memory_bytes_per_cycle
-    return job, trace, trace.timeline.retired - retirements(job, program)
+    assert np.array_equal(trace.timeline.retired, retirements(job, program))
+    assert trace.cycles == job.cycles
+    assert tuple(unit.counters for unit in trace.units) == job.units
 
 
 def test_overlapped_steps_take_the_cycles_of_the_rtl(library: Path) -> None:
-    job, trace, late = compare(library, of_marked(double_buffered(DESIGN, 12)))
-    assert abs(late).max() <= 8
-    assert trace.cycles == pytest.approx(job.cycles, rel=0.002)
-    for unit, counters in zip(trace.units, job.units, strict=True):
-        assert unit.busy == pytest.approx(counters.busy, rel=0.02)
-        assert unit.token_wait == pytest.approx(counters.token, rel=0.02, abs=100)
+    check(library, of_marked(double_buffered(DESIGN, 12)))
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(16))
+def test_random_programs_take_the_cycles_of_the_rtl(library: Path, seed: int) -> None:
     program = make(marked(draw(random.Random(seed), 60)), DESIGN, memory_bytes=MEMORY)
-    job, trace, late = compare(library, program)
-    assert trace.cycles == pytest.approx(job.cycles, rel=0.03)
-    assert abs(late).max() <= 0.1 * job.cycles
-    assert np.median(abs(late)) <= 0.03 * job.cycles
+    check(library, program)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +103,7 @@ def test_random_programs_take_about_the_cycles_of_the_rtl(library: Path, seed: i
 def test_instructions_alone_take_the_cycles_of_the_rtl(library: Path, opcode: Opcode) -> None:
     chooser = random.Random(int(opcode))
     items = [Instruction(opcode, operation(chooser, opcode)) for _ in range(30)]
-    _, _, late = compare(library, make(marked(items), DESIGN, memory_bytes=MEMORY))
-    assert not late.any()
+    check(library, make(marked(items), DESIGN, memory_bytes=MEMORY))
 
 
 def draw(chooser: random.Random, count: int) -> list[Instruction]:

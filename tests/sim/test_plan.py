@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
+import pytest
 
 from intaglio.sim.plan import Plan
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, encode
@@ -15,36 +18,37 @@ def plan(*instructions: Instruction) -> Plan:
 
 def test_the_box_of_a_padded_load() -> None:
     fields = {
-        "planes": 2, "rows": 3, "words": 5, "pad_top": 1, "pad_bottom": 2, "pad_left": 1,
-        "pad_right": 2, "memory_address": 1 << 33, "memory_row_stride": 100,
-        "memory_plane_stride": 1000, "buffer": Buffer.ACTIVATION,
+        "planes": 2, "rows": 3, "words": 5, "pad_top": 1, "pad_bottom": 2, "pad_left": 3,
+        "pad_right": 4, "memory_address": 1 << 33, "memory_row_stride": 100,
+        "memory_plane_stride": 1000, "buffer": Buffer.WEIGHT, "local_address": 7,
+        "local_row_stride": 8, "local_plane_stride": 9,
     }  # fmt: skip
-    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
-    assert (box.planes, box.runs, box.beats) == (2, 3, 5)
+    box, nothing = plan(Instruction(Opcode.LOAD, fields)).boxes()
+    assert (box.buffer, box.planes, box.rows, box.words) == (Buffer.WEIGHT, 2, 3, 5)
+    assert (box.top, box.bottom, box.left, box.right) == (1, 2, 3, 4)
+    assert (box.runs, box.beats) == (3, 5)
     assert (box.address, box.plane_stride, box.run_stride) == (1 << 33, 1000, 100)
-    assert (box.lead, box.inside, box.trail) == (8 + 1, 15 + 2 * 3, 2 + 16)
-    assert (box.buffer, box.fill, box.passing) == (Buffer.ACTIVATION, 0, 15 + 2 * 3)
+    assert (box.local, box.local_row_stride, box.local_plane_stride) == (7, 8, 9)
+    assert not any(astuple(nothing))
 
 
 def test_the_box_of_a_contiguous_load_has_a_run_a_plane() -> None:
     fields = {"planes": 2, "rows": 3, "words": 5, "contiguous": 1, "memory_plane_stride": 64}
-    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
+    box, _ = plan(Instruction(Opcode.LOAD, fields)).boxes()
     assert (box.planes, box.runs, box.beats, box.plane_stride) == (2, 1, 15, 64)
 
 
-def test_the_box_of_fill_alone_has_no_planes() -> None:
-    fields = {"planes": 2, "words": 5, "pad_top": 3, "pad_left": 1}
-    [box] = plan(Instruction(Opcode.LOAD, fields)).boxes()
-    assert (box.planes, box.fill) == (0, 2 * 3 * 6)
+@pytest.mark.parametrize("absent", ["planes", "rows", "words"])
+def test_a_box_without_words_in_memory_has_no_runs(absent: str) -> None:
+    fields = {"planes": 2, "rows": 2, "words": 5, "pad_top": 3, "pad_left": 1}
+    box, _ = plan(Instruction(Opcode.LOAD, fields | {absent: 0})).boxes()
+    assert box.runs == 0
 
 
-def test_the_box_of_a_store_has_no_fill() -> None:
+def test_the_box_of_a_store_has_no_padding() -> None:
     fields = {"planes": 2, "rows": 3, "words": 5}
-    box, nothing = plan(
-        Instruction(Opcode.STORE, fields), Instruction(Opcode.STORE, fields | {"rows": 0})
-    ).boxes()
-    assert (box.lead, box.inside, box.trail, box.fill) == (0, 15, 0, 0)
-    assert (nothing.planes, nothing.fill) == (0, 0)
+    box, _ = plan(Instruction(Opcode.STORE, fields)).boxes()
+    assert (box.top, box.bottom, box.left, box.right) == (0, 0, 0, 0)
 
 
 def test_fields_are_read_from_columns() -> None:
@@ -62,38 +66,17 @@ def test_fields_are_read_from_columns() -> None:
     assert made.layer.tolist() == [0, 0, 3]
 
 
-def test_a_vector_instruction_reads_taps_table_and_records_first() -> None:
-    fields = {
-        "y": 2, "x": 3, "window_y": 3, "window_x": 3, "table": 1, "residual": 1,
-        "source_x_stride": 2, "window_x_stride": 1,
-    }  # fmt: skip
-    [work] = plan(Instruction(Opcode.WINDOW_MAC, fields)).reads()
-    assert work.setup == 9 + 256 // SMALL.lanes + 12
-    assert work.reads == 2 * 3 * (3 + 2 * 2) + 6
-
-
-def test_a_drain_without_residual_never_stalls_on_its_port() -> None:
-    [work] = plan(Instruction(Opcode.DRAIN, {"y": 2, "x": 30})).reads()
-    assert (work.setup, work.reads, work.stalls, work.share) == (12, 60, 0, 1.0)
-
-
-def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
-    [same] = plan(Instruction(Opcode.DRAIN, {"y": 1, "x": 40, "residual": 1})).reads()
-    fields = {"y": 1, "x": 40, "residual": 1, "residual_address": 1}
-    [other] = plan(Instruction(Opcode.DRAIN, fields)).reads()
-    assert (same.stalls, other.stalls) == (3, 0)
-
-
-def test_a_drain_reads_a_wide_residual_in_two_cycles_a_pixel() -> None:
-    fields = {"y": 2, "x": 20, "residual": 1, "residual_wide": 1, "residual_row_stride": 20}
-    fields |= {"output_row_stride": 20, "residual_high_offset": 40}
-    [work] = plan(Instruction(Opcode.DRAIN, fields)).reads()
-    assert (work.setup, work.reads) == (12, 80)
-    [apart] = plan(Instruction(Opcode.DRAIN, fields | {"residual_high_offset": 41})).reads()
-    assert (work.stalls, apart.stalls) == (12, 6)
+def test_equal_vector_instructions_share_a_pattern() -> None:
+    drain = Instruction(Opcode.DRAIN, {"y": 2, "x": 3})
+    other = Instruction(Opcode.DRAIN, {"y": 3, "x": 2})
+    (one, two, three), taken = plan(drain, other, drain).reads()
+    assert one == three
+    assert one.pattern != two.pattern
+    assert two.pattern + two.watched == len(taken)
 
 
 def test_columns_of_an_empty_program() -> None:
     made = Plan(np.zeros((0, 16), np.uint32), SMALL)
     assert made.count == 0
-    assert not any(map(len, (made.tasks(), made.tiles(), made.reads(), made.boxes())))
+    assert not any(map(len, (made.tasks(), made.tiles(), made.reads()[0])))
+    assert len(made.boxes()) == 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.sim.port import PortUse, Source, row_port, use_port
+from intaglio.sim.port import Source, lay, use_port, walk
 
 
 def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
@@ -62,51 +63,27 @@ def test_stalls_equal_a_port_stepped_by_addresses(
         (out, out_row),
     )
     assert got.stalls == stalls_of_addresses(reads, writes)
-    assert 0 <= got.share <= 1
+    assert got.banks.size == sum(map(len, reads)) + got.stalls + 12
+    assert got.banks[-1] == 1 << writes[-1] % 2
 
 
-def test_a_drain_without_residual_leaves_a_bank_a_cycle() -> None:
-    assert use_port((3, 5), None, (), (1, 1)) == PortUse(0, 1.0)
-
-
-def test_a_residual_drain_takes_both_banks() -> None:
-    pixels = 600
-    use = use_port((1, pixels), None, ((1, 0),), (0, 0))
+def test_a_drain_with_residual_reads_and_writes_other_banks() -> None:
+    use = use_port((1, 40), None, ((1, 0),), (0, 0))
     assert use.stalls == 0
-    assert use.share == pytest.approx(24 / (pixels + 12), abs=2 / pixels)
+    assert use.banks.tolist() == [2, 1] * 6 + [3] * 28 + [1, 2] * 6
 
 
-def test_reads_of_one_bank_stop_a_walk_at_its_first_word_there() -> None:
-    same_bank = Source((1, 3), 0, 0, 0, 0, 0, by_columns=False, new=3)
-    use = use_port((1, 40), same_bank, (), (0, 0))
-    assert use.share < 0.25
-
-
-def test_reads_of_alternating_banks_leave_the_other_one() -> None:
-    alternating = Source((1, 4), 0, 0, 0, 0, 1, by_columns=False, new=4)
-    assert use_port((1, 40), alternating, (), (0, 0)).share > 0.5
-
-
-@pytest.mark.parametrize(
-    ("reads", "period", "share"),
-    [
-        # A walk through both banks waits once, and then is always where the reads are not.
-        (((0, 0),), 4, 31 / 32),
-        # It waits for both words of every block: they are in one bank.
-        (((0, 0), (0, 0)), 4, 1 / 2),
-        # It is one word behind the reads, which go through both banks as well.
-        (((0, 0), (1, 0)), 2, 15 / 16),
-        # Every word is read in one bank, which the walk never gets.
-        (((0, 0),), 1, 0),
-    ],
-)
-def test_walks_over_rows_leave_what_they_do_not_read(
-    reads: tuple[tuple[int, int], ...], period: int, share: float
-) -> None:
-    assert row_port(8, reads, (0, 0), period, None) == PortUse(0, share)
+def test_a_walk_reads_the_words_of_a_block_and_then_waits_for_its_elements() -> None:
+    use = walk(2, ((0, 1), (1, 1)), (0, 0), 4, None)
+    assert use.banks.tolist() == [1, 2, 0, 0, 2, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("output", "stalls"), [((0, 0), 4), ((1, 0), 0)])
 def test_a_read_of_rows_waits_for_a_write_of_its_bank(output: tuple[int, int], stalls: int) -> None:
     """The writes of the first four words, four cycles after their reads, hold up the fifth."""
-    assert row_port(8, ((0, 0),), output, 1, 4).stalls == stalls
+    assert walk(8, ((0, 0),), output, 1, 4).stalls == stalls
+
+
+def test_patterns_are_laid_over_each_other() -> None:
+    one, other = np.array([1, 2], np.uint8), np.array([2, 2], np.uint8)
+    assert lay([(1, one), (2, other)]).tolist() == [0, 1, 2, 2]

@@ -79,7 +79,7 @@ def test_equal_words_and_cycles(model_cache: Path) -> None:
     assert report.passed
     assert report.first is None
     assert report.words_compared == 3 * WORDS
-    assert report.cycles_simulated == simulate(handmade.program()).cycles
+    assert report.cycles_simulated == simulate(handmade.program()).cycles == report.cycles_rtl
     assert report.cycles_by_image == (report.cycles_rtl,) * 3
     assert [layer.name for layer in report.layers] == ["conv", "pool"]
     assert sum(layer.rtl for layer in report.layers) == report.cycles_rtl

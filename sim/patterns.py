@@ -1,0 +1,205 @@
+"""What a vector instruction takes of the ports of both buffers, cycle by cycle from its issue on.
+
+Nothing holds the vector unit up but its own writes, so this is known before the run.  Cycles are
+those in the headers of hw/rtl/npu/npu_vector.sv, npu_softmax.sv, npu_norm.sv and npu_row_words.sv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from intaglio.sim.port import (
+    BANK_BITS,
+    BANKS,
+    PortUse,
+    Source,
+    Taken,
+    lay,
+    use_port,
+    walk,
+)
+from intaglio.templates.npu import timing
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import RECORD_WORDS, Opcode
+
+SOFTMAX_WRITE_DELAY, NORM_WRITE_DELAY = 20, 16
+"""Cycles from a block's last read to its write, beside the cycles in which its elements pass."""
+SOFTMAX_SUM, SOFTMAX_SCALE, SOFTMAX_END = 5, 41, 21
+"""Cycles beyond blocks and pipes from the first walk of a row to the second, to the third, to the
+next row's first."""
+NORM_APPLY = RECORD_WORDS + 3
+"""Cycles from the first record of a block to the walk over its rows."""
+
+Fields = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """One instruction: cycles from its issue to its retirement, of which its own writes made
+    `stalls`, and what it takes from the cycle after its issue on.
+    """
+
+    cycles: int
+    stalls: int
+    taken: Taken
+
+
+EXACT = (
+    "y", "x", "table", "residual", "residual_wide", "window_y", "window_x", "source_x_stride",
+    "window_x_stride",
+)  # fmt: skip
+"""Fields whose value says how a DRAIN or window reads."""
+BANKED = (
+    "residual_address", "residual_row_stride", "residual_high_offset", "output_address",
+    "output_row_stride", "source_address", "source_y_stride", "window_y_stride",
+)  # fmt: skip
+"""Fields that matter as far as banks of the activation buffer go."""
+SLICED = "tap_address", "table_address", "record_address"
+"""Fields that matter as far as slices of the weight buffer go."""
+ROW_EXACT = "blocks", "rows", "input_wide"
+ROW_BANKED = (
+    "source_address", "source_block_stride", "source_row_stride", "source_high_offset",
+    "output_address", "output_block_stride", "output_row_stride",
+)  # fmt: skip
+MASK_BANKED = "mask_address", "mask_block_stride", "mask_row_stride"
+"""The same of SOFTMAX and NORM."""
+
+
+def drain(design: NpuDesign, field: Fields) -> Pattern:
+    """A DRAIN or window: constants, then the reads of its outputs."""
+    opcode, shape = field["opcode"], (field["y"], field["x"])
+    asides = _residual_reads(opcode, field)
+    taps = field["window_y"] * field["window_x"] if opcode == Opcode.WINDOW_MAC else 0
+    source = None if opcode == Opcode.DRAIN else _source(design, field)
+    port = use_port(shape, source, asides, (field["output_address"], field["output_row_stride"]))
+    reads = shape[0] * shape[1] * max(len(asides), 1)
+    if source:
+        elements = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
+        reads = elements + shape[0] * shape[1] * len(asides)
+    constants = _constants(design, field, taps)
+    return Pattern(
+        timing.vector_cycles(design, reads, taps, bool(field["table"])) + port.stalls,
+        port.stalls,
+        np.concatenate([constants, port.banks]),
+    )
+
+
+def softmax(design: NpuDesign, field: Fields) -> Pattern:
+    """A SOFTMAX: each row is walked three times, and made in the last."""
+    reads = 1 + field["input_wide"] + field["mask"]
+    own = timing.row_timing(design, reads)
+    length = field["blocks"] * own.period + own.tail
+    start, stalls, parts = 0, 0, []
+    for row in range(field["rows"]):
+        second = start + length + design.row_lanes + SOFTMAX_SUM
+        third = second + length + design.row_lanes + SOFTMAX_SCALE
+        reading = _walk(design, field, "row", row, None)
+        making = _walk(design, field, "row", row, SOFTMAX_WRITE_DELAY)
+        parts += [(start + 1, reading.banks), (second + 1, reading.banks)]
+        parts.append((third + 1, making.banks))
+        stalls += making.stalls
+        start = third + length + SOFTMAX_END + making.stalls
+    cycles = timing.softmax_cycles(design, field["blocks"], field["rows"], reads)
+    return Pattern(cycles + stalls, stalls, lay(parts))
+
+
+def norm(design: NpuDesign, field: Fields) -> Pattern:
+    """A NORM: all rows are walked, then for each block its records are read, and its rows again."""
+    blocks, rows, reads = field["blocks"], field["rows"], 1 + field["input_wide"]
+    own = timing.row_timing(design, reads)
+    parts = list(_sums(design, field, reads))
+    start, stalls = timing.norm_sum_cycles(design, blocks, rows, reads), 0
+    for block in range(blocks):
+        first = field["record_address"] + block * RECORD_WORDS
+        making = _walk(design, field, "block", block, NORM_WRITE_DELAY)
+        parts.append((start, _slices(design, first, RECORD_WORDS)))
+        parts.append((start + NORM_APPLY + 1, making.banks))
+        stalls += making.stalls
+        start += rows * own.period + own.tail + timing.NORM_BLOCK + making.stalls
+    cycles = timing.norm_cycles(design, blocks, rows, reads)
+    return Pattern(cycles + stalls, stalls, lay(parts))
+
+
+def _sums(design: NpuDesign, field: Fields, reads: int) -> Iterator[tuple[int, Taken]]:
+    """The first pass of a NORM: from the second row on, one waits for the root of another."""
+    own = timing.row_timing(design, reads)
+    length = field["blocks"] * own.period + own.tail + design.row_lanes + timing.NORM_ROW
+    start = 0
+    for row in range(field["rows"]):
+        yield start + 1, _walk(design, field, "row", row, None).banks
+        start += max(length, timing.NORM_ROOT) if row else length
+
+
+def _walk(design: NpuDesign, field: Fields, outer: str, index: int, delay: int | None) -> PortUse:
+    """The walk over row or block `index` (`outer` says which), with results `delay` cycles behind
+    what passes, or without any.
+    """
+    inner = "block" if outer == "row" else "row"
+    places = [("source", 0)]
+    if field["input_wide"]:
+        places.append(("source", field["source_high_offset"]))
+    if field.get("mask"):
+        places.append(("mask", 0))
+    period = timing.row_timing(design, len(places)).period
+    *reads, output = (
+        (
+            (field[f"{kind}_address"] + offset + index * field[f"{kind}_{outer}_stride"]) % BANKS,
+            field[f"{kind}_{inner}_stride"],
+        )
+        for kind, offset in (*places, ("output", 0))
+    )
+    after = None if delay is None else delay + design.lanes // design.row_lanes
+    return walk(field[f"{inner}s"], tuple(reads), output, period, after)
+
+
+def _constants(design: NpuDesign, field: Fields, taps: int) -> Taken:
+    """The reads of the weight buffer before the first output: taps, table and records."""
+    words = timing.table_words(design) if field["table"] else 0
+    return np.concatenate(
+        [
+            _slices(design, field["tap_address"], taps),
+            _slices(design, field["table_address"], words),
+            _slices(design, field["record_address"], RECORD_WORDS),
+        ]
+    )
+
+
+def _slices(design: NpuDesign, first: int, count: int) -> Taken:
+    """Reads of `count` words of the weight buffer, one a cycle."""
+    return _slices_of(design.groups, first % design.groups, count)
+
+
+@cache
+def _slices_of(groups: int, first: int, count: int) -> Taken:
+    slices = (first + np.arange(count)) % groups + 1
+    return (slices << BANK_BITS).astype(np.uint8)
+
+
+def _source(design: NpuDesign, field: Fields) -> Source:
+    """How the windows of an instruction are read."""
+    window = field["window_y"], field["window_x"]
+    strides = field["source_x_stride"], field["window_x_stride"]
+    return Source(
+        shape=window,
+        address=field["source_address"],
+        y_stride=field["source_y_stride"],
+        x_stride=strides[0] % BANKS,
+        window_y_stride=field["window_y_stride"],
+        window_x_stride=strides[1] % BANKS,
+        by_columns=window[1] <= design.window_columns,
+        new=timing.new_columns(design, window[1], *strides),
+    )
+
+
+def _residual_reads(opcode: int, field: Fields) -> tuple[tuple[int, int], ...]:
+    """Banks of address and row stride of an output's residual reads, in their order."""
+    address, stride = field["residual_address"], field["residual_row_stride"]
+    if not field["residual"]:
+        return ()
+    if opcode == Opcode.DRAIN and field["residual_wide"]:
+        return (((address + field["residual_high_offset"]) % BANKS, stride), (address, stride))
+    return ((address, stride),)

@@ -1,0 +1,151 @@
+"""Addresses in time: the runs of the program and of boxes, cut into bursts.
+
+A box is taken by npu_box_runs, its runs are cut by axi_burst_split, and npu_reader and npu_writer
+give an address a cycle to memory.  Of reads, those of the program go first.
+"""
+
+from __future__ import annotations
+
+from intaglio.sim.compiled import compiled
+from intaglio.sim.registers import INF, OUTSTANDING, Runs
+from intaglio.sim.state import Box, Run
+
+PAGE_BYTES = 4096
+"""No burst crosses a multiple of this."""
+BURST_BEATS = 256
+"""Beats of a burst at most."""
+FETCH_CHUNK = 8
+"""Instructions that are asked of memory at once."""
+FETCH_AHEAD = 16
+"""Instructions asked of memory and not yet dealt to a queue, at most."""
+
+
+@compiled
+def begin(runs: Runs, box: Box, task: int) -> None:
+    """Take the box of instruction `task`; one without words in memory has no runs."""
+    runs.task, runs.setup = task, box.runs > 0
+    runs.runs, runs.planes = box.runs, box.planes
+    runs.address, runs.plane = box.address, box.address
+
+
+@compiled
+def is_free(runs: Runs) -> bool:
+    """Whether the next box can be taken."""
+    return not (runs.setup or runs.walking)
+
+
+@compiled
+def step(run: Run, now: int) -> bool:
+    """Give at most one address of a read and one of a write; return whether anything moved."""
+    memory, fetch, writer = run.memory, run.fetch, run.writer
+    room = memory.outstanding < OUTSTANDING
+    fetches = room and fetch.waiting > 0
+    loads = room and not fetch.waiting and memory.ahead < run.constants.read_ahead
+    loads = loads and run.load_runs.left > 0
+    if fetches:
+        _read(run, now, fetch.waiting, False)
+        fetch.waiting = 0
+    if loads:
+        beats = _cut(run, run.load_runs)
+        _read(run, now, beats, True)
+        memory.ahead += beats
+    asks = _ask_for_instructions(run)
+    stores = run.store_runs.left > 0 and writer.end - writer.first < OUTSTANDING
+    if stores:
+        _write(run)
+    walks = _walk(run, run.load_runs)
+    walks |= _walk(run, run.store_runs)
+    return fetches or loads or asks or stores or walks
+
+
+@compiled
+def still(run: Run) -> int:
+    """Cycles without any address or run, should a beat of load come in each and nothing else."""
+    memory, fetch, read, write = run.memory, run.fetch, run.load_runs, run.store_runs
+    if _is_walking(read) or _is_walking(write) or _has_room_for_instructions(run):
+        return 0
+    if write.left and run.writer.end - run.writer.first < OUTSTANDING:
+        return 0
+    if memory.outstanding == OUTSTANDING:
+        return INF
+    if fetch.waiting:
+        return 0
+    return memory.ahead - run.constants.read_ahead + 1 if read.left else INF
+
+
+@compiled
+def _is_walking(runs: Runs) -> bool:
+    """Whether the walk over runs moves."""
+    return runs.setup or (runs.walking and not runs.left)
+
+
+@compiled
+def _read(run: Run, now: int, beats: int, loads: bool) -> None:
+    """Choose a burst of a read, whose address comes in the next cycle."""
+    memory = run.memory
+    burst = run.bursts[memory.end % OUTSTANDING]
+    burst.beats, burst.loads, burst.ready = beats, loads, now + 1 + run.constants.latency
+    memory.end += 1
+    memory.outstanding += 1
+
+
+@compiled
+def _write(run: Run) -> None:
+    """Choose a burst of a write."""
+    writer, runs = run.writer, run.store_runs
+    burst = run.writes[writer.end % OUTSTANDING]
+    burst.beats, burst.ready = _cut(run, runs), INF
+    burst.task = -1 if runs.left else runs.ends
+    writer.end += 1
+
+
+@compiled
+def _cut(run: Run, runs: Runs) -> int:
+    """Take a burst off a run: beats up to the end of the run or of the page."""
+    size = run.constants.beat_bytes
+    beats = min(runs.left, BURST_BEATS, (PAGE_BYTES - runs.next % PAGE_BYTES) // size)
+    runs.next += beats * size
+    runs.left -= beats
+    return beats
+
+
+@compiled
+def _ask_for_instructions(run: Run) -> bool:
+    """Ask for the next chunk of the program when there is room for a whole one."""
+    fetch = run.fetch
+    if not _has_room_for_instructions(run):
+        return False
+    chunk = min(FETCH_CHUNK, len(run.tasks) - fetch.asked)
+    fetch.waiting = chunk * run.constants.fetch_beats
+    fetch.asked += chunk
+    return True
+
+
+@compiled
+def _has_room_for_instructions(run: Run) -> bool:
+    fetch = run.fetch
+    ahead = fetch.asked - fetch.dealt
+    room = not fetch.waiting and ahead <= FETCH_AHEAD - FETCH_CHUNK
+    return room and fetch.asked < len(run.tasks)
+
+
+@compiled
+def _walk(run: Run, runs: Runs) -> bool:
+    """Hand on the next run of the box when the one before is cut wholly."""
+    if runs.setup:
+        runs.setup, runs.walking = False, True
+        return True
+    if not _is_walking(runs):
+        return False
+    box = run.boxes[run.tasks[runs.task].work]
+    runs.left, runs.next = box.beats, runs.address
+    runs.address += box.run_stride
+    runs.runs -= 1
+    if not runs.runs:
+        runs.planes -= 1
+        runs.runs = box.runs
+        runs.plane += box.plane_stride
+        runs.address = runs.plane
+    runs.walking = runs.planes > 0
+    runs.ends = -1 if runs.walking else runs.task
+    return True

@@ -1,0 +1,110 @@
+"""Several cycles of a steady stream at once: words that go from memory to a buffer, or back.
+
+While a word moves through every register of its way in each cycle, and nothing else moves, cycles
+differ in counts and addresses alone.  `leap` takes all of them; every other cycle is one step of
+`transfers`.
+"""
+
+from __future__ import annotations
+
+from intaglio.sim import box_words, engine, load, port, requests, store
+from intaglio.sim.compiled import compiled
+from intaglio.sim.registers import OUTSTANDING
+from intaglio.sim.state import ACTIVATION, Run
+
+WORTH = 4
+"""Cycles from which on a leap costs less than steps."""
+
+
+@compiled
+def leap(run: Run, now: int) -> int:
+    """Take the cycles from `now` on in which one stream flows; return how many, or 0."""
+    if run.constants.word_beats > 1:
+        return 0
+    cycles = 0
+    if _flows_in(run, now):
+        cycles = port.free(run, now, run.load.buffer, min(_inwards(run), _until(run, now)))
+        if cycles >= WORTH:
+            _move_in(run, cycles)
+    elif _flows_out(run, now):
+        cycles = port.free(run, now, ACTIVATION, min(_outwards(run, now), _until(run, now)))
+        if cycles >= WORTH:
+            _move_out(run, cycles)
+    return cycles if cycles >= WORTH else 0
+
+
+@compiled
+def _until(run: Run, now: int) -> int:
+    """Cycles from `now` on without event, request or acknowledgement."""
+    cycles = min(engine.next_cycle(run) - now + 1, requests.still(run))
+    writer = run.writer
+    if writer.first < writer.sent:
+        cycles = min(cycles, run.writes[writer.first % OUTSTANDING].ready - now)
+    return cycles
+
+
+@compiled
+def _flows_in(run: Run, now: int) -> bool:
+    """Whether a beat of load comes, one becomes a word and one is written, and store is still."""
+    memory, unit, walk = run.memory, run.load, run.load_words
+    if not (unit.beat and unit.queued and unit.writing and unit.present and walk.active):
+        return False
+    if unit.last or memory.held or memory.first == memory.end or not store.is_still(run):
+        return False
+    burst = run.bursts[memory.first % OUTSTANDING]
+    ready = burst.loads and burst.ready <= now and load.has_room(run)
+    return ready and (unit.box or not unit.boxes)
+
+
+@compiled
+def _inwards(run: Run) -> int:
+    """Cycles up to the last beat of the burst, or the last word before padding or the box's end."""
+    box = run.boxes[run.load_words.work]
+    beats = run.bursts[run.memory.first % OUTSTANDING].beats
+    return min(beats, box_words.ahead(run.load_words, box)) - 1
+
+
+@compiled
+def _move_in(run: Run, cycles: int) -> None:
+    """Let load's stream flow."""
+    memory, unit, walk = run.memory, run.load, run.load_words
+    box = run.boxes[walk.work]
+    memory.wrote = False
+    memory.ahead -= cycles
+    run.bursts[memory.first % OUTSTANDING].beats -= cycles
+    unit.waits = False
+    box_words.skip(walk, box, cycles - 1)
+    unit.address = walk.address
+    box_words.skip(walk, box, 1)
+    store.wait(run, cycles)
+
+
+@compiled
+def _flows_out(run: Run, now: int) -> bool:
+    """Whether a word is read, others are on their way, a beat is written, and load is still."""
+    memory, unit, writer = run.memory, run.store, run.writer
+    if not (unit.asked and unit.read and unit.queued and unit.word and run.store_words.active):
+        return False
+    if not writer.active or not writer.beat or writer.last or unit.held == store.QUEUE_WORDS:
+        return False
+    return load.is_still(run) and not memory.held and (writer.ready or writer.length == writer.end)
+
+
+@compiled
+def _outwards(run: Run, now: int) -> int:
+    """Cycles up to the last beat of the burst, the box's last word, or the next beat of a read."""
+    memory, walk = run.memory, run.store_words
+    cycles = min(run.writer.left, box_words.ahead(walk, run.boxes[walk.work]) - 1)
+    if memory.first < memory.end:
+        cycles = min(cycles, run.bursts[memory.first % OUTSTANDING].ready - now)
+    return cycles
+
+
+@compiled
+def _move_out(run: Run, cycles: int) -> None:
+    """Let store's stream flow."""
+    run.memory.wrote = True
+    run.store.waits = False
+    run.writer.left -= cycles
+    box_words.skip(run.store_words, run.boxes[run.store_words.work], cycles)
+    load.wait(run, cycles)

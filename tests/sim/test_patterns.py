@@ -1,0 +1,85 @@
+"""What vector instructions take of the buffers' ports, from the cycle after their issue on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from intaglio.sim.patterns import Pattern
+from intaglio.sim.plan import Plan
+from intaglio.sim.port import BANK_BITS
+from intaglio.templates.npu import timing
+from intaglio.templates.npu.isa import Instruction, Opcode, encode
+from tests.sim.programs import SMALL
+
+DESIGN = replace(SMALL, row_lanes=2)
+RECORDS = 12
+
+
+def pattern(opcode: Opcode, **fields: int) -> Pattern:
+    """The pattern of one instruction."""
+    [work], taken = Plan(encode([Instruction(opcode, fields)]), DESIGN).reads()
+    own = np.array(taken[work.pattern : work.pattern + work.watched])
+    return Pattern(work.cycles, work.stalls, own)
+
+
+def slices(found: Pattern) -> list[int]:
+    """Slices of the weight buffer that are read, with the cycles between left out."""
+    return [int(value) - 1 for value in found.taken >> BANK_BITS if value]
+
+
+def test_taps_table_and_records_are_read_first() -> None:
+    fields = {"y": 2, "x": 3, "window_y": 3, "window_x": 3, "table": 1, "residual": 1}
+    fields |= {"source_x_stride": 2, "window_x_stride": 1, "table_address": 1, "record_address": 1}
+    found = pattern(Opcode.WINDOW_MAC, **fields)
+    table = 256 // DESIGN.lanes
+    setup = 9 + table + RECORDS
+    reads = 2 * 3 * (3 + 2 * 2) + 6
+    assert found.cycles == setup + reads + found.stalls + timing.VECTOR_PIPELINE
+    assert found.taken.size == setup + reads + found.stalls + 12
+    alternate = [k % 2 for k in range(100)]
+    expected = alternate[:9] + alternate[1 : 1 + table] + alternate[1 : 1 + RECORDS]
+    assert slices(found) == expected
+    assert not (found.taken[:setup] % 4).any()
+
+
+def test_a_drain_without_residual_only_writes() -> None:
+    found = pattern(Opcode.DRAIN, y=2, x=30, output_row_stride=30, output_address=1)
+    assert found.stalls == 0
+    assert found.taken[RECORDS:].tolist() == [0] * 12 + [2, 1] * 30
+
+
+def test_a_drain_stalls_where_write_and_residual_share_a_bank() -> None:
+    same = pattern(Opcode.DRAIN, y=1, x=40, residual=1)
+    other = pattern(Opcode.DRAIN, y=1, x=40, residual=1, residual_address=1)
+    assert (same.stalls, other.stalls) == (3, 0)
+
+
+def test_a_drain_reads_a_wide_residual_in_two_cycles_a_pixel() -> None:
+    fields = {"y": 2, "x": 20, "residual": 1, "residual_wide": 1, "residual_row_stride": 20}
+    fields |= {"output_row_stride": 20, "residual_high_offset": 40}
+    found = pattern(Opcode.DRAIN, **fields)
+    assert found.cycles == RECORDS + 80 + found.stalls + timing.VECTOR_PIPELINE
+    apart = pattern(Opcode.DRAIN, **fields | {"residual_high_offset": 41})
+    assert (found.stalls, apart.stalls) == (12, 6)
+
+
+@pytest.mark.parametrize("mask", [0, 1])
+def test_a_softmax_walks_three_times_over_a_row(mask: int) -> None:
+    found = pattern(Opcode.SOFTMAX, blocks=5, rows=2, mask=mask, mask_address=1)
+    assert found.cycles == timing.softmax_cycles(DESIGN, 5, 2, 1 + mask) + found.stalls
+    reads = 2 * 3 * 5 * (1 + mask)
+    assert np.unpackbits(found.taken).sum() == reads + 2 * 5
+    assert not slices(found)
+
+
+def test_a_norm_reads_the_records_of_a_block_before_its_rows() -> None:
+    found = pattern(Opcode.NORM, blocks=3, rows=2, record_address=1)
+    assert found.cycles == timing.norm_cycles(DESIGN, 3, 2, 1) + found.stalls
+    assert slices(found) == [(1 + k) % 2 for k in range(3 * RECORDS)]
+    banks = found.taken % (1 << BANK_BITS)
+    assert np.unpackbits(banks).sum() == 2 * 2 * 3 + 2 * 3
+    before = timing.norm_sum_cycles(DESIGN, 3, 2, 1)
+    assert (found.taken[before : before + RECORDS] >> BANK_BITS).all()
