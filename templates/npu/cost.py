@@ -59,7 +59,7 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
 def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapping:
     """`mapping` with its cycles and memory words."""
     tiles = [rows for _, rows in cut(shape.rows, mapping.tile_rows)] * shape.heads
-    vector = sum(_row_cycles(shape, rows, design) for rows in tiles)
+    vector = sum(row_cycles(shape, rows, design) for rows in tiles)
     tile = shape.blocks * mapping.tile_rows
     masks = shape.blocks * shape.mask * (shape.heads if shape.masks or shape.mask > 1 else 1)
     records = shape.blocks * RECORD_WORDS if shape.norm else 0
@@ -75,7 +75,7 @@ def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapp
     return replace(mapping, cycles=cycles, memory_words=words)
 
 
-def _row_cycles(shape: RowShape, rows: int, design: NpuDesign) -> int:
+def row_cycles(shape: RowShape, rows: int, design: NpuDesign) -> int:
     """Cycles of the instructions of a tile."""
     if shape.norm:
         one = timing.norm_cycles(design, shape.blocks, rows, shape.halves)

@@ -25,6 +25,9 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.fused_mapper import map_fused
 from intaglio.templates.npu.fused_mapping import FusedMapping
 from intaglio.templates.npu.fused_steps import FusedWork, fused_regions, fused_steps
+from intaglio.templates.npu.group import GroupMapping, GroupWork, group_regions
+from intaglio.templates.npu.group_steps import group_steps
+from intaglio.templates.npu.grouping import groups
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.mapper import map_array, map_rows, map_window
 from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, WindowMapping
@@ -34,7 +37,9 @@ from intaglio.templates.npu.steps import Place, RegionNeed, Step
 from intaglio.templates.npu.window_steps import window_regions, window_steps
 from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work, translate
 
-LayerMapping = ArrayMapping | WindowMapping | RowMapping | FusedMapping | ChainMapping
+LayerMapping = (
+    ArrayMapping | WindowMapping | RowMapping | FusedMapping | ChainMapping | GroupMapping
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,16 @@ class MappedChain:
     mapping: ChainMapping
 
 
+@dataclass(frozen=True, slots=True)
+class MappedGroup:
+    """Operators that are worked off side by side, and how they are cut."""
+
+    work: GroupWork
+    mapping: GroupMapping
+
+
 MappedOne = MappedArray | MappedWindow | MappedRows
-Mapped = MappedOne | MappedFused | MappedChain
+Mapped = MappedOne | MappedFused | MappedChain | MappedGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,8 @@ class Layer:
                 return tuple(zip(self.ops, (producer, consumer), strict=True))
             case MappedChain(ChainWork(FusedWork(producer, consumer), tail)):
                 return tuple(zip(self.ops, (producer, consumer, tail), strict=True))
+            case MappedGroup(GroupWork(parts)):
+                return tuple(zip(self.ops, parts, strict=True))
             case MappedArray(work) | MappedWindow(work) | MappedRows(work):
                 return ((self.ops[0], work),)
             case _:
@@ -147,7 +162,24 @@ def plan_layers(
                     made[op.output] = chain
         if progress is not None:
             progress("schedule", done + 1, len(workload.ops))
-    return tuple(made.values())
+    layers = tuple(made.values())
+    return _grouped(layers, design) if fuse else layers
+
+
+def _grouped(layers: tuple[Layer, ...], design: NpuDesign) -> tuple[Layer, ...]:
+    """`layers` with products, softmax and norms side by side where that is faster."""
+    one = (MappedArray, MappedWindow, MappedRows)
+    works = [layer.mapped.work if isinstance(layer.mapped, one) else None for layer in layers]
+    apart = [layer.mapped.mapping.cycles for layer in layers]
+    result, done = list[Layer](), 0
+    for (first, end), mapping in groups(works, apart, design):
+        chosen = layers[first:end]
+        parts = tuple(part for layer in chosen for _, part in layer.parts)
+        ops = tuple(op for layer in chosen for op in layer.ops)
+        mapped = MappedGroup(GroupWork(parts), mapping)  # type: ignore[arg-type]
+        result += [*layers[done:first], Layer(ops, mapped)]
+        done = end
+    return (*result, *layers[done:])
 
 
 def _readers(workload: Workload) -> dict[str, int]:
@@ -188,7 +220,8 @@ def _chain(pair: Layer | None, tail: Layer, design: NpuDesign) -> Layer | None:
 
 def kept_tensors(layers: Sequence[Layer]) -> frozenset[str]:
     """Tensors that never leave the chip: what the first of a pair makes."""
-    return frozenset(layer.ops[0].output for layer in layers if len(layer.ops) > 1)
+    pairs = (layer for layer in layers if isinstance(layer.mapped, MappedFused | MappedChain))
+    return frozenset(layer.ops[0].output for layer in pairs)
 
 
 def map_work(name: str, work: Work, design: NpuDesign) -> MappedOne:
@@ -215,6 +248,8 @@ def mapped_regions(mapped: Mapped, design: NpuDesign) -> tuple[RegionNeed, ...]:
             return row_regions(work.shape, mapping, design)
         case MappedFused(work, mapping):
             return fused_regions(work.shape, mapping, design)
+        case MappedGroup(work, mapping):
+            return group_regions(work.parts, mapping.parts, design)
         case MappedChain(work, mapping):
             return chain_regions(work.pair.shape, work.tail.shape, mapping, design)
         case _:
@@ -232,6 +267,8 @@ def mapped_steps(mapped: Mapped, workload: Workload, places: Sequence[Place]) ->
             return row_steps(work, mapping, workload, places[0])
         case MappedFused(work, mapping):
             return fused_steps(work, mapping, workload, places)
+        case MappedGroup(work, mapping):
+            return group_steps(work, mapping, workload, places)
         case MappedChain(work, mapping):
             return chain_steps(work, mapping, workload, places)
         case _:

@@ -12,9 +12,9 @@ I16 = ElementType(16)
 
 @st.composite
 def attentions(draw: st.DrawFn, lanes: int) -> Workload:
-    """Attention of up to 20 rows with up to three heads of whole words of `lanes`."""
+    """A layer of a transformer: up to 40 rows, up to three heads of whole words of `lanes`."""
     b = Builder(draw(st.integers(0, 1 << 16)))
-    rows, heads = draw(st.integers(1, 20)), draw(st.integers(1, 3))
+    rows, heads = draw(st.integers(1, 40)), draw(st.integers(1, 3))
     x = b.tensor("x", (1, rows, draw(st.integers(1, 24))), draw(st.sampled_from((I8, U8))))
     mask = None
     if draw(st.booleans()):
@@ -23,7 +23,10 @@ def attentions(draw: st.DrawFn, lanes: int) -> Workload:
     features = lanes * draw(st.integers(1, 2))
     joined = attention(b, "attention", x, heads, mask, features)
     inputs = (x,) if mask is None else (x, mask)
-    return b.build(inputs, (b.matmul("last", joined, draw(st.integers(1, 24))),))
+    projected = b.matmul("projected", joined, draw(st.integers(1, 24)), I16)
+    middle = b.matmul("up", b.norm("before", projected, "layer"), draw(st.integers(1, 40)))
+    down = b.matmul("down", middle, draw(st.integers(1, 24)), I16)
+    return b.build(inputs, (b.norm("last", down, "rms"), b.norm("wide", down, "rms", I16)))
 
 
 @st.composite

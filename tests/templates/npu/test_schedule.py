@@ -58,7 +58,7 @@ def test_random_rows_on_random_designs(workload: Workload, design: NpuDesign) ->
     check(workload, program)
 
 
-@settings(REPEATABLE, max_examples=60)
+@settings(REPEATABLE, max_examples=40)
 @given(st.data(), designs((1, 2, 4)))
 def test_random_heads_on_random_designs(choice: st.DataObject, design: NpuDesign) -> None:
     workload = choice.draw(st.one_of(attentions(design.lanes), products()))
@@ -66,7 +66,7 @@ def test_random_heads_on_random_designs(choice: st.DataObject, design: NpuDesign
         program = schedule(workload, design)
     except DesignError:
         assume(False)
-    check(workload, program)
+    check(workload, program, orders=(None, 0))
     check_tokens(program)
 
 

@@ -1,0 +1,192 @@
+"""Products and row operators of a transformer, worked off side by side.
+
+One after the other, the array waits while softmax and norms run and these wait for products.  In a
+group the pieces of consecutive operators are mixed: while the vector unit handles some rows, the
+array makes what does not depend on them.  All have a part of both buffers; tensors between them go
+to memory and come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax
+from intaglio.templates.npu.allocator import fits
+from intaglio.templates.npu.array_steps import array_regions
+from intaglio.templates.npu.cost import array_cost, array_units, row_cost
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.isa import MAX_NORM_ROWS
+from intaglio.templates.npu.mapping import ArrayMapping, RowMapping
+from intaglio.templates.npu.row_steps import row_regions
+from intaglio.templates.npu.steps import RegionNeed
+from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowWork, Work
+
+Part = ArrayWork | RowWork
+PartMapping = ArrayMapping | RowMapping
+ROWS_AT_ONCE = (16, 8, 4)
+"""Rows of a softmax or norm that one instruction takes: so few that a drain need not wait long."""
+WORTH = 0.9
+"""A group is made when it is estimated to take at most this part of its operators apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWork:
+    """Operators in their order."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def attention(self) -> bool:
+        """Whether rows depend on all rows, so that products cannot go tile by tile."""
+        return any(isinstance(part.op, BatchMatMul) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMapping:
+    """How each operator is cut; cost as in other mappings."""
+
+    parts: tuple[PartMapping, ...]
+    cycles: int
+    memory_words: int
+
+    def __str__(self) -> str:
+        cuts = "; ".join(str(part).rsplit(", ", 2)[0] for part in self.parts)
+        return f"{cuts}; {self.cycles} cycles, {self.memory_words} words"
+
+
+def joins(work: Work) -> bool:
+    """Whether an operator may be in a group: a product of rows, a softmax or norm of rows."""
+    if isinstance(work, RowWork):
+        return True
+    if not isinstance(work, ArrayWork) or not isinstance(work.op, MatMul | BatchMatMul):
+        return False
+    shape = work.shape
+    return not shape.pixel_bytes and shape.y.outputs == 1 and shape.x.kernel == 1
+
+
+def waits(work: Work) -> bool:
+    """Whether an operator is a softmax or norm."""
+    return isinstance(work, RowWork) and isinstance(work.op, Norm | Softmax)
+
+
+@lru_cache(maxsize=256)
+def map_group(parts: tuple[Part, ...], design: NpuDesign) -> GroupMapping | None:
+    """The first way to cut `parts` that the buffers hold side by side, or None."""
+    work = GroupWork(parts)
+    for rows, at_once, slots in _choices(work, design):
+        mapped = _shrunk(work, tuple(_mapped(p, rows, at_once, slots) for p in parts), design)
+        if mapped is not None:
+            return _costed(work, mapped, design)
+    return None
+
+
+def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int]]:
+    """Rows of a tile, rows at once of a row operator, and slots of inputs: the best first.
+
+    A tile has as many rows as the array takes cycles for a weight tile at least.
+    """
+    total = max(part.shape.x.outputs for part in work.parts if isinstance(part, ArrayWork))
+    tiles = [total] if work.attention else [-(-total // count) for count in (2, 4, 8)]
+    for rows in tiles:
+        for slots in (2, 1):
+            for at_once in ROWS_AT_ONCE:
+                if rows >= design.rows:
+                    yield rows, at_once, slots
+
+
+def _mapped(part: Part, rows: int, at_once: int, slots: int) -> PartMapping:
+    """The cut of one operator: tiles of `rows` rows, of all blocks."""
+    if isinstance(part, RowWork):
+        return RowMapping(min(at_once, part.shape.rows, MAX_NORM_ROWS), slots, slots)
+    shape = part.shape
+    blocks = max(touch.end - touch.first for touched in shape.touched for touch in touched)
+    single = min(rows, shape.x.outputs)
+    whole = single == shape.x.outputs and shape.heads == 1
+    inputs = 1 if whole else slots
+    return ArrayMapping(1, single, blocks, blocks, 1, 1, False, False, inputs, 2, 2)
+
+
+def _shrunk(
+    work: GroupWork, parts: tuple[PartMapping, ...], design: NpuDesign
+) -> tuple[PartMapping, ...] | None:
+    """`parts` with the largest chunks of weights cut in halves until the buffers hold them."""
+    while not fits(group_regions(work.parts, parts, design), design):
+        chunks = [p.chunk_blocks if isinstance(p, ArrayMapping) else 0 for p in parts]
+        largest = chunks.index(max(chunks))
+        found = parts[largest]
+        if not isinstance(found, ArrayMapping) or found.chunk_blocks < 16:
+            return None
+        cut = replace(found, chunk_blocks=-(-found.chunk_blocks // 2))
+        parts = (*parts[:largest], cut, *parts[largest + 1 :])
+    half = design.accumulator_words
+    small = all(p.tile_x <= half for p in parts if isinstance(p, ArrayMapping))
+    return parts if small else None
+
+
+def _costed(work: GroupWork, parts: tuple[PartMapping, ...], design: NpuDesign) -> GroupMapping:
+    """The busiest unit, and a third of what one operator after the other would add."""
+    array = vector = words = apart = 0
+    done: list[PartMapping] = []
+    for part, mapping in zip(work.parts, parts, strict=True):
+        if isinstance(part, ArrayWork):
+            assert isinstance(mapping, ArrayMapping)
+            done.append(array_cost(part.shape, mapping, design))
+            units = array_units(part.shape, mapping, design)
+        else:
+            assert isinstance(mapping, RowMapping)
+            done.append(row_cost(part.shape, mapping, design))
+            units = 0, done[-1].cycles
+        array, vector = array + units[0], vector + units[1]
+        words, apart = words + done[-1].memory_words, apart + done[-1].cycles
+    memory = words * design.word_bytes // design.memory_bytes_per_cycle
+    busiest = max(array, vector, memory)
+    return GroupMapping(tuple(done), busiest + (apart - busiest) // 3, words)
+
+
+def group_regions(
+    works: tuple[Part, ...], parts: tuple[PartMapping, ...], design: NpuDesign
+) -> tuple[RegionNeed, ...]:
+    """What the parts take of the buffers; the roles of part k begin with its number."""
+    needs: list[RegionNeed] = []
+    for index, (work, mapping) in enumerate(zip(works, parts, strict=True)):
+        own: tuple[RegionNeed, ...]
+        if isinstance(work, ArrayWork):
+            assert isinstance(mapping, ArrayMapping)
+            own = array_regions(work.shape, mapping, design)
+        else:
+            assert isinstance(mapping, RowMapping)
+            own = row_regions(work.shape, mapping, design)
+        shared = sharer(works, parts, index) is not None
+        needs += [
+            replace(need, role=f"{prefix(index)}{need.role}")
+            for need in own
+            if not (shared and need.role == "input")
+        ]
+    return tuple(needs)
+
+
+def prefix(index: int) -> str:
+    """What the roles of part `index` begin with."""
+    return f"{index} "
+
+
+def sharer(works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int) -> int | None:
+    """The part before `index` that brings in all of the same input, or None."""
+    mine = _whole_input(works[index], parts[index])
+    for other in range(index):
+        if mine is not None and _whole_input(works[other], parts[other]) == mine:
+            return other
+    return None
+
+
+def _whole_input(work: Part, mapping: PartMapping) -> tuple[str, ArrayShape | int] | None:
+    """What says that an input is one piece that stays in the buffer, and which it is."""
+    if not isinstance(work, ArrayWork) or not isinstance(mapping, ArrayMapping):
+        return None
+    touches = {touch for touched in work.shape.touched for touch in touched}
+    if mapping.tile_x < work.shape.x.outputs or len(touches) != 1:
+        return None
+    (touch,) = touches
+    return (work.operands[0], touch.end) if mapping.input_blocks >= touch.end else None

@@ -1,0 +1,256 @@
+"""The steps of a group: pieces of its operators in the order in which a model of the units starts
+them.
+
+The model has an array and a vector unit that work in order, and two halves of accumulators; a piece
+starts when what it reads has come back from memory.  What starts first comes first, so the order is
+legal, and each operator's own order is kept.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intaglio.compiler.workload import Workload
+from intaglio.templates.npu import timing
+from intaglio.templates.npu.array_steps import ArraySteps, Halves
+from intaglio.templates.npu.cost import row_cycles
+from intaglio.templates.npu.design import NpuDesign
+from intaglio.templates.npu.drafts import Box, Draft, Space
+from intaglio.templates.npu.fused_steps import own_place
+from intaglio.templates.npu.group import GroupMapping, GroupWork, prefix, sharer
+from intaglio.templates.npu.isa import Opcode
+from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, tiles_of
+from intaglio.templates.npu.row_steps import RowSteps
+from intaglio.templates.npu.steps import Place, Step
+from intaglio.templates.npu.tokens import box_view
+from intaglio.templates.npu.work import ArrayWork
+
+NOT_YET = np.iinfo(np.int32).max // 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Steps that one unit works through; `drain` follows on the vector unit what an array made."""
+
+    steps: tuple[Step, ...]
+    cycles: int
+    drain: _Piece | None = None
+
+    def boxes(self, *, written: bool) -> Iterator[Box]:
+        """Words of memory that it brings in, or stores."""
+        for step in self.steps:
+            drafts = step.work if written else (d for item in step.items for d in item.loads)
+            for draft in drafts:
+                boxes = draft.writes if written else draft.reads
+                yield from (box for box in boxes if box.space is Space.MEMORY)
+
+
+def group_steps(
+    work: GroupWork, mapping: GroupMapping, workload: Workload, places: Sequence[Place]
+) -> list[Step]:
+    """The steps of `work`, in order; `places` are those of its operators."""
+    queues = _Parts(work, mapping, workload, places).queues()
+    return list(_Order(queues, places[0].design, Halves(places[0].half)).steps())
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Cuts every operator into pieces, in its own order."""
+
+    work: GroupWork
+    mapping: GroupMapping
+    workload: Workload
+    places: Sequence[Place]
+
+    def queues(self) -> tuple[deque[_Piece], ...]:
+        """The pieces of every operator."""
+        made: dict[int, ArraySteps] = {}
+        queues = []
+        for index, (work, mapping) in enumerate(
+            zip(self.work.parts, self.mapping.parts, strict=True)
+        ):
+            if isinstance(work, ArrayWork):
+                assert isinstance(mapping, ArrayMapping)
+                shared = sharer(self.work.parts, self.mapping.parts, index)
+                made[index] = self._array(index, work, mapping, made.get(shared or 0))
+                if shared is not None:
+                    made[index].inputs = made[shared].inputs
+                queues.append(deque(_array_pieces(made[index])))
+            else:
+                assert isinstance(mapping, RowMapping)
+                place = own_place(self.places[index], prefix(index))
+                steps = RowSteps(work, mapping, self.workload, place).generate()
+                cycles = row_cycles(work.shape, mapping.tile_rows, place.design)
+                cycles //= work.shape.made
+                halves = (half for step in steps for half in _apart(step))
+                queues.append(deque(_Piece((half,), cycles) for half in halves))
+        return tuple(queues)
+
+    def _array(
+        self, index: int, work: ArrayWork, mapping: ArrayMapping, other: ArraySteps | None
+    ) -> ArraySteps:
+        """The steps of a product; without an input region of its own it uses that of `other`."""
+        place = own_place(self.places[index], prefix(index))
+        if "input" not in place.regions:
+            assert other is not None
+            borrowed = {"input": other.place.regions["input"]}
+            place = replace(place, regions={**place.regions, **borrowed})
+        tiles = tiles_of(work.shape.y, work.shape.x, mapping.tile_y, mapping.tile_x)
+        return ArraySteps(work, mapping, place, tiles, Halves(0))
+
+
+def _apart(step: Step) -> Iterator[Step]:
+    """A step for each instruction of the vector unit; the last one stores."""
+    *first, last, store = step.work
+    yield from (Step(step.items, (draft,)) for draft in first)
+    yield Step(step.items, (last, store))
+
+
+def _array_pieces(steps: ArraySteps) -> Iterator[_Piece]:
+    """A piece for every tile and output block, with what drains it."""
+    shape, design = steps.shape, steps.design
+    for tile, extents in enumerate(steps.tiles):
+        period = timing.tile_period(design, extents.pixels)
+        for output, touched in enumerate(shape.touched):
+            made = list(steps.block(tile, output, steps.store))
+            count = sum(shape.tiles(t) * shape.halves[t.operand] for t in touched)
+            _, blocks = steps.blocks(output)
+            reads = timing.vector_cycles(design, extents.pixels * max(shape.residual, 1), 0, False)
+            last = made[-1]
+            drain = Step(
+                tuple(item for item in last.items if not item.role.endswith(" input")),
+                tuple(draft for draft in last.work if draft.opcode is not Opcode.COMPUTE),
+            )
+            computes = Step(
+                tuple(i for i in last.items if i.role.endswith((" input", " weight"))),
+                tuple(draft for draft in last.work if draft.opcode is Opcode.COMPUTE),
+            )
+            after = _Piece((drain,), blocks * shape.made * (reads + timing.QUEUE))
+            yield _Piece((*made[:-1], computes), count * period, after)
+
+
+@dataclass(slots=True)
+class _Order:
+    """The model: when units are free, halves drained, and words of memory stored."""
+
+    queues: tuple[deque[_Piece], ...]
+    design: NpuDesign
+    halves: Halves
+    when: NDArray[np.int32] = field(init=False)
+    lengths: tuple[int, ...] = field(init=False)
+    array_bound: bool = field(init=False)
+    array: int = 0
+    vector: int = 0
+    free: list[int] = field(default_factory=lambda: [0, 0])
+    drains: deque[tuple[_Piece, int, int]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        pieces = [p for queue in self.queues for piece in queue for p in (piece, piece.drain) if p]
+        ends = [_end(box) for p in pieces for w in (False, True) for box in p.boxes(written=w)]
+        products = sum(p.cycles for p in pieces if p.drain)
+        self.array_bound = products > sum(p.cycles for p in pieces if not p.drain)
+        self.lengths = tuple(len(queue) for queue in self.queues)
+        self.when = np.zeros(max(ends, default=0), np.int32)
+        for piece in pieces:
+            for box in piece.boxes(written=True):
+                box_view(self.when, box)[...] = NOT_YET
+
+    def steps(self) -> Iterator[Step]:
+        """All steps, by the time of their start."""
+        while any(self.queues) or self.drains:
+            product, row = self._next(of_array=True), self._next(of_array=False)
+            drain = self._drain_start()
+            begin = NOT_YET if self._delays(product, row) else row[0]
+            if drain <= min(product[0], begin):
+                yield from self._drain(drain)
+            elif begin <= product[0]:
+                yield from self._rows(*row)
+            else:
+                yield from self._product(*product)
+
+    def _delays(self, product: tuple[int, int], row: tuple[int, int]) -> bool:
+        """Whether the array would wait for a drain that comes behind the piece of rows."""
+        if not self.drains or not self.array_bound or row[0] == NOT_YET:
+            return False
+        drain, ready, _ = self.drains[0]
+        end = row[0] + self.queues[row[1]][0].cycles + drain.cycles
+        following = self.queues[product[1]][0].cycles if product[0] < NOT_YET else 0
+        return end > max(ready, product[0]) + following
+
+    def _next(self, *, of_array: bool) -> tuple[int, int]:
+        """When the next piece of a unit can start, and its queue: of several the one behind."""
+        unit = max(self.array, self.free[self.halves.now]) if of_array else self.vector
+        starts = [
+            (max(unit, self._ready(queue[0])), -len(queue) / self.lengths[index], index)
+            for index, queue in enumerate(self.queues)
+            if queue and (queue[0].drain is not None) == of_array
+        ]
+        start, _, index = min(starts, default=(NOT_YET, 0, 0))
+        return start, index
+
+    def _ready(self, piece: _Piece) -> int:
+        """When all that a piece, and what drains it, reads is there."""
+        parts = (piece, *((piece.drain,) if piece.drain else ()))
+        boxes = [box for part in parts for box in part.boxes(written=False)]
+        return max((int(box_view(self.when, box).max()) for box in boxes), default=0)
+
+    def _drain_start(self) -> int:
+        """When the oldest sums can be drained."""
+        return max(self.vector, self.drains[0][1]) if self.drains else NOT_YET
+
+    def _product(self, start: int, index: int) -> Iterator[Step]:
+        piece, half = self.queues[index].popleft(), self.halves.now
+        assert piece.drain is not None
+        self.array = start + piece.cycles
+        self.free[half] = NOT_YET
+        self.drains.append((piece.drain, self.array, half))
+        self.halves.flip()
+        yield from self._in_half(piece, half)
+
+    def _drain(self, start: int) -> Iterator[Step]:
+        piece, _, half = self.drains.popleft()
+        self.free[half] = self._finish(piece, start)
+        yield from self._in_half(piece, half)
+
+    def _rows(self, start: int, index: int) -> Iterator[Step]:
+        piece = self.queues[index].popleft()
+        self._finish(piece, start)
+        yield from piece.steps
+
+    def _finish(self, piece: _Piece, start: int) -> int:
+        """The vector unit does `piece`: when it ends; and when its words are in memory."""
+        self.vector = start + piece.cycles
+        for box in piece.boxes(written=True):
+            words = int(np.prod(box.counts))
+            back = self.vector + timing.store_cycles(self.design, words)
+            box_view(self.when, box)[...] = back + timing.load_cycles(self.design, words, words)
+        return self.vector
+
+    def _in_half(self, piece: _Piece, half: int) -> Iterator[Step]:
+        """The steps of `piece`, with its sums in `half`."""
+        words = self.design.accumulator_words
+        for step in piece.steps:
+            yield replace(step, work=tuple(_moved(draft, half * words) for draft in step.work))
+
+
+def _end(box: Box) -> int:
+    """The word behind the last of a box."""
+    steps = zip(box.counts, (*box.strides, 1), strict=True)
+    return box.start + sum((count - 1) * stride for count, stride in steps) + 1
+
+
+def _moved(draft: Draft, start: int) -> Draft:
+    """`draft` with its sums from accumulator word `start` on."""
+    name = {Opcode.COMPUTE: "acc_address", Opcode.DRAIN: "source_address"}.get(draft.opcode)
+    if name is None:
+        return draft
+    reads, writes = (
+        tuple(replace(b, start=start) if b.space is Space.ACCUMULATOR else b for b in boxes)
+        for boxes in (draft.reads, draft.writes)
+    )
+    return replace(draft, fields={**draft.fields, name: start}, reads=reads, writes=writes)
