@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -118,6 +118,13 @@ NETWORKS = (
         "intaglio.examples.decoders:gpt2_step",
         "90% of the bound",
         lambda figures: figures.share >= 0.9,
+    ),
+    Network(
+        "MiniLM, 128 tokens, real weights",
+        "intaglio.examples.attention:minilm_128",
+        "92% of the array",
+        lambda figures: figures.array_bound >= 0.92 * figures.proof.cycles_rtl,
+        design=replace(DESIGN, row_lanes=4),
     ),
 )
 

@@ -47,8 +47,8 @@ class MaskedEncoder(Encoder):
         return hidden
 
 
-def minilm() -> Model:
-    """all-MiniLM-L6-v2 (Wang et al., 2020) with its weights, and one sentence.
+def minilm(tokens: int = SENTENCE_TOKENS) -> Model:
+    """all-MiniLM-L6-v2 (Wang et al., 2020) with its weights, and a text of `tokens` tokens.
 
     Raises ToolError when a package is missing.
     """
@@ -60,18 +60,26 @@ def minilm() -> Model:
     weights = load_file(folder / "model.safetensors")
     kept = {name: weights[name] for name in network.state_dict()}
     network.load_state_dict(kept)
-    sentence = tokenised(["Intaglio compiles networks to hardware."])
+    sentences = "Intaglio compiles networks to hardware. " * (tokens // SENTENCE_TOKENS)
+    sentence = tokenised([sentences], tokens)
     return MaskedEncoder(network).eval(), tuple(torch.from_numpy(a) for a in sentence.values())
 
 
-def tokenised(sentences: Sequence[str]) -> Mapping[str, NDArray[np.int64]]:
-    """MiniLM's inputs for sentences: `values` and `mask`, each (sentences, SENTENCE_TOKENS)."""
+def minilm_128() -> Model:
+    """MiniLM, and a text of 128 tokens."""
+    return minilm(128)
+
+
+def tokenised(
+    sentences: Sequence[str], tokens: int = SENTENCE_TOKENS
+) -> Mapping[str, NDArray[np.int64]]:
+    """MiniLM's inputs for sentences: `values` and `mask`, each (sentences, tokens)."""
     folder = _minilm_folder()
     from tokenizers import Tokenizer
 
     tokeniser = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokeniser.enable_padding(length=SENTENCE_TOKENS)
-    tokeniser.enable_truncation(SENTENCE_TOKENS)
+    tokeniser.enable_padding(length=tokens)
+    tokeniser.enable_truncation(tokens)
     encoded = tokeniser.encode_batch(list(sentences))
     return {
         "values": np.array([entry.ids for entry in encoded], np.int64),

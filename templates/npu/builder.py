@@ -70,12 +70,14 @@ class Builder:
         return self.emitted
 
     def _find_uses(self) -> None:
-        uses, kept = self._uses, dict[tuple[int, str, int], Item]()
+        uses, kept, seen = self._uses, dict[tuple[int, str, int], Item](), set[Item]()
         for index, step in enumerate(self.steps):
             for item in step.items:
                 key = self.layers[index], item.role, item.slot
                 uses.layer[item], uses.last[item] = self.layers[index], index
                 if kept.get(key) is not item:
+                    assert item not in seen, f"{item.role} is needed after its slot was taken"
+                    seen.add(item)
                     if key in kept:
                         uses.before[item] = kept[key]
                     kept[key] = item

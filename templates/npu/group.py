@@ -15,20 +15,20 @@ from functools import lru_cache
 from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.array_steps import array_regions
-from intaglio.templates.npu.cost import array_cost, array_units, row_cost
+from intaglio.templates.npu.cost import array_cost, row_cost
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import MAX_NORM_ROWS
 from intaglio.templates.npu.mapping import ArrayMapping, RowMapping
 from intaglio.templates.npu.row_steps import row_regions
 from intaglio.templates.npu.steps import RegionNeed
-from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowWork, Work
+from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowWork, Work, blocks_of
 
 Part = ArrayWork | RowWork
 PartMapping = ArrayMapping | RowMapping
 ROWS_AT_ONCE = (16, 8, 4)
 """Rows of a softmax or norm that one instruction takes: so few that a drain need not wait long."""
-WORTH = 0.9
-"""A group is made when it is estimated to take at most this part of its operators apart."""
+RECORDS_KEPT = 1
+"""Slots of weights that hold the records of sums which are drained after the next are begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int
     A tile has as many rows as the array takes cycles for a weight tile at least.
     """
     total = max(part.shape.x.outputs for part in work.parts if isinstance(part, ArrayWork))
-    tiles = [total] if work.attention else [-(-total // count) for count in (2, 4, 8)]
+    tiles = [total] if work.attention else [blocks_of(total, count) for count in (2, 4, 8)]
     for rows in tiles:
         for slots in (2, 1):
             for at_once in ROWS_AT_ONCE:
@@ -105,7 +105,7 @@ def _mapped(part: Part, rows: int, at_once: int, slots: int) -> PartMapping:
     single = min(rows, shape.x.outputs)
     whole = single == shape.x.outputs and shape.heads == 1
     inputs = 1 if whole else slots
-    return ArrayMapping(1, single, blocks, blocks, 1, 1, False, False, inputs, 2, 2)
+    return ArrayMapping(1, single, blocks, blocks, 1, 1, False, False, inputs, 1 + RECORDS_KEPT, 2)
 
 
 def _shrunk(
@@ -116,9 +116,11 @@ def _shrunk(
         chunks = [p.chunk_blocks if isinstance(p, ArrayMapping) else 0 for p in parts]
         largest = chunks.index(max(chunks))
         found = parts[largest]
-        if not isinstance(found, ArrayMapping) or found.chunk_blocks < 16:
+        if not isinstance(found, ArrayMapping) or found.chunk_blocks < 2:
             return None
-        cut = replace(found, chunk_blocks=-(-found.chunk_blocks // 2))
+        chunk = blocks_of(found.chunk_blocks, 2)
+        slots = blocks_of(found.input_blocks, chunk) + RECORDS_KEPT
+        cut = replace(found, chunk_blocks=chunk, weight_slots=slots)
         parts = (*parts[:largest], cut, *parts[largest + 1 :])
     half = design.accumulator_words
     small = all(p.tile_x <= half for p in parts if isinstance(p, ArrayMapping))
@@ -126,23 +128,17 @@ def _shrunk(
 
 
 def _costed(work: GroupWork, parts: tuple[PartMapping, ...], design: NpuDesign) -> GroupMapping:
-    """The busiest unit, and a third of what one operator after the other would add."""
-    array = vector = words = apart = 0
+    """The words of all parts, and the cycles of one after the other."""
     done: list[PartMapping] = []
     for part, mapping in zip(work.parts, parts, strict=True):
         if isinstance(part, ArrayWork):
             assert isinstance(mapping, ArrayMapping)
             done.append(array_cost(part.shape, mapping, design))
-            units = array_units(part.shape, mapping, design)
         else:
             assert isinstance(mapping, RowMapping)
             done.append(row_cost(part.shape, mapping, design))
-            units = 0, done[-1].cycles
-        array, vector = array + units[0], vector + units[1]
-        words, apart = words + done[-1].memory_words, apart + done[-1].cycles
-    memory = words * design.word_bytes // design.memory_bytes_per_cycle
-    busiest = max(array, vector, memory)
-    return GroupMapping(tuple(done), busiest + (apart - busiest) // 3, words)
+    cycles, words = (sum(getattr(m, name) for m in done) for name in ("cycles", "memory_words"))
+    return GroupMapping(tuple(done), cycles, words)
 
 
 def group_regions(

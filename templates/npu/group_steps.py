@@ -9,7 +9,7 @@ legal, and each operator's own order is kept.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,19 +17,23 @@ from numpy.typing import NDArray
 
 from intaglio.compiler.workload import Workload
 from intaglio.templates.npu import timing
+from intaglio.templates.npu.allocator import Allocator
 from intaglio.templates.npu.array_steps import ArraySteps, Halves
 from intaglio.templates.npu.cost import row_cycles
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.fused_steps import own_place
-from intaglio.templates.npu.group import GroupMapping, GroupWork, prefix, sharer
+from intaglio.templates.npu.group import GroupMapping, GroupWork, group_regions, prefix, sharer
 from intaglio.templates.npu.isa import Opcode
+from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, tiles_of
 from intaglio.templates.npu.row_steps import RowSteps
 from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.tokens import box_view
 from intaglio.templates.npu.work import ArrayWork
 
+LEFT_OUT = 1.1
+"""The model's cycles times this are those of simulations: its loads never wait for each other."""
 NOT_YET = np.iinfo(np.int32).max // 2
 
 
@@ -56,6 +60,24 @@ def group_steps(
     """The steps of `work`, in order; `places` are those of its operators."""
     queues = _Parts(work, mapping, workload, places).queues()
     return list(_Order(queues, places[0].design, Halves(places[0].half)).steps())
+
+
+def group_cycles(
+    work: GroupWork,
+    mapping: GroupMapping,
+    workload: Workload,
+    layouts: Mapping[str, TensorLayout],
+    design: NpuDesign,
+) -> int:
+    """Cycles of `work` in the model, wherever it is placed, and what the model leaves out."""
+    regions = Allocator(design).place(group_regions(work.parts, mapping.parts, design))
+    blocks = max(len(p.shape.touched) for p in work.parts if isinstance(p, ArrayWork))
+    place = Place(design, 0, layouts, regions, (0,) * blocks, 0)
+    queues = _Parts(work, mapping, workload, (place,) * len(work.parts)).queues()
+    order = _Order(queues, design, Halves(0))
+    for _ in order.steps():
+        pass
+    return int(max(order.array, order.vector) * LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +137,7 @@ def _array_pieces(steps: ArraySteps) -> Iterator[_Piece]:
     """A piece for every tile and output block, with what drains it."""
     shape, design = steps.shape, steps.design
     for tile, extents in enumerate(steps.tiles):
-        period = timing.tile_period(design, extents.pixels)
+        period = timing.tile_period(design, extents.pixels, shape.weight_bits)
         for output, touched in enumerate(shape.touched):
             made = list(steps.block(tile, output, steps.store))
             count = sum(shape.tiles(t) * shape.halves[t.operand] for t in touched)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from intaglio.compiler.workload import BatchMatMul, MatMul
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.group import WORTH, GroupMapping, Part, joins, map_group, waits
+from intaglio.templates.npu.group import GroupMapping, Part, joins, map_group, waits
 from intaglio.templates.npu.work import Work
 
 LONGEST = 8
 """Operators of a group at most."""
 Span = tuple[int, int]
 """First of consecutive operators, and the one behind the last."""
+Estimate = Callable[[Span, GroupMapping], int]
+"""Cycles of a span as a group."""
 
 
 def groups(
-    works: Sequence[Work | None], apart: Sequence[int], design: NpuDesign
+    works: Sequence[Work | None], apart: Sequence[int], design: NpuDesign, estimate: Estimate
 ) -> Iterator[tuple[Span, GroupMapping]]:
     """Where to group operators, and how.
 
@@ -25,7 +28,7 @@ def groups(
     """
     for first, end in _spans(works):
         while first < end:
-            found = _longest(works, apart, (first, end), design)
+            found = _longest(works, apart, (first, end), design, estimate)
             if found is None:
                 first += 1
                 continue
@@ -34,7 +37,11 @@ def groups(
 
 
 def _longest(
-    works: Sequence[Work | None], apart: Sequence[int], span: Span, design: NpuDesign
+    works: Sequence[Work | None],
+    apart: Sequence[int],
+    span: Span,
+    design: NpuDesign,
+    estimate: Estimate,
 ) -> tuple[Span, GroupMapping] | None:
     """The longest group from the first of `span` on that the buffers hold and that is faster."""
     first, end = span
@@ -43,8 +50,11 @@ def _longest(
         if not any(map(waits, parts)) or all(map(waits, parts)):
             continue
         mapping = map_group(tuple(parts), design)
-        if mapping is not None and mapping.cycles < WORTH * sum(apart[first:behind]):
-            return (first, behind), mapping
+        if mapping is None:
+            continue
+        cycles = estimate((first, behind), mapping)
+        if cycles < sum(apart[first:behind]):
+            return (first, behind), replace(mapping, cycles=cycles)
     return None
 
 

@@ -25,8 +25,8 @@ from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.fused_mapper import map_fused
 from intaglio.templates.npu.fused_mapping import FusedMapping
 from intaglio.templates.npu.fused_steps import FusedWork, fused_regions, fused_steps
-from intaglio.templates.npu.group import GroupMapping, GroupWork, group_regions
-from intaglio.templates.npu.group_steps import group_steps
+from intaglio.templates.npu.group import GroupMapping, GroupWork, Part, group_regions
+from intaglio.templates.npu.group_steps import group_cycles, group_steps
 from intaglio.templates.npu.grouping import groups
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.mapper import map_array, map_rows, map_window
@@ -163,20 +163,36 @@ def plan_layers(
         if progress is not None:
             progress("schedule", done + 1, len(workload.ops))
     layers = tuple(made.values())
-    return _grouped(layers, design) if fuse else layers
+    return _grouped(layers, workload, layouts, design) if fuse else layers
 
 
-def _grouped(layers: tuple[Layer, ...], design: NpuDesign) -> tuple[Layer, ...]:
+def _grouped(
+    layers: tuple[Layer, ...],
+    workload: Workload,
+    layouts: Mapping[str, TensorLayout],
+    design: NpuDesign,
+) -> tuple[Layer, ...]:
     """`layers` with products, softmax and norms side by side where that is faster."""
     one = (MappedArray, MappedWindow, MappedRows)
     works = [layer.mapped.work if isinstance(layer.mapped, one) else None for layer in layers]
     apart = [layer.mapped.mapping.cycles for layer in layers]
+    known: dict[tuple[object, ...], int] = {}
+
+    def parts_of(first: int, end: int) -> tuple[Part, ...]:
+        return tuple(w for w in works[first:end] if isinstance(w, ArrayWork | RowWork))
+
+    def estimate(span: tuple[int, int], mapping: GroupMapping) -> int:
+        work = GroupWork(parts_of(*span))
+        key = tuple(part.shape for part in work.parts), mapping
+        if key not in known:
+            known[key] = group_cycles(work, mapping, workload, layouts, design)
+        return known[key]
+
     result, done = list[Layer](), 0
-    for (first, end), mapping in groups(works, apart, design):
+    for (first, end), mapping in groups(works, apart, design, estimate):
         chosen = layers[first:end]
-        parts = tuple(part for layer in chosen for _, part in layer.parts)
         ops = tuple(op for layer in chosen for op in layer.ops)
-        mapped = MappedGroup(GroupWork(parts), mapping)  # type: ignore[arg-type]
+        mapped = MappedGroup(GroupWork(parts_of(first, end)), mapping)
         result += [*layers[done:first], Layer(ops, mapped)]
         done = end
     return (*result, *layers[done:])
