@@ -192,13 +192,13 @@ def _product(op: BatchMatMul, workload: Workload, design: NpuDesign) -> str | No
             "are rows (1, rows, features) and heads of them (1, heads, rows, features); reshape "
             "its input to them"
         )
-    if not op.transposed:
-        return None
     if not design.row_lanes:
         return (
-            f"{op.name}: multiplies by rows of '{op.other}' as columns, design '{design.name}' has "
-            "row_lanes of 0 and so no array that is filled by columns; set row_lanes to 1, 2 or 4"
+            f"{op.name}: is a product of activations, design '{design.name}' has row_lanes of 0 "
+            "and so no array that takes both ways of them as weights; set row_lanes to 1, 2 or 4"
         )
+    if not op.transposed:
+        return None
     features = workload.tensor(op.input).shape[-1]
     beyond = [filler_of(name, workload) for name in (op.input, op.other)]
     if features % design.lanes and all(beyond):

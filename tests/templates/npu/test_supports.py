@@ -133,7 +133,7 @@ def _product(
     return b.build((x, w), (b.products("op", x, w, transposed=transposed),))
 
 
-def by_columns() -> Workload:
+def without_engines() -> Workload:
     return _product(3, transposed=True)
 
 
@@ -252,9 +252,9 @@ def moved() -> Workload:
             "16; make a head's features a multiple of 16",
         ),
         (
-            by_columns,
-            "op: multiplies by rows of 'w' as columns, design 'npu' has row_lanes of 0 and so no "
-            "array that is filled by columns; set row_lanes to 1, 2 or 4",
+            without_engines,
+            "op: is a product of activations, design 'npu' has row_lanes of 0 and so no array that "
+            "takes both ways of them as weights; set row_lanes to 1, 2 or 4",
         ),
         (
             unsigned_operand,
@@ -299,7 +299,8 @@ def moved() -> Workload:
 def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
     workload = make()
     op = next(op for op in workload.ops if op.name == "op")
-    assert supports(op, workload, NpuDesign()) == sentence
+    design = NpuDesign(row_lanes=0 if make is without_engines else 4)
+    assert supports(op, workload, design) == sentence
     with pytest.raises(UnsupportedError) as caught:
         schedule(workload, NpuDesign())
     assert str(caught.value) == sentence
