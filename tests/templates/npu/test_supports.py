@@ -302,7 +302,7 @@ def test_refusals(make: Callable[[], Workload], sentence: str) -> None:
     design = NpuDesign(row_lanes=0 if make is without_engines else 4)
     assert supports(op, workload, design) == sentence
     with pytest.raises(UnsupportedError) as caught:
-        schedule(workload, NpuDesign())
+        schedule(workload, design)
     assert str(caught.value) == sentence
 
 
