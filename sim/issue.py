@@ -43,7 +43,7 @@ def deal(run: Run) -> None:
     task.queued = now
     queue.dealt += 1
     if queue.dealt - queue.issued == 1:
-        _look_at(run, task.unit, max(now + QUEUE, queue.ready))
+        _look_at(run, task.unit, now + QUEUE)
     transfers.touch(run)
     if fetch.dealt < fetch.arrived:
         engine.at(run, fetch.next_deal, engine.DEAL, 0)

@@ -10,6 +10,7 @@ from intaglio.sim import box_words, engine, load, port, requests
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF, OUTSTANDING
 from intaglio.sim.state import STORE, Run
+from intaglio.templates.npu.timing import QUEUE
 
 QUEUE_WORDS = 16
 """Words asked of the buffer that have not left the queue, at most."""
@@ -41,7 +42,7 @@ def start(run: Run, index: int) -> None:
         box_words.begin(run.store_words, box, work)
     else:
         run.store.empty = True
-        engine.finish(run, index, run.clock.now + 1)
+        engine.finish(run, index, run.clock.now + QUEUE)
 
 
 @compiled

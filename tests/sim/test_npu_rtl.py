@@ -111,7 +111,7 @@ def draw(chooser: random.Random, count: int) -> list[Instruction]:
     counts = {(a, b): 0 for a in Unit for b in Unit if a != b}
     items = []
     for _ in range(count):
-        opcode, fields = box(chooser) if chooser.random() < 0.5 else work(chooser)
+        opcode, fields = chooser.choices((box, work, sync), (5, 4, 1))[0](chooser)
         unit = opcode.unit
         others = [other for other in Unit if other != unit]
         pop = tuple(o for o in others if counts[o, unit] and chooser.random() < 0.7)
@@ -147,6 +147,11 @@ def box(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
             fields |= {side: chooser.randint(0, 3) for side in sides}
             fields["rows"] *= chooser.random() < 0.9
     return opcode, fields
+
+
+def sync(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
+    """Tokens only."""
+    return Opcode(chooser.choice(list(Unit))), {}
 
 
 def work(chooser: random.Random) -> tuple[Opcode, dict[str, int]]:
