@@ -33,7 +33,7 @@ def simulate(program: Program) -> Trace:
     Raises VerificationError when the units wait for each other for ever.
     """
     plan = Plan(program.instructions, program.design)
-    run = new_run(plan)
+    run = new_run(plan, program.program_address)
     go(run)
     retired = column(run.tasks, "retired")
     if (retired >= INF).any():

@@ -43,8 +43,7 @@ def step(run: Run, now: int) -> bool:
     loads = room and not fetch.waiting and memory.ahead < run.constants.read_ahead
     loads = loads and run.load_runs.left > 0
     if fetches:
-        _read(run, now, fetch.waiting, False)
-        fetch.waiting = 0
+        _read(run, now, _cut_instructions(run), False)
     if loads:
         beats = _cut(run, run.load_runs)
         _read(run, now, beats, True)
@@ -101,12 +100,26 @@ def _write(run: Run) -> None:
 
 @compiled
 def _cut(run: Run, runs: Runs) -> int:
-    """Take a burst off a run: beats up to the end of the run or of the page."""
-    size = run.constants.beat_bytes
-    beats = min(runs.left, BURST_BEATS, (PAGE_BYTES - runs.next % PAGE_BYTES) // size)
-    runs.next += beats * size
+    """Take a burst off a run."""
+    beats = _burst_beats(run, runs.next, runs.left)
+    runs.next += beats * run.constants.beat_bytes
     runs.left -= beats
     return beats
+
+
+@compiled
+def _cut_instructions(run: Run) -> int:
+    """Take a burst off the run of instructions."""
+    beats = _burst_beats(run, run.fetch.next, run.fetch.waiting)
+    run.fetch.next += beats * run.constants.beat_bytes
+    run.fetch.waiting -= beats
+    return beats
+
+
+@compiled
+def _burst_beats(run: Run, address: int, left: int) -> int:
+    """Beats up to the end of a run, of a burst or of the page."""
+    return min(left, BURST_BEATS, (PAGE_BYTES - address % PAGE_BYTES) // run.constants.beat_bytes)
 
 
 @compiled

@@ -26,8 +26,8 @@ from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Unit
 
 
-def new_run(plan: Plan) -> Run:
-    """The npu before its first cycle."""
+def new_run(plan: Plan, address: int = 0) -> Run:
+    """The npu before its first cycle, with the program at `address`."""
     reads, taken = plan.reads()
     return Run(
         constants=one(_constants(plan.design)),
@@ -40,7 +40,7 @@ def new_run(plan: Plan) -> Run:
         clock=one(Clock()),
         events=blank(Event, engine.CAPACITY),
         queues=_queues(plan),
-        fetch=one(Fetch()),
+        fetch=one(Fetch(next=address)),
         tokens=values(np.zeros((len(Unit), len(Unit)), np.int64)),
         transfers=one(Transfers()),
         memory=one(Memory()),

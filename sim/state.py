@@ -180,7 +180,7 @@ class Queue:
 class Fetch:
     """Instructions that were asked of memory, that arrived and that were dealt to a queue.
 
-    waiting     beats of the burst that waits for its address
+    waiting     beats of the run that is cut into bursts, and `next` their address
     beats       those of the present instruction that came
     """
 
@@ -189,6 +189,7 @@ class Fetch:
     dealt: int = 0
     next_deal: int = 0
     waiting: int = 0
+    next: int = 0
     beats: int = 0
 
 

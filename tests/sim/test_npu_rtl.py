@@ -7,6 +7,7 @@ make sense: only their time is looked at, so addresses, data and hazards do not 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,26 @@ def test_overlapped_steps_take_the_cycles_of_the_rtl(library: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(16))
 def test_random_programs_take_the_cycles_of_the_rtl(library: Path, seed: int) -> None:
-    program = make(marked(draw(random.Random(seed), 60)), DESIGN, memory_bytes=MEMORY)
-    check(library, program)
+    chooser = random.Random(seed)
+    program = make(marked(draw(chooser, 60)), DESIGN, memory_bytes=MEMORY)
+    constants = np.zeros(64 * chooser.randrange(1, 128), np.uint8)
+    check(library, replace(program, image=constants, program_address=constants.size))
+
+
+def test_short_instructions_fill_queues_as_in_the_rtl(library: Path) -> None:
+    """Most are tokens only, and stores of nothing: what bounds them are queues and headers."""
+    chooser = random.Random(7)
+    items = [item for item in draw(chooser, 1500) if item.opcode < Opcode.LOAD]
+    items = [replace(item, pop=()) for item in items]
+    items += [
+        Instruction(
+            Opcode.STORE,
+            {"planes": chooser.randint(0, 1), "rows": 1, "words": 1, "memory_address": 1 << 18},
+        )
+        for _ in range(100)
+    ]
+    chooser.shuffle(items)
+    check(library, make(marked(items), DESIGN, memory_bytes=MEMORY))
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_an_address_of_the_program_goes_first() -> None:
     assert addresses(run, 4) == [(0, 16), (1, 7), (2, 7)]
 
 
+def test_the_program_is_cut_at_4_kib() -> None:
+    run = new_run(Plan(encode([weights(1)] * 8), DESIGN), address=4096 - 64)
+    assert addresses(run, 5) == [(1, 16), (2, 112)]
+
+
 def test_a_beat_moves_a_cycle_and_reads_and_writes_alternate() -> None:
     run = begun(weights(7))
     addresses(run, 5)
