@@ -13,7 +13,7 @@ from intaglio.errors import DesignError, UsageError
 _SIZES = (4, 8, 16, 32, 64)
 _MAX_COLS = 64
 _WINDOW_COLUMNS = tuple(range(1, 9))
-_ROW_LANES = (0, 1, 2, 4)
+_ROW_LANES = (0, 1, 2, 4, 8)
 PACKED_BITS = (2, 4, 8)
 """Bits that a weight of the array can take; four, two or one of them are in a byte."""
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -75,7 +75,7 @@ class NpuDesign:
             self._one_of(key, tuple(1 << i for i in range(13)))
         if self.window_columns not in _WINDOW_COLUMNS:
             self._refuse("window_columns", "1 to 8")
-        self._one_of("row_lanes", _ROW_LANES)
+        self._one_of("row_lanes", tuple(n for n in _ROW_LANES if n <= self.lanes))
         if not 1 <= self.memory_latency_cycles <= 4096:
             self._refuse("memory_latency_cycles", "1 to 4096")
         if not 1 <= self.clock_mhz <= 10_000:
@@ -153,8 +153,9 @@ class NpuDesign:
     def repaired(cls, values: Mapping[str, int | float | str]) -> NpuDesign:
         """The design of `values`, of which each in `space()` is moved to its nearest legal value.
 
-        Columns rise to the rows, memory narrows to the rows, and the accumulators grow or shrink
-        to the words that a half may have.  Raises as `from_dict` does for everything else.
+        Columns rise to the rows, memory and row engines narrow to the rows, and the accumulators
+        grow or shrink to the words that a half may have.  Raises as `from_dict` does for everything
+        else.
         """
         wanted = {**cls().to_dict(), **values}
         rows, cols, memory, accumulators = (
@@ -167,6 +168,7 @@ class NpuDesign:
             "lanes": rows,
             "vector_lanes": rows,
             "cols": cols,
+            "row_lanes": min(int(wanted["row_lanes"]), rows),
             "memory_bytes_per_cycle": min(memory, rows),
             "accumulator_buffer_kib": min(max(accumulators, least), most),
         }

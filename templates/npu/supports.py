@@ -195,7 +195,7 @@ def _product(op: BatchMatMul, workload: Workload, design: NpuDesign) -> str | No
     if not design.row_lanes:
         return (
             f"{op.name}: is a product of activations, design '{design.name}' has row_lanes of 0 "
-            "and so no array that takes both ways of them as weights; set row_lanes to 1, 2 or 4"
+            "and so no array that takes both ways of them as weights; set row_lanes to 1, 2, 4 or 8"
         )
     if not op.transposed:
         return None
@@ -258,7 +258,7 @@ def _rows(op: Norm | Softmax, workload: Workload, design: NpuDesign) -> str | No
     if not design.row_lanes:
         return (
             f"{op.name}: is a {kind}, design '{design.name}' has row_lanes of 0 and so no engine "
-            "for it; set row_lanes to 1, 2 or 4"
+            "for it; set row_lanes to 1, 2, 4 or 8"
         )
     if len(shape) not in ((2, 3, 4) if isinstance(op, Softmax) else (2, 3)):
         heads = ", and of a softmax (1, heads, rows, features)" if isinstance(op, Softmax) else ""

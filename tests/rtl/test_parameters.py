@@ -36,7 +36,7 @@ ILLEGAL = {
     _top(ActWords=48): "npu_top: ActWords, WeightWords and AccWords must be powers of two",
     _top(AccWords=1 << 16): "npu_top: a buffer is larger than an instruction can address",
     _top(WindowColumns=9): "npu_top: WindowColumns must be from 1 to 8",
-    _top(RowPipes=3): "npu_top: RowPipes must be 0, 1, 2 or 4",
+    _top(RowPipes=3): "npu_top: RowPipes must be 0, 1, 2, 4 or 8 and at most Lanes",
     _top(WeightBits=3): "npu_top: WeightBits must be 2, 4 or 8",
     _top(MemBytes=2): "npu_top: MemBytes must be a power of two from 4 to Lanes",
 }

@@ -121,8 +121,9 @@ module npu_top #(
   if (WindowColumns < 1 || WindowColumns > 8) begin : gen_check_columns
     initial $fatal(1, "npu_top: WindowColumns must be from 1 to 8");
   end
-  if (RowPipes != 0 && RowPipes != 1 && RowPipes != 2 && RowPipes != 4) begin : gen_check_pipes
-    initial $fatal(1, "npu_top: RowPipes must be 0, 1, 2 or 4");
+  if (RowPipes < 0 || RowPipes > 8 || RowPipes > Lanes || (RowPipes & (RowPipes - 1)) != 0)
+  begin : gen_check_pipes
+    initial $fatal(1, "npu_top: RowPipes must be 0, 1, 2, 4 or 8 and at most Lanes");
   end
   if (WeightBits != 2 && WeightBits != 4 && WeightBits != 8) begin : gen_check_bits
     initial $fatal(1, "npu_top: WeightBits must be 2, 4 or 8");

@@ -63,7 +63,7 @@ def test_lanes_follow_rows_in_a_file(tmp_path: Path) -> None:
         ("clock_mhz = 'fast'", "clock_mhz is 'fast', legal is a number"),
         ("name = 3", "name is 3, legal is a text"),
         ("rows = 7", "rows is 7, legal is 4 or 8 or 16 or 32 or 64"),
-        ("row_lanes = 3", "row_lanes is 3, legal is 0 or 1 or 2 or 4"),
+        ("row_lanes = 3", "row_lanes is 3, legal is 0 or 1 or 2 or 4 or 8"),
         ("clock_mhz = nan\nname = 'a: b'", "clock_mhz is nan, legal is 1 to 10000"),
     ],
 )

@@ -254,7 +254,7 @@ def moved() -> Workload:
         (
             without_engines,
             "op: is a product of activations, design 'npu' has row_lanes of 0 and so no array that "
-            "takes both ways of them as weights; set row_lanes to 1, 2 or 4",
+            "takes both ways of them as weights; set row_lanes to 1, 2, 4 or 8",
         ),
         (
             unsigned_operand,
@@ -347,7 +347,7 @@ def _softmax(
             _norm((1, 8, 4)),
             0,
             "op: is a norm, design 'npu' has row_lanes of 0 and so no engine for it; set row_lanes "
-            "to 1, 2 or 4",
+            "to 1, 2, 4 or 8",
         ),
         (
             _norm((1, 8, 4, 4)),
@@ -366,7 +366,7 @@ def _softmax(
             _softmax((1, 8)),
             0,
             "op: is a softmax, design 'npu' has row_lanes of 0 and so no engine for it; set "
-            "row_lanes to 1, 2 or 4",
+            "row_lanes to 1, 2, 4 or 8",
         ),
         (
             _softmax((1, 8, 8), (1, 8, 1)),
