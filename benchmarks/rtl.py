@@ -124,7 +124,7 @@ NETWORKS = (
         "intaglio.examples.attention:minilm_128",
         "92% of the array",
         lambda figures: figures.array_bound >= 0.92 * figures.proof.cycles_rtl,
-        design=replace(DESIGN, row_lanes=8),
+        design=replace(DESIGN, row_lanes=4),
     ),
 )
 
