@@ -158,7 +158,9 @@ class _ArrayCost:
         if self.mapping.weight_slots == 1 and weight_loads > 1:
             array += self._alone(weights, weight_loads)
         first = self._alone(inputs // max(input_loads, 1) + weights // weight_loads, 1)
-        cycles = max(array, memory, self._vector(blocks)) + first + self._last()
+        vector = self._vector(blocks)
+        turns = self._turns(weights, weight_loads, array + vector)
+        cycles = max(array, memory, vector, turns) + first + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
 
     def units(self) -> tuple[int, int]:
@@ -171,6 +173,11 @@ class _ArrayCost:
         return timing.memory_cycles(design, words) + loads * (
             design.memory_latency_cycles + timing.LOAD_PIPELINE
         )
+
+    def _turns(self, words: int, loads: int, work: int) -> int:
+        """Cycles of the slots of weights, which take turns: a chunk comes, then it is worked on."""
+        slots = self.mapping.weight_slots
+        return 0 if loads <= slots else (self._alone(words, loads) + work) // slots
 
     def _array(self) -> int:
         """Cycles of all weight tiles on all pixels, once for each half of the operand."""
