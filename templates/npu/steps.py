@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
-from intaglio.templates.npu.isa import Buffer, Opcode
+from intaglio.templates.npu.isa import FIELDS, Buffer, Opcode
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.mapping import Tile
 
@@ -174,6 +174,18 @@ def _memory_fields(
     return fields, Box(Space.MEMORY, start, counts, (plane, width * row_step))
 
 
+def _in_one_run(fields: dict[str, int], lanes: int) -> dict[str, int]:
+    """One row in place of rows and planes that lie end to end, in memory and in the buffer."""
+    rows, words = fields["rows"], fields["words"]
+    plane = rows * words
+    whole = fields["planes"] * plane
+    dense = rows == 1 or (fields["contiguous"] and fields["local_row_stride"] == words)
+    ends = fields["memory_plane_stride"], fields["local_plane_stride"]
+    if not dense or ends != (plane * lanes, plane) or whole > FIELDS[Opcode.LOAD]["words"].hi:
+        return fields
+    return fields | {"planes": 1, "rows": 1, "words": whole, "contiguous": 0}
+
+
 @dataclass(frozen=True, slots=True)
 class LocalBox:
     """Where a box lies in the activation buffer: first word, words of a row and of a plane."""
@@ -222,6 +234,8 @@ def load_activations(
     )
     written = Box(Space.ACTIVATION, local.start, counts, (local.plane_words, local.row_words))
     reads = (read,) if all(read.counts) else ()
+    if padding == Padding(value=padding.value):
+        fields = _in_one_run(fields, layout.lanes)
     return Draft(Opcode.LOAD, fields, place.layer, reads, (written,), relocate=True)
 
 
@@ -236,6 +250,7 @@ def store_tile(
         "local_plane_stride": tile.pixels,
     }
     read = Box.line(Space.ACTIVATION, start, blocks * layout.halves * tile.pixels)
+    fields = _in_one_run(fields, layout.lanes)
     return Draft(Opcode.STORE, fields, place.layer, (read,), (written,), relocate=True)
 
 
