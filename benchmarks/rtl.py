@@ -23,6 +23,7 @@ from benchmarks.networks import METHOD, photographs, write
 from intaglio import api
 from intaglio.compiler.capture import capture
 from intaglio.compiler.model import load_model
+from intaglio.compiler.precision import Precision
 from intaglio.progress import bars
 from intaglio.sim.trace import LayerTrace, Trace
 from intaglio.sim.verify_report import LayerCycles, VerifyReport
@@ -44,7 +45,7 @@ class Network:
     """A network that is measured whole.
 
     `goal` says what was aimed at; `reached` whether cycles and share of the bound do.  `photos`
-    calibrates on photographs, as real weights need.
+    calibrates on photographs, as real weights need; weights have `weight_bits`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Network:
     goal: str
     reached: Callable[[Figures], bool]
     photos: bool = False
+    weight_bits: int = 8
     design: NpuDesign = DESIGN
 
 
@@ -113,11 +115,19 @@ NETWORKS = (
         lambda figures: figures.proof.cycles_rtl <= 1_800_000,
         photos=True,
     ),
-    Network(
-        "GPT-2 style, one step after 32",
-        "intaglio.examples.decoders:gpt2_step",
-        "90% of the bound",
-        lambda figures: figures.share >= 0.9,
+    *(
+        Network(
+            name,
+            "intaglio.examples.decoders:gpt2_step",
+            "90% of the bound",
+            lambda figures: figures.share >= 0.9,
+            weight_bits=bits,
+        )
+        for name, bits in (
+            ("GPT-2 style, one step after 32", 8),
+            ("the same, weights of 4 bits", 4),
+            ("the same, weights of 2 bits", 2),
+        )
     ),
     Network(
         "MiniLM, 128 tokens, real weights",
@@ -154,6 +164,7 @@ def compiled(network: Network, folder: Path) -> Artifact:
             loaded.module,
             loaded.example_inputs,
             design=network.design,
+            precision=Precision(network.weight_bits),
             calibration=calibration,
             method=METHOD if network.photos else None,
             output=folder,

@@ -183,7 +183,8 @@ def _in_one_run(fields: dict[str, int], lanes: int) -> dict[str, int]:
     ends = fields["memory_plane_stride"], fields["local_plane_stride"]
     if not dense or ends != (plane * lanes, plane) or whole > FIELDS[Opcode.LOAD]["words"].hi:
         return fields
-    return fields | {"planes": 1, "rows": 1, "words": whole, "contiguous": 0}
+    kept = {name: value for name, value in fields.items() if not name.endswith("stride")}
+    return kept | {"planes": 1, "rows": 1, "words": whole, "contiguous": 0}
 
 
 @dataclass(frozen=True, slots=True)
