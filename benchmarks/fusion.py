@@ -120,8 +120,8 @@ def page(all_figures: Sequence[Figures]) -> str:
             "The bound of the array is the layer's multiply-accumulates over its multipliers, that",
             "of memory the bytes over those memory moves in a cycle.  The rest: `tiles` are cycles",
             "of the array beyond its bound (tiles that do not fill it, rows made twice), `vector`",
-            "those in which the array is idle and the vector unit is not, `moves` those in which",
-            "only load or store work, `idle` those in which no unit does.",
+            "those in which the array is idle and the vector or window unit is not, `moves` those",
+            "in which only load or store work, `idle` those in which no unit does.",
             "",
         )
     )

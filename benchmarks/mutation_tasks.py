@@ -121,9 +121,9 @@ def failing() -> tuple[Task, ...]:
             if int(unknown[0, 0]) not in set(Opcode):
                 programs.append(unknown.copy())
     programs += [encode([Instruction(opcode, outside)]) for opcode in (Opcode.LOAD, Opcode.STORE)]
-    syncs = (Opcode.SYNC_LOAD, Opcode.SYNC_COMPUTE, Opcode.SYNC_VECTOR, Opcode.SYNC_STORE)
-    for unit, opcode in zip(Unit, syncs, strict=True):
+    for unit in Unit:
         others = [other for other in Unit if other != unit]
+        opcode = Opcode[f"SYNC_{unit.name}"]
         programs += [encode([Instruction(opcode, pop=(other,))]) for other in others]
         programs += [encode([Instruction(opcode, push=(other,))] * OVERFLOW) for other in others]
     return tuple(_bare(words) for words in programs)
@@ -131,9 +131,9 @@ def failing() -> tuple[Task, ...]:
 
 def counting() -> Task:
     """Every unit pushes 130 tokens to every other and then takes them; layers of many numbers."""
-    syncs = (Opcode.SYNC_LOAD, Opcode.SYNC_COMPUTE, Opcode.SYNC_VECTOR, Opcode.SYNC_STORE)
     random = np.random.default_rng(3)
-    layers = random.integers(0, 1 << 16, (TOKENS, len(syncs)))
+    layers = random.integers(0, 1 << 16, (TOKENS, len(Unit)))
+    syncs = {unit: Opcode[f"SYNC_{unit.name}"] for unit in Unit}
     order = [(step, unit) for step in range(TOKENS) for unit in Unit]
     others = {unit: tuple(other for other in Unit if other != unit) for unit in Unit}
     push = [

@@ -84,6 +84,7 @@ PROOFS = (
         "tokens_proof",
         "npu_tokens",
         "tokens there are those given less those taken, from 0 to 255, for every pair of units",
+        induction=7,
     ),
     Proof(
         "issue_proof",
@@ -114,7 +115,7 @@ PROOFS = (
             "the counter is cleared, counts in all 64 bits and is what its addresses read",
             {"Counter": counter},
         )
-        for counter in range(19)
+        for counter in range(23)
     ),
 )
 """What is proven of the RTL, with the sizes that it is proven for."""

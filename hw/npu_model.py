@@ -18,6 +18,7 @@ from intaglio.hw.npu_registers import (
     ERROR_MASK,
     ERROR_SHIFT,
     UNIT_STRIDE,
+    UNITS,
     Control,
     Register,
     Status,
@@ -59,7 +60,7 @@ class Job:
     """What one run of a program reported; cycles count from start to done.
 
     `marks` holds (layer, cycle of its last retirement).  `error` is the hardware's error code, 0
-    when there was none; `waiting` is the WAITING register at the end.
+    when there was none; `waiting` are the WAITING registers at the end.
     """
 
     cycles: int
@@ -247,9 +248,9 @@ class NpuModel:
             marks=tuple((layer, time - start) for layer, time in zip(layers, times, strict=True)),
             read_beats=self.read_wide(Register.READ_BEATS),
             write_beats=self.read_wide(Register.WRITE_BEATS),
-            units=tuple(self._counters(unit) for unit in range(4)),
+            units=tuple(self._counters(unit) for unit in range(UNITS)),
             error=_error(status, finished=finished),
-            waiting=self.read(Register.WAITING),
+            waiting=self.read(Register.WAITING) | self.read(Register.WAITING_HIGH) << 32,
         )
 
     def _counters(self, unit: int) -> UnitCounters:

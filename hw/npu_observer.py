@@ -22,21 +22,22 @@ _FOLDER = Path(__file__).parent / "driver"
 class EventKind(IntEnum):
     """What an event is; the order of `EventKind` in npu_observer.h.
 
-    Writes by load, compute, vector and store: words of a buffer, words of the accumulators, and
-    beats of memory, whose addresses are bytes on the bus.  `ACCUMULATOR_READ` is a word as vector
-    gets it; `ARRAY_READ` and `WEIGHT_FILL` are the elements and the tile rows that compute
-    addresses, without data; the address of `RETIRE` is a unit.
+    Writes by load, compute, vector, window and store: words of a buffer, words of the
+    accumulators, and beats of memory, whose addresses are bytes on the bus.  `ACCUMULATOR_READ` is
+    a word as vector gets it; `ARRAY_READ` and `WEIGHT_FILL` are the elements and the tile rows that
+    compute addresses, without data; the address of `RETIRE` is a unit.
     """
 
     ACTIVATION_LOAD = 0
     WEIGHT_LOAD = 1
     ACCUMULATE = 2
     ACTIVATION_VECTOR = 3
-    MEMORY_STORE = 4
-    ACCUMULATOR_READ = 5
-    ARRAY_READ = 6
-    WEIGHT_FILL = 7
-    RETIRE = 8
+    ACTIVATION_WINDOW = 4
+    MEMORY_STORE = 5
+    ACCUMULATOR_READ = 6
+    ARRAY_READ = 7
+    WEIGHT_FILL = 8
+    RETIRE = 9
 
 
 @dataclass(frozen=True, slots=True)

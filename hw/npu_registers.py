@@ -7,6 +7,10 @@ from enum import IntEnum
 
 IDENTITY = 0x494E5447
 """What the register ID holds."""
+UNITS = 5
+"""Units: load, compute, vector, store, window."""
+UNIT_WAITS, UNIT_BUSY = 1 << UNITS, 2 << UNITS
+"""Bits of a unit's byte in WAITING, above those of the units whose token is missing."""
 UNIT_STRIDE = 0x20
 """Bytes from the counters of one unit to those of the next."""
 
@@ -24,6 +28,7 @@ class Register(IntEnum):
     INTERRUPT = 0x020
     WAITING = 0x024
     BASE = 0x028
+    WAITING_HIGH = 0x030
     CYCLES = 0x100
     READ_BEATS = 0x108
     WRITE_BEATS = 0x110

@@ -70,6 +70,7 @@ class LayerRow:
     cycles_simulated: int
     utilisation: float
     cycles_rtl: int | None
+    window_utilisation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Summary:
     verified: Verified | None
     origin: Origin | None = None
     weight_bits: int | None = None
+    window_utilisation: float = 0.0
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -115,6 +117,7 @@ class Summary:
             "weight_bits": self.weight_bits,
             "cycles_simulated": self.cycles_simulated,
             "utilisation": round(self.utilisation, 6),
+            "window_utilisation": round(self.window_utilisation, 6),
             "layers": [_row_dict(row) for row in self.rows],
             "verified": None if self.verified is None else _verified_dict(self.verified),
         }
@@ -146,7 +149,7 @@ class Summary:
         kinds = max(8, *(len(row.op) for row in (*self.rows, total)))
         lines = [
             f"{'layer':{width}s} {'op':{kinds}s} {'macs':>11s} {'instructions':>12s} "
-            f"{'simulated':>10s} {'RTL':>10s} {'use':>6s}"
+            f"{'simulated':>10s} {'RTL':>10s} {'use':>6s} {'windows':>7s}"
         ]
         return lines + [
             f"{row.name:{width}s} {row.op:{kinds}s} {row.macs:11d} {_cells(row)}"
@@ -173,6 +176,7 @@ class Summary:
             self.cycles_simulated,
             self.utilisation,
             self.verified.cycles if self.verified else None,
+            self.window_utilisation,
         )
 
 
@@ -201,6 +205,7 @@ def summarise(
         verified,
         origin,
         weight_bits(deployment.workload),
+        trace.window_utilisation,
     )
 
 
@@ -214,10 +219,11 @@ def _instructions(program: Program) -> list[int]:
 def _cells(row: LayerRow | HostRow) -> str:
     """The numbers of one row of the table; there are none for the host."""
     if isinstance(row, HostRow):
-        return f"{'host':>12s} {'-':>10s} {'-':>10s} {'-':>6s}"
+        return f"{'host':>12s} {'-':>10s} {'-':>10s} {'-':>6s} {'-':>7s}"
     measured = "-" if row.cycles_rtl is None else str(row.cycles_rtl)
     return (
-        f"{row.instructions:12d} {row.cycles_simulated:10d} {measured:>10s} {row.utilisation:6.1%}"
+        f"{row.instructions:12d} {row.cycles_simulated:10d} {measured:>10s} {row.utilisation:6.1%} "
+        f"{row.window_utilisation:7.1%}"
     )
 
 
@@ -236,13 +242,16 @@ def _row(layer: LayerTrace, instructions: int, verified: Verified | None) -> Lay
         layer.cycles,
         layer.utilisation,
         measured,
+        layer.window_utilisation,
     )
 
 
 def _row_dict(row: LayerRow | HostRow) -> dict[str, object]:
     if isinstance(row, HostRow):
         return {**asdict(row), "on": "host", "cycles_simulated": None, "cycles_rtl": None}
-    return {**asdict(row), "on": "accelerator", "utilisation": round(row.utilisation, 6)}
+    uses = ("utilisation", "window_utilisation")
+    rounded = {name: round(getattr(row, name), 6) for name in uses}
+    return {**asdict(row), "on": "accelerator", **rounded}
 
 
 def _verified_dict(verified: Verified) -> dict[str, object]:

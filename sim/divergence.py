@@ -137,7 +137,11 @@ class Comparison:
 
     def _note_writer(self, instruction: Instruction, effect: Effect) -> None:
         match effect.kind:
-            case EventKind.ACTIVATION_LOAD | EventKind.ACTIVATION_VECTOR:
+            case (
+                EventKind.ACTIVATION_LOAD
+                | EventKind.ACTIVATION_VECTOR
+                | EventKind.ACTIVATION_WINDOW
+            ):
                 self.writer[effect.addresses] = self._next
             case EventKind.MEMORY_STORE:
                 beat = self._design.memory_bytes_per_cycle
@@ -165,6 +169,7 @@ class Comparison:
             EventKind.WEIGHT_LOAD,
             EventKind.ACCUMULATE,
             EventKind.ACTIVATION_VECTOR,
+            EventKind.ACTIVATION_WINDOW,
             EventKind.MEMORY_STORE,
         ):
             if len(self._streams[kind]):
@@ -298,6 +303,7 @@ _UNIT = {
     EventKind.WEIGHT_LOAD: Unit.LOAD,
     EventKind.ACCUMULATE: Unit.COMPUTE,
     EventKind.ACTIVATION_VECTOR: Unit.VECTOR,
+    EventKind.ACTIVATION_WINDOW: Unit.WINDOW,
     EventKind.MEMORY_STORE: Unit.STORE,
 }
 _MEMORY = {
@@ -305,6 +311,7 @@ _MEMORY = {
     EventKind.WEIGHT_LOAD: "buffer",
     EventKind.ACCUMULATE: "accumulator",
     EventKind.ACTIVATION_VECTOR: "output",
+    EventKind.ACTIVATION_WINDOW: "output",
     EventKind.MEMORY_STORE: "memory",
 }
 _STAGE = {
@@ -318,7 +325,7 @@ _STAGE = {
 
 def _place(kind: EventKind, address: int) -> str:
     match kind:
-        case EventKind.ACTIVATION_LOAD | EventKind.ACTIVATION_VECTOR:
+        case EventKind.ACTIVATION_LOAD | EventKind.ACTIVATION_VECTOR | EventKind.ACTIVATION_WINDOW:
             return f"word {address} of the activation buffer"
         case EventKind.WEIGHT_LOAD:
             return f"word {address} of the weight buffer"

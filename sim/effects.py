@@ -57,16 +57,12 @@ def execute(machine: Machine, instruction: Instruction) -> Effect | None:
             )
         case Opcode.COMPUTE:
             return _accumulated(machine, instruction)
-        case (
-            Opcode.DRAIN
-            | Opcode.WINDOW_MAC
-            | Opcode.WINDOW_SUM
-            | Opcode.WINDOW_MAX
-            | Opcode.SOFTMAX
-            | Opcode.NORM
-        ):
+        case Opcode.DRAIN | Opcode.SOFTMAX | Opcode.NORM:
             words = _written(instruction, machine.design)
             return _stored(EventKind.ACTIVATION_VECTOR, machine.activation, words)
+        case Opcode.WINDOW_MAC | Opcode.WINDOW_SUM | Opcode.WINDOW_MAX:
+            words = _written(instruction, machine.design)
+            return _stored(EventKind.ACTIVATION_WINDOW, machine.activation, words)
         case _:
             return None
 

@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 class Tokens:
-    """The twelve counters between the four units, indexed by `(producer, consumer)`."""
+    """The counters between units, indexed by `(producer, consumer)`."""
 
     def __init__(self) -> None:
         self.counts = {(a, b): 0 for a in Unit for b in Unit if a != b}

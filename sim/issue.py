@@ -5,11 +5,11 @@ from __future__ import annotations
 from intaglio.sim import engine, store, transfers, units
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import STORE, VECTOR, Run
+from intaglio.sim.state import STORE, VECTOR, WINDOW, Run
 from intaglio.templates.npu.isa import TOKEN_LIMIT
 from intaglio.templates.npu.timing import QUEUE
 
-UNITS = 4
+UNITS = 5
 QUEUE_DEPTH = 17
 """Instructions in a unit's queue: 16 in its RAM and one at its output."""
 INSIDE = 9
@@ -141,7 +141,7 @@ def _leave(run: Run, unit: int, index: int) -> None:
     if unit == STORE and not task.sync:
         store.retire(run, index)
         transfers.touch(run)
-    elif unit == VECTOR and not task.sync:
+    elif unit in (VECTOR, WINDOW) and not task.sync:
         queue.ready = now + 1
     if queue.issued < queue.dealt:
         _look_at(run, unit, now + 1)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from intaglio.errors import VerificationError
 from intaglio.sim.machine import Machine
-from intaglio.sim.plan import DRAINS, ROWS, Plan
-from intaglio.templates.npu.isa import Instruction
+from intaglio.sim.plan import ROWS, Plan
+from intaglio.templates.npu.isa import Instruction, Opcode
 from intaglio.templates.npu.program import Program
 
 Bytes = NDArray[np.uint8]
@@ -23,7 +23,7 @@ def written_words(program: Program) -> NDArray[np.int64]:
     """How many words each instruction of the vector unit writes, int64 (instructions,)."""
     plan = Plan(program.instructions, program.design)
     words = np.zeros(plan.count, np.int64)
-    for opcodes, loops in ((DRAINS, ("y", "x")), (ROWS, ("rows", "blocks"))):
+    for opcodes, loops in (((Opcode.DRAIN,), ("y", "x")), (ROWS, ("rows", "blocks"))):
         chosen, field = plan.work(*opcodes)
         words[chosen] = field(loops[0]) * field(loops[1])
     return words

@@ -21,7 +21,7 @@ class Limits:
     memory    the bytes it moves over those that memory moves in a cycle
     tiles     the array held an instruction, beyond `array`: tiles that do not fill it, weights
               brought in, rows made twice; negative when it began before the span
-    vector    the array held none, and the vector unit did
+    vector    the array held none, and the vector or window unit did
     moves     neither did, and load or store did
     idle      no unit did
     """
@@ -58,7 +58,7 @@ def limits(
     """
     order = (
         (Unit.COMPUTE,),
-        (Unit.COMPUTE, Unit.VECTOR),
+        (Unit.COMPUTE, Unit.VECTOR, Unit.WINDOW),
         tuple(Unit),
     )
     covered = [_busy(np.isin(unit, units), issued, retired, edges) for units in order]

@@ -103,7 +103,7 @@ def _is_written(run: Run, taken: int) -> bool:
         return True
     if load.buffer == ACTIVATION:
         return not taken >> load.address % port.BANKS & 1
-    return taken >> port.BANK_BITS != load.address % run.constants.groups + 1
+    return not port.has_slice(taken, load.address % run.constants.groups)
 
 
 @compiled

@@ -52,6 +52,7 @@ def simulate(program: Program) -> Trace:
         rows=_layers(program, run, plan, timeline),
         units=_units(run, plan, timeline),
         timeline=timeline,
+        window_multipliers=program.design.window_multipliers,
     )
 
 
@@ -83,10 +84,13 @@ def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple
             op=layer.op,
             cycles=cycles,
             macs=layer.macs,
-            utilisation=layer.macs / (cycles * program.design.multipliers) if cycles else 0.0,
+            utilisation=layer.macs / max(cycles * program.design.multipliers, 1),
+            window_macs=layer.window_macs,
+            window_utilisation=layer.window_macs
+            / max(cycles * program.design.window_multipliers, 1),
             bytes_read=int(read[k]),
             bytes_written=int(written[k]),
-            busy=(int(busy[0][k]), int(busy[1][k]), int(busy[2][k]), int(busy[3][k])),
+            busy=tuple(int(cycles[k]) for cycles in busy),
             limits=found[k],
         )
         for k, (layer, cycles) in enumerate(
@@ -114,8 +118,13 @@ def _after(cycles: np.ndarray) -> np.ndarray:
 
 
 def _units(run: Run, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
-    starved = (int(run.load.starved), 0, 0, int(run.store.starved))
-    blocked = (int(run.load.blocked), 0, int(run.vector.stall), int(run.store.blocked))
+    starved = {Unit.LOAD: int(run.load.starved), Unit.STORE: int(run.store.starved)}
+    blocked = {
+        Unit.LOAD: int(run.load.blocked),
+        Unit.VECTOR: int(run.vector.stall),
+        Unit.STORE: int(run.store.blocked),
+        Unit.WINDOW: int(run.window.stall),
+    }
     queued = column(run.tasks, "queued").astype(np.int64)
     cycles = _cycles(timeline)
     result = []
@@ -134,8 +143,8 @@ def _units(run: Run, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
                 busy=busy,
                 token_wait=token,
                 queue_wait=max(cycles - busy - token, 0),
-                memory_stall=starved[unit],
-                port_stall=blocked[unit],
+                memory_stall=starved.get(unit, 0),
+                port_stall=blocked.get(unit, 0),
                 fill_stall=int(run.array.fill_stall) if unit == Unit.COMPUTE else 0,
             )
         )

@@ -1,4 +1,4 @@
-"""What a vector instruction takes of the ports of both buffers, cycle by cycle from its issue on.
+"""What instructions of the vector and window units ask of the ports of both buffers.
 
 Nothing holds the vector unit up but its own writes, so this is known before the run.  Cycles are
 those in the headers of hw/rtl/npu/npu_vector.sv, npu_softmax.sv, npu_norm.sv and npu_row_words.sv.
@@ -17,10 +17,12 @@ from intaglio.sim.port import (
     BANKS,
     PortUse,
     Source,
+    Steps,
     Taken,
     lay,
     use_port,
     walk,
+    window_steps,
 )
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
@@ -49,15 +51,16 @@ class Pattern:
 
 
 EXACT = (
-    "y", "x", "table", "residual", "residual_wide", "window_y", "window_x", "source_x_stride",
-    "window_x_stride",
+    "y", "x", "table", "residual", "window_y", "window_x", "source_x_stride", "window_x_stride",
 )  # fmt: skip
 """Fields whose value says how a DRAIN or window reads."""
 BANKED = (
-    "residual_address", "residual_row_stride", "residual_high_offset", "output_address",
-    "output_row_stride", "source_address", "source_y_stride", "window_y_stride",
+    "residual_address", "residual_row_stride", "output_address", "output_row_stride",
+    "source_address", "source_y_stride", "window_y_stride",
 )  # fmt: skip
 """Fields that matter as far as banks of the activation buffer go."""
+DRAIN_EXACT, DRAIN_BANKED = "residual_wide", "residual_high_offset"
+"""What a DRAIN has of either beside."""
 SLICED = "tap_address", "table_address", "record_address"
 """Fields that matter as far as slices of the weight buffer go."""
 ROW_EXACT = "blocks", "rows", "input_wide"
@@ -70,22 +73,28 @@ MASK_BANKED = "mask_address", "mask_block_stride", "mask_row_stride"
 
 
 def drain(design: NpuDesign, field: Fields) -> Pattern:
-    """A DRAIN or window: constants, then the reads of its outputs."""
-    opcode, shape = field["opcode"], (field["y"], field["x"])
-    asides = _residual_reads(opcode, field)
-    taps = field["window_y"] * field["window_x"] if opcode == Opcode.WINDOW_MAC else 0
-    source = None if opcode == Opcode.DRAIN else _source(design, field)
-    port = use_port(shape, source, asides, (field["output_address"], field["output_row_stride"]))
+    """A DRAIN: constants, then the reads of its outputs."""
+    shape, asides = (field["y"], field["x"]), _residual_reads(field["opcode"], field)
+    port = use_port(shape, asides, (field["output_address"], field["output_row_stride"]))
     reads = shape[0] * shape[1] * max(len(asides), 1)
-    if source:
-        elements = shape[0] * timing.row_reads(shape[1], source.shape, source.new)
-        reads = elements + shape[0] * shape[1] * len(asides)
-    constants = _constants(design, field, taps)
     return Pattern(
-        timing.vector_cycles(design, reads, taps, bool(field["table"])) + port.stalls,
+        timing.vector_cycles(design, reads, bool(field["table"])) + port.stalls,
         port.stalls,
-        np.concatenate([constants, port.banks]),
+        np.concatenate([_constants(design, field, 0), port.banks]),
     )
+
+
+def window(design: NpuDesign, field: Fields) -> Steps:
+    """The steps of a window: constants, then the reads of its outputs."""
+    taps = field["window_y"] * field["window_x"] if field["opcode"] == Opcode.WINDOW_MAC else 0
+    output = field["output_address"], field["output_row_stride"]
+    reads = window_steps(
+        (field["y"], field["x"]),
+        _source(design, field),
+        _residual_reads(field["opcode"], field),
+        output,
+    )
+    return np.concatenate([_constants(design, field, taps).astype(np.uint16), reads])
 
 
 def softmax(design: NpuDesign, field: Fields) -> Pattern:

@@ -11,15 +11,16 @@ from intaglio.sim import patterns
 from intaglio.sim.compiled import Table, filled
 from intaglio.sim.patterns import Pattern
 from intaglio.sim.port import BANKS
-from intaglio.sim.state import Box, Reads, Task, Tiles
+from intaglio.sim.state import Box, Gather, Reads, Task, Tiles
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.isa import FIELDS, HEADER, Field, Opcode, Unit
+from intaglio.templates.npu.isa import FIELDS, HEADER, UNIT_BITS, Field, Opcode, Unit
 
 Column = NDArray[np.int64]
 
 BOXES = Opcode.LOAD, Opcode.STORE
-DRAINS = Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX
+DRAINS = (Opcode.DRAIN,)
+WINDOWS = Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX
 ROWS = Opcode.SOFTMAX, Opcode.NORM
 
 
@@ -40,8 +41,8 @@ class Plan:
         self.words = instructions
         self.count = len(instructions)
         self.opcode = column(instructions, HEADER["opcode"])
-        self.unit = self.opcode & 3
-        self.sync = self.opcode < 4
+        self.unit = self.opcode & ((1 << UNIT_BITS) - 1)
+        self.sync = self.opcode >> UNIT_BITS == 0
         self.pop = column(instructions, HEADER["pop"])
         self.push = column(instructions, HEADER["push"])
         self.layer = column(instructions, HEADER["layer"])
@@ -54,9 +55,9 @@ class Plan:
         return chosen, lambda name: column(words, specs[name])
 
     def tasks(self) -> Table[Task]:
-        """The instructions, each with the row of its work in `tiles`, `reads` or `boxes`."""
+        """The instructions, each with the row of its work in its unit's table."""
         work = np.zeros(self.count, np.int64)
-        for units in ((Unit.COMPUTE,), (Unit.VECTOR,), (Unit.LOAD, Unit.STORE)):
+        for units in ((Unit.COMPUTE,), (Unit.VECTOR,), (Unit.WINDOW,), (Unit.LOAD, Unit.STORE)):
             chosen = np.flatnonzero(~self.sync & np.isin(self.unit, units))
             work[chosen] = np.arange(chosen.size)
         columns = {name: getattr(self, name) for name in ("unit", "pop", "push", "sync", "mark")}
@@ -130,9 +131,27 @@ class Plan:
         reads = filled(Reads, {name: each[chosen] for name, each in columns.items()})
         return reads, np.concatenate(taken)
 
+    def gathers(self) -> tuple[Table[Gather], NDArray[np.uint16]]:
+        """Every window, and the steps that they refer to."""
+        chosen, field = self.work(*WINDOWS)
+        columns = {name: field(name) for name in patterns.EXACT}
+        columns |= {name: field(name) % BANKS for name in patterns.BANKED}
+        columns |= {name: field(name) % self.design.groups for name in patterns.SLICED}
+        kinds, place = _kinds({"opcode": self.opcode[chosen]} | columns)
+        found = [np.zeros(1, np.uint16), *(patterns.window(self.design, kind) for kind in kinds)]
+        ends = np.cumsum([each.size for each in found])
+        gathers = filled(Gather, {"first": ends[place], "end": ends[place + 1]})
+        return gathers, np.concatenate(found)
+
 
 _PATTERNS = (
-    (DRAINS, patterns.EXACT, patterns.BANKED, patterns.SLICED, patterns.drain),
+    (
+        DRAINS,
+        (*patterns.EXACT, patterns.DRAIN_EXACT),
+        (*patterns.BANKED, patterns.DRAIN_BANKED),
+        patterns.SLICED,
+        patterns.drain,
+    ),
     (
         ROWS[:1],
         (*patterns.ROW_EXACT, "mask"),

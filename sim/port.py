@@ -1,12 +1,14 @@
-"""The activation buffer's port B under one vector instruction, stepped cycle by cycle.
+"""The activation buffer's port B under one instruction of the vector or window unit.
 
 The buffer has two banks, even and odd words, and each takes one access a cycle: the vector unit's
-write before its read before the accesses of load and store.  The vector unit never waits for the
-others, so what it does to itself and leaves to them depends on the banks of its addresses alone.
+write before its read before those of the window unit, of load and of store.  The vector unit never
+waits for the others, so what it does to itself and leaves to them depends on the banks of its
+addresses alone; it is stepped cycle by cycle before the run.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,10 @@ WRITE_DELAY = 12
 """Cycles from the last read of an output to its write."""
 BANKS = BANK_BITS = 2
 """Banks of the activation buffer; addresses and strides are given modulo their number."""
+SLICE_BITS = 6
+"""Above the banks in what is taken: a slice of the weight buffer and one, or 0; twice."""
+EMIT_SHIFT = BANK_BITS + SLICE_BITS
+"""Where a step of a window holds the bank, as a bit, of the output that it completes."""
 NONE = -1
 """No bank."""
 
@@ -49,12 +55,14 @@ class Source(NamedTuple):
 
 
 NOTHING = Source((0, 0), 0, 0, 0, 0, 0, False, 0)
-"""The windows of an instruction that takes its sums from the accumulators."""
+"""The windows of a DRAIN, which takes its sums from the accumulators."""
 
 
 Taken = NDArray[np.uint8]
 """Cycle by cycle, what is taken: bit k for bank k, and above them a slice of the weight buffer and
 one."""
+Steps = NDArray[np.uint16]
+"""What a window reads, step by step: as `Taken`, and above it the bank of a completed output."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,37 +102,80 @@ def free(run: Run, now: int, buffer: int, most: int) -> int:
     return most
 
 
+@compiled
+def asked(step: int) -> int:
+    """What a step of a window asks of the ports; its slice is the upper of two."""
+    return step % (1 << BANK_BITS) | (step >> BANK_BITS) % (1 << SLICE_BITS) << EMIT_SHIFT
+
+
+@compiled
+def emitted(step: int) -> int:
+    """The bank, as a bit, of the output that a step of a window completes; 0 without one."""
+    return step >> EMIT_SHIFT
+
+
+@compiled
+def meets(taken: int, asks: int) -> bool:
+    """Whether a bank or the slice that a step of a window asks for is taken."""
+    slice_taken = (taken >> BANK_BITS) % (1 << SLICE_BITS)
+    busy = asks >> EMIT_SHIFT > 0 and asks >> EMIT_SHIFT == slice_taken
+    return busy or (taken & asks) % (1 << BANK_BITS) > 0
+
+
+@compiled
+def has_slice(taken: int, number: int) -> bool:
+    """Whether slice `number` of the weight buffer is taken."""
+    return (taken >> BANK_BITS) % (1 << SLICE_BITS) == number + 1 or (
+        taken >> EMIT_SHIFT == number + 1
+    )
+
+
 @cache
-def use_port(
-    shape: Pair, source: Source | None, residual: tuple[Pair, ...], output: Pair
-) -> PortUse:
-    """Step a vector instruction of `shape` (y, x) outputs.
+def use_port(shape: Pair, residual: tuple[Pair, ...], output: Pair) -> PortUse:
+    """Step a DRAIN of `shape` (y, x) outputs.
 
     `output` and, for each read of an output's residual, `residual` hold the banks of address and
-    row stride; without `source` the sums come from the accumulators.
+    row stride.
     """
     asides = (residual[0], residual[-1]) if residual else ((0, 0), (0, 0))
-    windows = source or NOTHING
-    most = shape[0] * shape[1] * (max(windows.shape[0] * windows.shape[1], 1) + len(residual) + 1)
+    most = shape[0] * shape[1] * (len(residual) + 2)
     banks = np.zeros(most + WRITE_DELAY + 1, np.uint8)
-    stalls, cycles = _step(shape, windows, asides, len(residual), output, banks)
+    stalls, cycles = _step(shape, asides, len(residual), output, banks)
     return PortUse(stalls, banks[:cycles].copy())
+
+
+@cache
+def window_steps(shape: Pair, source: Source, residual: tuple[Pair, ...], output: Pair) -> Steps:
+    """The reads of a window of `shape` (y, x) outputs; `residual` and `output` as in `use_port`."""
+    aside = residual[0] if residual else (0, 0)
+    steps = np.zeros(shape[0] * shape[1] * (math.prod(source.shape) + 1), np.uint16)
+    return steps[: _gather(shape, source, aside, len(residual), output, steps)].copy()
+
+
+@entry
+def _gather(
+    shape: Pair, source: Source, aside: Pair, aside_reads: int, output: Pair, steps: Steps
+) -> int:
+    """Fill in the steps; return how many there are."""
+    count = 0
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            for bank in _reads(y, x, source, (aside, aside), aside_reads):
+                steps[count] = bank
+                count += 1
+            steps[count - 1] |= 1 << (output[0] + y * output[1] + x) % BANKS << EMIT_SHIFT
+    return count
 
 
 @entry
 def _step(
-    shape: Pair,
-    source: Source,
-    asides: tuple[Pair, Pair],
-    aside_reads: int,
-    output: Pair,
-    banks: Taken,
+    shape: Pair, asides: tuple[Pair, Pair], aside_reads: int, output: Pair, banks: Taken
 ) -> Pair:
     """Fill in the banks; return the stalls of the reads, and the cycles."""
     cycle = stalls = 0
     for y in range(shape[0]):
         for x in range(shape[1]):
-            for bank in _reads(y, x, source, asides, aside_reads):
+            for bank in _reads(y, x, NOTHING, asides, aside_reads):
                 while bank and banks[cycle] & bank:
                     stalls += 1
                     cycle += 1

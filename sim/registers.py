@@ -147,6 +147,23 @@ class StoreUnit:
 
 
 @dataclass(slots=True)
+class WindowUnit:
+    """npu_gather: instruction `task`, or none when that is -1.
+
+    next, end           its steps that are left
+    written, words      words that are written, and all whose last read was issued
+    stall               cycles in which a step waited for a port, or for room
+    """
+
+    task: int = -1
+    next: int = 0
+    end: int = 0
+    written: int = 0
+    words: int = 0
+    stall: int = 0
+
+
+@dataclass(slots=True)
 class Writer:
     """npu_writer: writes in a ring, whose lengths wait in a queue.
 

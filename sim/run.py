@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from intaglio.sim import engine, issue, load, transfers
+from intaglio.sim import engine, issue, load, transfers, window
 from intaglio.sim.compiled import Table, blank, column, compiled, entry, filled, one, values
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import (
@@ -17,6 +17,7 @@ from intaglio.sim.registers import (
     Runs,
     StoreUnit,
     Transfers,
+    WindowUnit,
     Words,
     Writer,
 )
@@ -29,13 +30,16 @@ from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Unit
 def new_run(plan: Plan, address: int = 0) -> Run:
     """The npu before its first cycle, with the program at `address`."""
     reads, taken = plan.reads()
+    gathers, steps = plan.gathers()
     return Run(
         constants=one(_constants(plan.design)),
         tasks=plan.tasks(),
         tiles=plan.tiles(),
         reads=reads,
+        gathers=gathers,
         boxes=plan.boxes(),
         taken=values(taken),
+        steps=values(steps.astype(np.int64)),
         order=values(np.argsort(plan.unit, kind="stable")),
         clock=one(Clock()),
         events=blank(Event, engine.CAPACITY),
@@ -56,6 +60,8 @@ def new_run(plan: Plan, address: int = 0) -> Run:
         store_words=one(Words()),
         array=one(Array()),
         vector=one(VectorUnit()),
+        window=one(WindowUnit()),
+        window_words=values(np.zeros((window.RING, 2), np.int64)),
     )
 
 

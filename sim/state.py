@@ -19,11 +19,12 @@ from intaglio.sim.registers import (
     Runs,
     StoreUnit,
     Transfers,
+    WindowUnit,
     Words,
     Writer,
 )
 
-LOAD, COMPUTE, VECTOR, STORE = range(4)
+LOAD, COMPUTE, VECTOR, STORE, WINDOW = range(5)
 """The units, as `isa.Unit` has them."""
 ACTIVATION, WEIGHT = range(2)
 """The buffers, as `isa.Buffer` has them."""
@@ -57,7 +58,7 @@ class Task:
     pop, push   masks of the units whose tokens it takes, and to which it gives one
     sync        whether it is tokens only
     mark        whether a layer ends with it
-    work        its record in the table of what its unit does: tiles, reads or boxes
+    work        its record in the table of what its unit does: tiles, reads, gathers or boxes
     queued      cycle in which fetch deals it to its queue
     issued      cycle of its issue
     finished    cycle in which it can retire
@@ -103,6 +104,14 @@ class Reads:
     stalls: int
     pattern: int
     watched: int
+
+
+@dataclass(slots=True)
+class Gather:
+    """A window: its steps are [first, end) of `steps`."""
+
+    first: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -216,17 +225,20 @@ class VectorUnit:
 class Run(NamedTuple):
     """One simulation: tables, and single records, of which there is one.
 
-    `taken` holds what vector instructions take of ports, one behind the other; `order` the
-    instructions unit by unit; `tokens[a][b]` counts those of `a` for `b`; `loads` is the ring of
-    the load unit's instructions.
+    `taken` holds what vector instructions take of ports, one behind the other, and `steps` those of
+    windows (`window.py`); `order` the instructions unit by unit; `tokens[a][b]` counts those of `a`
+    for `b`; `loads` is the ring of the load unit's instructions, `window_words` that of words of
+    the window unit: the cycle in which each can be written, and its bank.
     """
 
     constants: Constants
     tasks: Table[Task]
     tiles: Table[Tiles]
     reads: Table[Reads]
+    gathers: Table[Gather]
     boxes: Table[Box]
     taken: Sequence[int]
+    steps: Sequence[int]
     order: Sequence[int]
     clock: Clock
     events: Table[Event]
@@ -247,3 +259,5 @@ class Run(NamedTuple):
     store_words: Words
     array: Array
     vector: VectorUnit
+    window: WindowUnit
+    window_words: Sequence[list[int]]

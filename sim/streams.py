@@ -7,7 +7,7 @@ differ in counts and addresses alone.  `leap` takes all of them; every other cyc
 
 from __future__ import annotations
 
-from intaglio.sim import box_words, engine, load, port, requests, store
+from intaglio.sim import box_words, engine, load, port, requests, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import OUTSTANDING
 from intaglio.sim.state import ACTIVATION, Run
@@ -19,7 +19,7 @@ WORTH = 4
 @compiled
 def leap(run: Run, now: int) -> int:
     """Take the cycles from `now` on in which one stream flows; return how many, or 0."""
-    if run.constants.word_beats > 1:
+    if run.constants.word_beats > 1 or window.is_active(run):
         return 0
     cycles = 0
     if _flows_in(run, now):

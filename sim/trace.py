@@ -32,6 +32,8 @@ class LayerTrace:
     cycles          length of that span; 0 for a layer without instructions
     macs            multiply-accumulates of the network, without padding
     utilisation     macs / (cycles * multipliers of the array)
+    window_macs     those macs that the window unit does
+    window_utilisation      window_macs / (cycles * multipliers of the window unit)
     busy            cycles of the span in which load, compute, vector, store held an instruction
     limits          its bounds, and what made it longer
     """
@@ -44,8 +46,10 @@ class LayerTrace:
     utilisation: float
     bytes_read: int
     bytes_written: int
-    busy: tuple[int, int, int, int]
+    busy: tuple[int, ...]
     limits: Limits
+    window_macs: int = 0
+    window_utilisation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Trace:
     rows: tuple[LayerTrace | HostTrace, ...]
     units: tuple[UnitTrace, ...]
     timeline: Timeline
+    window_multipliers: int = 0
 
     @property
     def layers(self) -> tuple[LayerTrace, ...]:
@@ -139,6 +144,13 @@ class Trace:
     def utilisation(self) -> float:
         """Multiply-accumulates / (cycles * multipliers) on the accelerator."""
         return self.macs / (self.cycles * self.multipliers) if self.cycles else 0.0
+
+    @property
+    def window_utilisation(self) -> float:
+        """Multiply-accumulates of windows / (cycles * multipliers of the window unit)."""
+        macs = sum(layer.window_macs for layer in self.layers)
+        available = self.cycles * self.window_multipliers
+        return macs / available if available else 0.0
 
     @property
     def bytes_read(self) -> int:
@@ -164,6 +176,7 @@ class Trace:
             "milliseconds": round(self.milliseconds, 6),
             "macs": self.macs,
             "utilisation": round(self.utilisation, 6),
+            "window_utilisation": round(self.window_utilisation, 6),
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "layers": [_row_dict(row) for row in self.rows],
@@ -176,7 +189,8 @@ class Trace:
     def _heading(self) -> str:
         return (
             f"{self.name}: {self.cycles} cycles simulated, {self.milliseconds:.3f} ms at "
-            f"{self.clock_mhz:g} MHz, utilisation {self.utilisation:.1%}, "
+            f"{self.clock_mhz:g} MHz, utilisation {self.utilisation:.1%}, of the window unit "
+            f"{self.window_utilisation:.1%}, "
             f"{self.bytes_read} bytes read, {self.bytes_written} written{self._beside()}"
         )
 
@@ -196,7 +210,7 @@ class Trace:
         kinds = max(kinds, 8)
         lines = [
             f"{'layer':{width}s} {'op':{kinds}s} {'cycles':>9s} {'macs':>11s} {'use':>6s} "
-            f"{'read':>9s} {'written':>9s} {'array':>9s} {'memory':>9s}  rest"
+            f"{'windows':>7s} {'read':>9s} {'written':>9s} {'array':>9s} {'memory':>9s}  rest"
         ]
         return lines + [f"{row.name:{width}s} {row.op:{kinds}s} {_cells(row)}" for row in self.rows]
 
@@ -301,11 +315,13 @@ def _is_timeline(path: Path) -> bool:
 def _cells(row: LayerTrace | HostTrace) -> str:
     """The numbers of one row of the table; those of the host are not simulated."""
     if isinstance(row, HostTrace):
-        return f"{'-':>9s} {row.macs:11d} {'-':>6s} {'-':>9s} {'-':>9s} {'-':>9s} {'-':>9s}  host"
+        none = " ".join(["-".rjust(9)] * 4)
+        return f"{'-':>9s} {row.macs:11d} {'-':>6s} {'-':>7s} {none}  host"
     cause, lost = row.limits.cause
     return (
-        f"{row.cycles:9d} {row.macs:11d} {row.utilisation:6.1%} {row.bytes_read:9d} "
-        f"{row.bytes_written:9d} {row.limits.array:9d} {row.limits.memory:9d}  {cause} {lost}"
+        f"{row.cycles:9d} {row.macs:11d} {row.utilisation:6.1%} {row.window_utilisation:7.1%} "
+        f"{row.bytes_read:9d} {row.bytes_written:9d} {row.limits.array:9d} "
+        f"{row.limits.memory:9d}  {cause} {lost}"
     )
 
 
@@ -334,6 +350,8 @@ def _layer_dict(layer: LayerTrace) -> dict[str, object]:
         "cycles": layer.cycles,
         "macs": layer.macs,
         "utilisation": round(layer.utilisation, 6),
+        "window_macs": layer.window_macs,
+        "window_utilisation": round(layer.window_utilisation, 6),
         "bytes_read": layer.bytes_read,
         "bytes_written": layer.bytes_written,
         "busy": {unit.name.lower(): layer.busy[unit] for unit in Unit},

@@ -1,4 +1,4 @@
-"""Memory, load and store, stepped cycle by cycle, as their modules in hw/rtl/npu are clocked.
+"""Memory, load, store and window, stepped by cycles, as their modules in hw/rtl/npu are clocked.
 
 A cycle's step comes before its events: it sees the registers as they are in that cycle, and leaves
 them as they are in the next; what an event changes is seen in the next cycle's.  While nothing can
@@ -7,7 +7,7 @@ move no cycle is stepped.
 
 from __future__ import annotations
 
-from intaglio.sim import engine, load, memory, port, requests, store, streams
+from intaglio.sim import engine, load, memory, port, requests, store, streams, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
 from intaglio.sim.state import LOAD, STORE, Run
@@ -27,7 +27,7 @@ def _step(run: Run, now: int) -> None:
     Each part comes before those whose registers it has to see unchanged.
     """
     _count_waits(run, now)
-    taken = port.taken(run, now)
+    taken = window.move(run, now, port.taken(run, now))
     asks = store.asks(run, taken)
     _offer(run, LOAD, load.is_ready(run), now)
     _offer(run, STORE, store.is_ready(run, asks), now)
@@ -42,7 +42,7 @@ def _step(run: Run, now: int) -> None:
     beat = memory.take(run, now, room)
     moved |= memory.acknowledge(run, now)
     moved |= load.move(run, now, taken, beat == memory.LOAD)
-    moved |= beat != memory.NOTHING or granted
+    moved |= beat != memory.NOTHING or granted or window.is_active(run)
     run.transfers.cycle = now + 1 if moved else memory.next_cycle(run, now)
 
 

@@ -6,10 +6,10 @@ one this instruction can retire.  Numbers of cycles are those in the headers of 
 
 from __future__ import annotations
 
-from intaglio.sim import engine, load, store
+from intaglio.sim import engine, load, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import COMPUTE, LOAD, VECTOR, Run
+from intaglio.sim.state import COMPUTE, LOAD, VECTOR, WINDOW, Run
 
 
 @compiled
@@ -22,6 +22,8 @@ def start(run: Run, index: int) -> None:
         _multiply(run, index)
     elif unit == VECTOR:
         _read(run, index)
+    elif unit == WINDOW:
+        window.start(run, index)
     else:
         store.start(run, index)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from intaglio.compiler import reference
 from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel, UnitCounters
+from intaglio.hw.npu_registers import UNIT_BUSY, UNIT_WAITS
 from intaglio.hw.verilator import Model, build
 from intaglio.sim import host, kept, words
 from intaglio.sim.localise import WAVEFORM, Replay, localise
@@ -267,7 +268,7 @@ def _failure(program: Program, job: Job) -> str:
 
 
 def _waits(waiting: int) -> list[str]:
-    """The WAITING register in words: byte u says what unit u waits for."""
+    """The WAITING registers in words: byte u says what unit u waits for."""
     sentences = []
     for unit in Unit:
         state = waiting >> 8 * unit & 0xFF
@@ -275,9 +276,9 @@ def _waits(waiting: int) -> list[str]:
         name = unit.name.lower()
         if missing:
             sentences.append(f"{name} waits for a token of {missing}")
-        elif state & 0x20:
+        elif state & UNIT_BUSY:
             sentences.append(f"{name} is busy")
-        elif state & 0x10:
+        elif state & UNIT_WAITS:
             sentences.append(f"{name} has an instruction that it does not start")
     return sentences
 

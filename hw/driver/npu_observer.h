@@ -75,6 +75,7 @@ enum EventKind {
   kWeightLoad,        // words of the weight buffer
   kAccumulate,        // words of the accumulators, written by compute
   kActivationVector,  // words of the activation buffer, written by vector
+  kActivationWindow,  // words of the activation buffer, written by window
   kMemoryStore,       // beats of memory, written by store, addresses as on the bus
   kAccumulatorRead,   // words of the accumulators as vector gets them
   kArrayRead,         // elements from which compute reads vectors; no data
@@ -93,7 +94,7 @@ class NpuObserver {
         accumulators_(find(context, "npu_accumulators", "sum_q")) {
     const std::array<size_t, kEventKinds> widths = {
         load_data_.width(), weight_data_.width(), sums_.width(), vector_data_.width(),
-        sizeof(Dut::m_axi_wdata), read_sums_.width(), 0, 0, 0};
+        window_data_.width(), sizeof(Dut::m_axi_wdata), read_sums_.width(), 0, 0, 0};
     for (size_t kind = 0; kind < kEventKinds; ++kind) events_[kind].width = widths[kind];
   }
 
@@ -124,6 +125,7 @@ class NpuObserver {
   static constexpr int kTraceLevels = 99;
   static constexpr uint64_t kHalfPeriod = 5;
   static constexpr uint64_t kReadCycles = 2;
+  static constexpr uint64_t kUnits = 5;
 
   struct PendingRead {
     uint64_t due;
@@ -151,9 +153,12 @@ class NpuObserver {
     if (vector_valid_.value()) {
       events_[kActivationVector].add(now, vector_address_.value(), vector_data_.bytes());
     }
+    if (window_valid_.value() && window_ready_.value()) {
+      events_[kActivationWindow].add(now, window_address_.value(), window_data_.bytes());
+    }
     if (array_read_.value()) events_[kArrayRead].add(now, array_address_.value());
     if (fill_.value()) events_[kWeightFill].add(now, fill_row_.value());
-    for (uint64_t unit = 0; unit < 4; ++unit) {
+    for (uint64_t unit = 0; unit < kUnits; ++unit) {
       if (retired_.value() >> unit & 1) events_[kRetire].add(now, unit);
     }
     sample_accumulator_reads(now);
@@ -199,6 +204,8 @@ class NpuObserver {
   Signal weight_address_{core_, "ww_addr_i"}, weight_data_{core_, "ww_data_i"};
   Signal vector_valid_{core_, "vw_valid"};
   Signal vector_address_{core_, "vw_addr"}, vector_data_{core_, "vw_data"};
+  Signal window_valid_{core_, "gw_valid"}, window_ready_{core_, "gw_ready"};
+  Signal window_address_{core_, "gw_addr"}, window_data_{core_, "gw_data"};
   Signal array_read_{core_, "array_en"}, array_address_{core_, "array_addr"};
   Signal fill_{core_, "fill_en"}, fill_row_{core_, "fill_row"};
   Signal read_{core_, "acc_en"}, read_address_{core_, "acc_read_addr"};

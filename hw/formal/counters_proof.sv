@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// npu_control: each of the 19 counters is cleared when units are, counts its event while a run goes
+// npu_control: each of the 23 counters is cleared when units are, counts its event while a run goes
 // on, in all 64 bits, and is what its two addresses read.
 //
 // The proof starts from any state, so bits that no simulation reaches are in it too.
 
 module counters_proof #(
-  parameter int Counter = 0
+  parameter int Counter = 0,
+  localparam int Units  = npu_isa_pkg::UNITS
 ) (
-  input logic        clk_i,
-  input logic        rst_ni,
-  input logic [11:0] awaddr_i,
-  input logic        awvalid_i,
-  input logic [31:0] wdata_i,
-  input logic [3:0]  wstrb_i,
-  input logic        wvalid_i,
-  input logic        bready_i,
-  input logic        high_i,
-  input logic        arvalid_i,
-  input logic        rready_i,
-  input logic        memory_idle_i,
-  input logic        illegal_i,
-  input logic        read_error_i,
-  input logic        write_error_i,
-  input logic        read_beat_i,
-  input logic        write_beat_i,
-  input logic        progress_i,
-  input logic [3:0]  retired_i,
-  input logic [3:0]  busy_i,
-  input logic [3:0]  stall_i,
-  input logic [3:0]  waiting_i,
-  input logic [15:0] missing_i
+  input logic                   clk_i,
+  input logic                   rst_ni,
+  input logic [11:0]            awaddr_i,
+  input logic                   awvalid_i,
+  input logic [31:0]            wdata_i,
+  input logic [3:0]             wstrb_i,
+  input logic                   wvalid_i,
+  input logic                   bready_i,
+  input logic                   high_i,
+  input logic                   arvalid_i,
+  input logic                   rready_i,
+  input logic                   memory_idle_i,
+  input logic                   illegal_i,
+  input logic                   read_error_i,
+  input logic                   write_error_i,
+  input logic                   read_beat_i,
+  input logic                   write_beat_i,
+  input logic                   progress_i,
+  input logic [Units-1:0]       retired_i,
+  input logic [Units-1:0]       busy_i,
+  input logic [Units-1:0]       stall_i,
+  input logic [Units-1:0]       waiting_i,
+  input logic [Units*Units-1:0] missing_i
 );
   localparam int Address = (Counter < 3) ? 'h100 + 8 * Counter : 'h120 + 8 * (Counter - 3);
   localparam int Unit = (Counter < 3) ? 0 : (Counter - 3) / 4;
@@ -87,7 +88,7 @@ module counters_proof #(
   logic [31:0] word_q;
 
   assign running     = u_dut.state_q == 2'd2;
-  assign empty_waits = waiting_i[Unit] && missing_i[4*Unit +: 4] != '0 && !busy_i[Unit];
+  assign empty_waits = waiting_i[Unit] && missing_i[Units*Unit +: Units] != '0 && !busy_i[Unit];
 
   always_comb begin
     if (Counter == 0) happens = 1'b1;

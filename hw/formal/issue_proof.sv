@@ -9,29 +9,30 @@
 module issue_proof #(
   parameter int QueueDepth = 2,
   localparam int InstrBits = npu_isa_pkg::INSTRUCTION_BITS,
+  localparam int Units     = npu_isa_pkg::UNITS,
   localparam int QueueBits = $clog2(QueueDepth) + 1,
   localparam int Patience  = 5
 ) (
-  input logic        clk_i,
-  input logic        rst_ni,
-  input logic        halt_i,
-  input logic        mark_i,
-  input logic [3:0]  bit_i,
-  input logic        enqueue_valid_i,
-  input logic [7:0]  opcode_i,
-  input logic [3:0]  instr_pop_i,
-  input logic [3:0]  instr_push_i,
-  input logic [15:0] layer_i,
-  input logic        instr_mark_i,
-  input logic [3:0]  available_i,
-  input logic [3:0]  full_i,
-  input logic        instr_ready_i,
-  input logic        retire_valid_i,
-  input logic        mark_ready_i
+  input logic             clk_i,
+  input logic             rst_ni,
+  input logic             halt_i,
+  input logic             mark_i,
+  input logic [3:0]       bit_i,
+  input logic             enqueue_valid_i,
+  input logic [7:0]       opcode_i,
+  input logic [Units-1:0] instr_pop_i,
+  input logic [Units-1:0] instr_push_i,
+  input logic [15:0]      layer_i,
+  input logic             instr_mark_i,
+  input logic [Units-1:0] available_i,
+  input logic [Units-1:0] full_i,
+  input logic             instr_ready_i,
+  input logic             retire_valid_i,
+  input logic             mark_ready_i
 );
   logic enqueue_ready, instr_valid, retire_ready, mark_valid, waiting, retired;
   logic [InstrBits-1:0] enqueued, instr;
-  logic [3:0] pop, push, missing;
+  logic [Units-1:0] pop, push, missing;
   logic [15:0] mark_layer;
 
   reset_first u_reset (.clk_i(clk_i), .rst_ni(rst_ni));
@@ -39,8 +40,8 @@ module issue_proof #(
   always_comb begin
     enqueued = '0;
     enqueued[npu_isa_pkg::OPCODE_LSB +: 8] = opcode_i;
-    enqueued[npu_isa_pkg::POP_LSB +: 4]    = instr_pop_i;
-    enqueued[npu_isa_pkg::PUSH_LSB +: 4]   = instr_push_i;
+    enqueued[npu_isa_pkg::POP_LSB +: Units] = instr_pop_i;
+    enqueued[npu_isa_pkg::PUSH_LSB +: Units] = instr_push_i;
     enqueued[npu_isa_pkg::LAYER_LSB +: 16] = layer_i;
     enqueued[npu_isa_pkg::MARK_LSB]        = instr_mark_i;
   end
@@ -72,7 +73,8 @@ module issue_proof #(
   // Instructions in the queue and between issue and retirement, and the one that is followed.
   logic [5:0] queued_q, issued_q, ahead_q, queued, issued;
   logic [2:0] quiet_q;
-  logic [3:0] bit_q, pop_q, push_q;
+  logic [3:0] bit_q;
+  logic [Units-1:0] pop_q, push_q;
   logic started_q = 1'b0, waits_q, runs_q, enter, issue, start, issues, leaves;
   logic mark_q, layer_bit_q, sync_q, free;
 
@@ -111,7 +113,7 @@ module issue_proof #(
       push_q      <= instr_push_i;
       mark_q      <= instr_mark_i;
       layer_bit_q <= layer_i[bit_q];
-      sync_q      <= opcode_i[7:2] == '0;
+      sync_q      <= opcode_i[7:npu_isa_pkg::UNIT_BITS] == '0;
     end
     if (start) ahead_q <= queued;
     else if (issues) ahead_q <= issued;
@@ -138,7 +140,7 @@ module issue_proof #(
   logic [QueueBits-1:0] queue_fill;
   logic [3:0] header_fill;
   logic [InstrBits-1:0] queue_slot;
-  logic [21:0] header_slot;
+  logic [Units+17:0] header_slot;
 
   assign queue_fill  = u_dut.u_queue.write_q - u_dut.u_queue.read_q;
   assign header_fill = u_dut.u_headers.write_q - u_dut.u_headers.read_q;
@@ -161,16 +163,16 @@ module issue_proof #(
       lemma_place: assert (!(waits_q && runs_q));
       if (waits_q) begin
         lemma_waits: assert (ahead_q < queued_q);
-        lemma_pop: assert (queue_slot[npu_isa_pkg::POP_LSB +: 4] == pop_q);
-        lemma_push: assert (queue_slot[npu_isa_pkg::PUSH_LSB +: 4] == push_q);
+        lemma_pop: assert (queue_slot[npu_isa_pkg::POP_LSB +: Units] == pop_q);
+        lemma_push: assert (queue_slot[npu_isa_pkg::PUSH_LSB +: Units] == push_q);
         lemma_layer: assert (queue_slot[npu_isa_pkg::LAYER_LSB + 32'(bit_q)] == layer_bit_q);
         lemma_mark: assert (queue_slot[npu_isa_pkg::MARK_LSB] == mark_q);
-        lemma_sync: assert ((queue_slot[2 +: 6] == '0) == sync_q);
+        lemma_sync: assert ((queue_slot[npu_isa_pkg::UNIT_BITS +: 8 - npu_isa_pkg::UNIT_BITS] == '0) == sync_q);
       end
       if (runs_q) begin
         lemma_runs: assert (ahead_q < issued_q);
-        lemma_kind: assert (header_slot[21] == sync_q && header_slot[20] == mark_q);
-        lemma_header_push: assert (header_slot[19:16] == push_q);
+        lemma_kind: assert (header_slot[Units+17] == sync_q && header_slot[Units+16] == mark_q);
+        lemma_header_push: assert (header_slot[Units+15:16] == push_q);
         lemma_header_layer: assert (header_slot[4'(bit_q)] == layer_bit_q);
       end
     end

@@ -1,11 +1,11 @@
 """The area of an npu, estimated from its parameters: no tool runs, microseconds an estimate.
 
 The unit is the gate equivalent (GE): four transistors, a NAND of two inputs.  Multipliers and
-what serves them grow with rows * cols, those of windows with rows * window_columns, lanes and
-vector unit with rows, engines of rows with row_lanes, control with nothing; the coefficients are
-least squares over Yosys runs of the RTL (`benchmarks/area.py`, docs/area.md), which they meet
-within 3 %.  Memory bits are counted exactly.  Wires and layout density are left out: areas compare
-npus with each other, and with nothing else.
+what serves them grow with rows * cols, those of windows with rows * window_columns, lanes of
+vector and window unit with rows, engines of rows with row_lanes, control with nothing; the
+coefficients are least squares over Yosys runs of the RTL (`benchmarks/area.py`, docs/area.md),
+which they meet within 3 %.  Memory bits are counted exactly.  Wires and layout density are left
+out: areas compare npus with each other, and with nothing else.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def estimate_area(design: NpuDesign) -> Area:
     """The estimated area of `design`; memory latencies of up to 256 cycles."""
     multipliers, window, rows = design.multipliers, design.window_multipliers, design.rows
     engines = _row_engines(design)
-    logic = 3815 * multipliers + 4579 * window + 41_290 * rows + 128_200
-    registers = 58 * multipliers + 46 * window + 553 * rows + 5_290
+    logic = 3855 * multipliers + 4681 * window + 73_290 * rows + 147_500
+    registers = 58 * multipliers + 47 * window + 1_047 * rows + 6_240
     memories = _buffer_bits(design) + _queue_bits(design) + _tap_bits(design)
     return Area(
         logic_transistors=logic + engines.logic_transistors,
@@ -75,7 +75,7 @@ def _buffer_bits(design: NpuDesign) -> int:
 
 def _queue_bits(design: NpuDesign) -> int:
     """Queues of instructions, of words on their way, and of beats from memory; tables."""
-    return 42_516 + 2_176 * design.lanes + 512 * design.memory_bytes_per_cycle
+    return 51_116 + 4_352 * design.lanes + 512 * design.memory_bytes_per_cycle
 
 
 def _tap_bits(design: NpuDesign) -> int:

@@ -36,7 +36,7 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     tiles = tiles_of(shape.y, shape.x, mapping.tile_y, mapping.tile_x)
     steps = len(tiles) * blocks_of(shape.blocks, mapping.step_blocks)
     pixels = shape.y.outputs * shape.x.outputs
-    vector = window_units(shape, tiles, design)
+    window = window_units(shape, tiles, design)
     read = shape.blocks * _read_pixels(shape.y, shape.x, tiles)
     written = shape.blocks * pixels
     constants = shape.blocks * constant_words(shape)
@@ -53,7 +53,7 @@ def window_cost(shape: WindowShape, mapping: WindowMapping, design: NpuDesign) -
     exposed = first + _last(mapping, shape, design)
     if mapping.input_slots == 1:
         exposed += timing.memory_cycles(design, read) + steps * design.memory_latency_cycles
-    return replace(mapping, cycles=max(vector, memory) + exposed, memory_words=words)
+    return replace(mapping, cycles=max(window, memory) + exposed, memory_words=words)
 
 
 def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapping:
@@ -85,12 +85,12 @@ def row_cycles(shape: RowShape, rows: int, design: NpuDesign) -> int:
 
 
 def window_units(shape: WindowShape, tiles: list[Tile], design: NpuDesign) -> int:
-    """Cycles of the unit that executes windows, for all blocks of `tiles`.
+    """Cycles of the window unit, for all blocks of `tiles`.
 
     About every second write of an output holds up a read of the same bank.
     """
     taps = shape.window if shape.taps else 0
-    own = timing.vector_cycles(design, 0, taps, shape.table) + timing.QUEUE
+    own = timing.window_cycles(design, 0, taps, shape.table) + timing.QUEUE
     window = shape.y.kernel, shape.x.kernel
     new = timing.new_columns(design, shape.x.kernel, shape.x.buffer_stride, shape.x.dilation)
     reads = sum(tile.height * timing.row_reads(tile.width, window, new) for tile in tiles)
@@ -191,7 +191,7 @@ class _ArrayCost:
     def _vector(self, blocks: int) -> int:
         """Cycles of all drains; with one output slot a store keeps the next one waiting."""
         design, mapping = self.design, self.mapping
-        own = timing.vector_cycles(design, 0, 0, self.shape.table) + timing.QUEUE
+        own = timing.vector_cycles(design, 0, self.shape.table) + timing.QUEUE
         pixels = self.shape.y.outputs * self.shape.x.outputs
         total = blocks * self.shape.made * (self.tiles * own + pixels * self._drain_reads())
         if mapping.output_slots == 1:
@@ -205,7 +205,7 @@ class _ArrayCost:
         pixels = self.mapping.tile_y * self.mapping.tile_x
         words = blocks * self.shape.made * pixels
         reads = pixels * self._drain_reads()
-        one = timing.vector_cycles(self.design, reads, 0, self.shape.table)
+        one = timing.vector_cycles(self.design, reads, self.shape.table)
         return blocks * self.shape.made * one + timing.store_cycles(self.design, words)
 
     def _drain_reads(self) -> int:

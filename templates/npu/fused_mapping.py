@@ -21,6 +21,9 @@ from intaglio.templates.npu.mapping import (
 )
 from intaglio.templates.npu.work import ArrayShape, WindowShape, blocks_of
 
+HELD_UP = 8
+"""Cycles of draining in which windows are held up once: both use the same port."""
+
 
 @dataclass(frozen=True, slots=True)
 class FusedShape:
@@ -84,8 +87,10 @@ def fused_cost(shape: FusedShape, mapping: FusedMapping, design: NpuDesign) -> F
     return _FusedCost(shape, mapping, design).filled()
 
 
-def fused_units(shape: FusedShape, mapping: FusedMapping, design: NpuDesign) -> tuple[int, int]:
-    """Cycles of the array, and of the vector unit."""
+def fused_units(
+    shape: FusedShape, mapping: FusedMapping, design: NpuDesign
+) -> tuple[int, int, int]:
+    """Cycles of the array, of the vector unit, and of the window unit."""
     return _FusedCost(shape, mapping, design).units()
 
 
@@ -106,18 +111,20 @@ class _FusedCost:
         """The mapping with what it costs."""
         words = self._words()
         memory = timing.memory_cycles(self.design, words)
-        array, vector = self._array(), self._vector()
-        alone = array + self._window([self.strips[-1]], self._least())
+        array, drains, windows = self.units()
+        alone = array + self._windows([self.strips[-1]], self._least())
         if self.mapping.consumer.input_slots == 1:
-            alone = array + vector
-        lead = array // (self.outputs * sum(map(len, self.tiles)))
-        cycles = max(alone, lead + vector, memory)
+            alone = array + drains + windows
+        lead = (array + drains) // (self.outputs * sum(map(len, self.tiles)))
+        cycles = max(alone, lead + windows, memory)
         cycles += self._exposed() + self._first() + self._last()
         return replace(self.mapping, cycles=cycles, memory_words=words)
 
-    def units(self) -> tuple[int, int]:
-        """Cycles of the array, and of the vector unit."""
-        return self._array(), self._vector()
+    def units(self) -> tuple[int, int, int]:
+        """Cycles of the array, of the vector unit, and of the window unit."""
+        drains = self._drains()
+        windows = self._windows(self.strips, self.blocks)
+        return self._array(), drains, windows + drains // HELD_UP
 
     def _array(self) -> int:
         """Cycles of all weight tiles on all pixels, rows that strips share counted again."""
@@ -148,16 +155,16 @@ class _FusedCost:
         each = self.design.memory_latency_cycles + timing.LOAD_PIPELINE
         return timing.memory_cycles(self.design, words) + loads * each
 
-    def _vector(self) -> int:
-        """Cycles of all drains and of all windows."""
+    def _drains(self) -> int:
+        """Cycles of the vector unit, which drains all tiles."""
         table = self.shape.producer.table
-        own = timing.vector_cycles(self.design, 0, 0, table) + timing.QUEUE
+        own = timing.vector_cycles(self.design, 0, table) + timing.QUEUE
         reads = max(self.shape.producer.residual, 1)
         drains = sum(own + tile.pixels * reads for tiles in self.tiles for tile in tiles)
-        return self.blocks * drains + self._window(self.strips, self.blocks)
+        return self.blocks * drains
 
-    def _window(self, strips: list[Tile], blocks: int) -> int:
-        """Cycles of the window on `blocks` channel blocks of `strips`."""
+    def _windows(self, strips: list[Tile], blocks: int) -> int:
+        """Cycles of the window unit on `blocks` channel blocks of `strips`."""
         return window_units(replace(self.shape.consumer, blocks=blocks), strips, self.design)
 
     def _least(self) -> int:

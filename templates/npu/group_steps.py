@@ -142,7 +142,7 @@ def _array_pieces(steps: ArraySteps) -> Iterator[_Piece]:
             made = list(steps.block(tile, output, steps.store))
             count = sum(shape.tiles(t) * shape.halves[t.operand] for t in touched)
             _, blocks = steps.blocks(output)
-            reads = timing.vector_cycles(design, extents.pixels * max(shape.residual, 1), 0, False)
+            reads = timing.vector_cycles(design, extents.pixels * max(shape.residual, 1))
             last = made[-1]
             drain = Step(
                 tuple(item for item in last.items if not item.role.endswith(" input")),

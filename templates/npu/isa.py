@@ -14,7 +14,7 @@ import numpy as np
 
 from intaglio.errors import ArtifactError, DesignError
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 INSTRUCTION_WORDS = 16
 INSTRUCTION_BYTES = 4 * INSTRUCTION_WORDS
 TOKEN_LIMIT = 255
@@ -22,19 +22,24 @@ TOKEN_LIMIT = 255
 RECORD_WORDS = 12
 """Words of the weight buffer that hold the requantisation records of one block of lanes."""
 MAX_TAPS = 64
-"""Taps of the largest depthwise window that the vector unit holds."""
+"""Taps of the largest depthwise window that the window unit holds."""
 MAX_NORM_ROWS = 64
 """Rows that one NORM normalises: their means and deviations are kept between its two passes."""
 TABLE_ENTRIES = 256
 
 
 class Unit(IntEnum):
-    """The four units, in the order of token masks, queues and counters."""
+    """The five units, in the order of token masks, queues and counters."""
 
     LOAD = 0
     COMPUTE = 1
     VECTOR = 2
     STORE = 3
+    WINDOW = 4
+
+
+UNIT_BITS = 3
+"""Low bits of an opcode, which name its unit."""
 
 
 class Buffer(IntEnum):
@@ -45,26 +50,27 @@ class Buffer(IntEnum):
 
 
 class Opcode(IntEnum):
-    """What an instruction does; the two low bits are its unit."""
+    """What an instruction does; the low `UNIT_BITS` bits are its unit."""
 
-    SYNC_LOAD = 0 << 2 | Unit.LOAD
-    SYNC_COMPUTE = 0 << 2 | Unit.COMPUTE
-    SYNC_VECTOR = 0 << 2 | Unit.VECTOR
-    SYNC_STORE = 0 << 2 | Unit.STORE
-    LOAD = 1 << 2 | Unit.LOAD
-    COMPUTE = 1 << 2 | Unit.COMPUTE
-    STORE = 1 << 2 | Unit.STORE
-    DRAIN = 1 << 2 | Unit.VECTOR
-    WINDOW_MAC = 2 << 2 | Unit.VECTOR
-    WINDOW_SUM = 3 << 2 | Unit.VECTOR
-    WINDOW_MAX = 4 << 2 | Unit.VECTOR
-    SOFTMAX = 5 << 2 | Unit.VECTOR
-    NORM = 6 << 2 | Unit.VECTOR
+    SYNC_LOAD = 0 << UNIT_BITS | Unit.LOAD
+    SYNC_COMPUTE = 0 << UNIT_BITS | Unit.COMPUTE
+    SYNC_VECTOR = 0 << UNIT_BITS | Unit.VECTOR
+    SYNC_STORE = 0 << UNIT_BITS | Unit.STORE
+    SYNC_WINDOW = 0 << UNIT_BITS | Unit.WINDOW
+    LOAD = 1 << UNIT_BITS | Unit.LOAD
+    COMPUTE = 1 << UNIT_BITS | Unit.COMPUTE
+    STORE = 1 << UNIT_BITS | Unit.STORE
+    DRAIN = 1 << UNIT_BITS | Unit.VECTOR
+    SOFTMAX = 2 << UNIT_BITS | Unit.VECTOR
+    NORM = 3 << UNIT_BITS | Unit.VECTOR
+    WINDOW_MAC = 1 << UNIT_BITS | Unit.WINDOW
+    WINDOW_SUM = 2 << UNIT_BITS | Unit.WINDOW
+    WINDOW_MAX = 3 << UNIT_BITS | Unit.WINDOW
 
     @property
     def unit(self) -> Unit:
         """The queue it is sorted into."""
-        return Unit(self & 3)
+        return Unit(self & ((1 << UNIT_BITS) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +95,11 @@ class Field:
 
 HEADER = {
     "opcode": Field(0, 0, 8),
-    "pop": Field(0, 8, 4),
-    "push": Field(0, 12, 4),
+    "pop": Field(0, 8, len(Unit)),
     "layer": Field(0, 16, 16),
     "version": Field(1, 0, 8),
     "mark": Field(1, 8, 1),
+    "push": Field(1, 9, len(Unit)),
 }
 _DMA = {
     "buffer": Field(1, 16, 1),
@@ -204,6 +210,7 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.SYNC_COMPUTE: {},
     Opcode.SYNC_VECTOR: {},
     Opcode.SYNC_STORE: {},
+    Opcode.SYNC_WINDOW: {},
     Opcode.LOAD: _DMA,
     Opcode.STORE: _DMA,
     Opcode.COMPUTE: _COMPUTE,
@@ -344,6 +351,8 @@ def render_package() -> str:
         f"  localparam int MAX_NORM_ROWS = {MAX_NORM_ROWS};",
         f"  localparam int TABLE_ENTRIES = {TABLE_ENTRIES};",
         "",
+        f"  localparam int UNITS = {len(Unit)};",
+        f"  localparam int UNIT_BITS = {UNIT_BITS};",
         *(f"  localparam int UNIT_{unit.name} = {unit.value};" for unit in Unit),
         "",
         *(f"  localparam logic [7:0] OP_{op.name} = 8'd{op.value};" for op in Opcode),

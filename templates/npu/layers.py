@@ -127,7 +127,8 @@ class Layer:
         macs = sum(workload.macs(op) for op in self.ops)
         members = tuple(node for op in self.ops for node in op.source.nodes or (op.name,))
         names = tuple(op.name for op in self.ops)
-        return LayerInfo(index, self.name, kinds, macs, members, names)
+        windows = sum(workload.macs(op) for op, work in self.parts if isinstance(work, WindowWork))
+        return LayerInfo(index, self.name, kinds, macs, members, names, windows)
 
 
 def plan_layers(

@@ -46,8 +46,8 @@ class LayerInfo:
     """One row of every per-layer table: an operator with instructions of its own.
 
     `index` is the `layer` field of its instructions, `op` the operator's kind, `macs` its
-    multiply-accumulates, `members` the graph nodes that were fused into it.  `ops` are the names
-    of the operators that it executes.
+    multiply-accumulates, of which the window unit does `window_macs`, `members` the graph nodes
+    that were fused into it.  `ops` are the names of the operators that it executes.
     """
 
     index: int
@@ -56,6 +56,7 @@ class LayerInfo:
     macs: int
     members: tuple[str, ...] = ()
     ops: tuple[str, ...] = ()
+    window_macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,10 @@ def _check_layers(program: Program) -> None:
         _expect(
             layer.index == index and _is_count(layer.index, layer.macs),
             f"layer {index} has index {layer.index!r} and {layer.macs!r} macs",
+        )
+        _expect(
+            _is_count(layer.window_macs) and layer.window_macs <= layer.macs,
+            f"layer {index} has {layer.window_macs!r} macs of windows among {layer.macs} in all",
         )
         _expect(all(type(text) is str for text in texts), f"layer {index} has a name of no text")
     used = int((program.instructions[:, 0] >> 16).max(initial=0)) if program.count else -1

@@ -15,6 +15,8 @@ COMPUTE_PIPELINE = 6
 """Cycles of a COMPUTE beyond fill, tiles and the adder tree."""
 VECTOR_PIPELINE = 13
 """Cycles from a vector instruction's last read to its retirement."""
+WINDOW_PIPELINE = 15
+"""The same of a window instruction, whose words wait for the buffer's port in a queue."""
 LOAD_PIPELINE = 7
 """Cycles of a LOAD beyond memory latency and data: first address, and the last write."""
 STORE_PIPELINE = 7
@@ -54,14 +56,19 @@ def table_words(design: NpuDesign) -> int:
     return TABLE_ENTRIES // design.lanes
 
 
-def vector_cycles(design: NpuDesign, reads: int, taps: int = 0, table: bool = False) -> int:
-    """A vector instruction: constants, then the cycles of its reads.
+def vector_cycles(design: NpuDesign, reads: int, table: bool = False) -> int:
+    """A DRAIN: constants, then its reads: once an output, its residual in the same cycle."""
+    return constant_cycles(design, 0, table) + reads + VECTOR_PIPELINE
 
-    A DRAIN reads once an output, its residual in the same cycle; a window's `reads` are its
-    elements (`row_reads`) and residuals.
-    """
-    setup = RECORD_WORDS + taps + (table_words(design) if table else 0)
-    return setup + reads + VECTOR_PIPELINE
+
+def window_cycles(design: NpuDesign, reads: int, taps: int = 0, table: bool = False) -> int:
+    """A window: constants, then its elements (`row_reads`) and residuals."""
+    return constant_cycles(design, taps, table) + reads + WINDOW_PIPELINE
+
+
+def constant_cycles(design: NpuDesign, taps: int, table: bool) -> int:
+    """Cycles in which a DRAIN or a window reads records, `taps` taps and its table."""
+    return RECORD_WORDS + taps + (table_words(design) if table else 0)
 
 
 def new_columns(design: NpuDesign, window_x: int, stride: int, dilation: int) -> int:

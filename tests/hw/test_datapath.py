@@ -1,4 +1,4 @@
-"""The npu's buffers, compute unit and vector unit against numpy, word for word and to the cycle."""
+"""The npu's buffers, and the units between them, against numpy, word for word and to the cycle."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ TABLE_ADDRESS = 128
 OUTPUTS = 64
 """First activation word that vector instructions write; below it they read."""
 TRAFFIC = (192, 64)
-PIPELINE = 13
-"""Cycles from the last read of a vector instruction to its retirement."""
+PIPELINE, WINDOW_PIPELINE = 13, 15
+"""Cycles from the last read of a DRAIN, and of a window, to its retirement."""
 WINDOWS = (Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
 
 
@@ -177,7 +177,7 @@ def _random_vector(
 
 
 def _vector_latency(shape: Shape, item: Instruction) -> int:
-    """Cycles of a vector instruction without contention, by the contract of npu_vector."""
+    """Cycles of a DRAIN or a window without contention, by the contracts of their units."""
     setup = RECORD_WORDS + 256 // shape.lanes * item["table"]
     if item.opcode is Opcode.DRAIN:
         reads = 2 if item["residual"] and item["residual_wide"] else 1
@@ -187,7 +187,7 @@ def _vector_latency(shape: Shape, item: Instruction) -> int:
     slides = wide <= shape.window_columns and item["window_x_stride"] == 1 and 1 <= stride < wide
     columns = wide + (item["x"] - 1) * (stride if slides else wide)
     reads = item["y"] * item["window_y"] * columns
-    return setup + reads + _pixels(item) * item["residual"] + PIPELINE
+    return setup + reads + _pixels(item) * item["residual"] + WINDOW_PIPELINE
 
 
 def _vector_state(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, UNITS, Register
 from intaglio.templates.npu.isa import ISA_VERSION
 from tests.rtl.control import Control, build_control
 
@@ -27,11 +27,12 @@ WRITABLE = {
     Register.BASE + 4: 32,
 }
 COUNTERS = [Register.CYCLES, Register.READ_BEATS, Register.WRITE_BEATS] + [
-    Register.UNITS + UNIT_STRIDE * unit + 8 * index for unit in range(4) for index in range(4)
+    Register.UNITS + UNIT_STRIDE * unit + 8 * index for unit in range(UNITS) for index in range(4)
 ]
 READABLE = {
     *(int(r) for r in (Register.ID, Register.VERSION, Register.CONTROL, Register.STATUS)),
     int(Register.WAITING),
+    int(Register.WAITING_HIGH),
     *(int(r) for r in WRITABLE),
     *(int(counter) + half for counter in COUNTERS for half in (0, 4)),
 }
@@ -106,8 +107,8 @@ def test_a_run_ends_when_all_have_retired(control: Control) -> None:
     control.step(2)
     assert control.peek("irq_o") == 1
     assert control.value(Register.STATUS) == DONE
-    instructions = [control.wide(Register.UNITS + UNIT_STRIDE * unit + 24) for unit in range(4)]
-    assert instructions == [2, 2, 2, 3]
+    instructions = [control.wide(Register.UNITS + UNIT_STRIDE * unit + 24) for unit in range(UNITS)]
+    assert instructions == [2, 2, 2, 3, 0]
     control.write(Register.INTERRUPT, 0)
     assert control.peek("irq_o") == 0
 
@@ -117,16 +118,16 @@ def test_counters_count_what_they_name(control: Control) -> None:
     _start(control, 1)
     first = control.wide(Register.CYCLES)
     names = ("read_beat_i", "write_beat_i", "busy_i", "stall_i", "waiting_i", "missing_i")
-    widths = dict(zip(names, (1, 1, 4, 4, 4, 16), strict=True))
+    widths = dict(zip(names, (1, 1, UNITS, UNITS, UNITS, UNITS * UNITS), strict=True))
     totals = dict.fromkeys(COUNTERS, 0)
     for _ in range(500):
         drawn = {name: int(rng.integers(0, 1 << width)) for name, width in widths.items()}
         _pulse(control, **drawn)
         totals[Register.READ_BEATS] += drawn["read_beat_i"]
         totals[Register.WRITE_BEATS] += drawn["write_beat_i"]
-        for unit in range(4):
+        for unit in range(UNITS):
             busy = drawn["busy_i"] >> unit & 1
-            lacks = drawn["waiting_i"] >> unit & 1 and drawn["missing_i"] >> 4 * unit & 15
+            lacks = drawn["waiting_i"] >> unit & 1 and drawn["missing_i"] >> UNITS * unit & 31
             at = Register.UNITS + UNIT_STRIDE * unit
             totals[at] += busy
             totals[at + 8] += bool(lacks and not busy)
@@ -220,5 +221,7 @@ def test_the_watchdog_counts_quiet_cycles(library: Path) -> None:
 
 
 def test_waiting_shows_every_unit(control: Control) -> None:
-    control.inputs.update(busy_i=0b0101, waiting_i=0b1100, missing_i=0x8421)
-    assert control.value(Register.WAITING) == 0x18340221
+    missing = sum(bits << UNITS * unit for unit, bits in enumerate((1, 2, 4, 8, 16)))
+    control.inputs.update(busy_i=0b10101, waiting_i=0b01100, missing_i=missing)
+    assert control.value(Register.WAITING) == 0x28640241
+    assert control.value(Register.WAITING_HIGH) == 0x50

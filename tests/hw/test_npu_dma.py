@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from intaglio.hw.npu_model import DRIVER, HUNG, Job, MemoryModel, NpuModel
+from intaglio.hw.npu_registers import UNIT_WAITS
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model, build
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Instruction, Opcode, Unit, encode
@@ -87,7 +88,7 @@ def test_random_boxes(hardware: tuple[Path, Sizes], stalls: int, seed: int) -> N
         item.layer for item in program if item.opcode is Opcode.STORE
     ]
     loads = [item for item in program if item.opcode is Opcode.LOAD]
-    assert [unit.instructions for unit in job.units] == [len(loads), 0, 0, len(loads)]
+    assert [unit.instructions for unit in job.units] == [len(loads), 0, 0, len(loads), 0]
     assert job.waiting == 0
 
 
@@ -163,7 +164,7 @@ def test_a_missing_token_is_reported(hardware: tuple[Path, Sizes]) -> None:
         job = run(model, len(program))
     assert job.error == 4
     missing = 1 << Unit.LOAD | 1 << Unit.STORE
-    assert job.waiting == (1 << 4 | missing) << 8 * Unit.VECTOR
+    assert job.waiting == (UNIT_WAITS | missing) << 8 * Unit.VECTOR
     assert job.units[Unit.VECTOR].token >= WATCHDOG
 
 
@@ -246,4 +247,4 @@ def test_cycles_of_a_load_and_a_store(hardware: tuple[Path, Sizes], latency: int
     store = latency + beats + 7
     first_issue = latency + fetched // 2 + 7
     assert job.cycles == first_issue + load + 1 + store + 2
-    assert [unit.busy for unit in job.units] == [load, 0, 0, store]
+    assert [unit.busy for unit in job.units] == [load, 0, 0, store, 0]

@@ -15,11 +15,13 @@ from intaglio.report.summary import LayerRow, Summary, Verified, load_verified
 from intaglio.templates.artifact import Artifact
 
 ROWS = (
-    LayerRow("conv1", "Conv2d", 640, 12, 90, 0.5, 91),
+    LayerRow("conv1", "Conv2d", 640, 12, 90, 0.5, 91, 0.125),
     LayerRow("fc", "MatMul", 160, 3, 10, 0.25, 9),
 )
 VERIFIED = Verified(images=2, words_compared=70, mismatches=0, cycles=100, layers={})
-SUMMARY = Summary("net", {"rows": 4, "cols": 4}, 512, ROWS, 100, 0.5, VERIFIED)
+SUMMARY = Summary(
+    "net", {"rows": 4, "cols": 4}, 512, ROWS, 100, 0.5, VERIFIED, window_utilisation=0.1125
+)
 
 
 def test_the_text_shows_layers_totals_and_proof() -> None:
@@ -27,10 +29,10 @@ def test_the_text_shows_layers_totals_and_proof() -> None:
         "net: 512 bytes of memory",
         "design: rows 4, cols 4",
         "",
-        "layer         op              macs instructions  simulated        RTL    use",
-        "conv1         Conv2d           640           12         90         91  50.0%",
-        "fc            MatMul           160            3         10          9  25.0%",
-        "whole network                  800           15        100        100  50.0%",
+        "layer         op              macs instructions  simulated        RTL    use windows",
+        "conv1         Conv2d           640           12         90         91  50.0%   12.5%",
+        "fc            MatMul           160            3         10          9  25.0%    0.0%",
+        "whole network                  800           15        100        100  50.0%   11.2%",
         "",
         "verified: 70 words compared over 2 images, all equal",
     ]
@@ -46,7 +48,7 @@ def test_without_verification_there_is_no_measured_number() -> None:
     unverified = dataclasses.replace(SUMMARY, rows=rows, verified=None)
     lines = str(unverified).splitlines()
     assert lines[-1] == "not verified; run intaglio verify"
-    assert all(line.split()[-2] == "-" for line in lines[4:7])
+    assert all(line.split()[-3] == "-" for line in lines[4:7])
     assert unverified.to_dict()["verified"] is None
 
 

@@ -1,4 +1,4 @@
-"""npu_act_buffer: five clients at once; priorities, alignment and latency to the cycle."""
+"""npu_act_buffer: seven clients at once; priorities, alignment and latency to the cycle."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from cocotb.triggers import RisingEdge
 
 from tests.rtl.cocotb_bench import begin, bench, clock, reset, value
 
-CLIENTS = ("vw", "vr", "lw", "sr")
-READERS = ("vr", "sr")
+CLIENTS = ("vw", "vr", "gw", "gr", "lw", "sr")
+READERS = ("vr", "gr", "sr")
+WRITERS = ("vw", "gw", "lw")
 
 
 class Model:
@@ -32,7 +33,7 @@ class Model:
 
     async def cycle(self, valid: dict[str, int], address: dict[str, int]) -> None:
         """Offers accesses: by client the valid and the address (port A is `a`, in elements)."""
-        dut, data = self._dut, {name: random.getrandbits(8 * self._lanes) for name in ("vw", "lw")}
+        dut, data = self._dut, {name: random.getrandbits(8 * self._lanes) for name in WRITERS}
         dut.a_en_i.value, dut.a_addr_i.value = valid["a"], address["a"]
         for name in CLIENTS:
             getattr(dut, f"{name}_valid_i").value = valid[name]
@@ -45,7 +46,7 @@ class Model:
         self._due["a"].append(self.elements(address["a"]) if valid["a"] else None)
         for name in READERS:
             self._due[name].append(self.words[address[name]] if name in granted else None)
-        for name in ("vw", "lw"):
+        for name in WRITERS:
             if name in granted:
                 self.words[address[name]] = data[name]
 
@@ -73,7 +74,7 @@ def _random(words: int, lanes: int, chance: float) -> tuple[dict[str, int], dict
     """Random accesses; port A stays clear of the words that are written."""
     address = {name: random.randrange(words) for name in CLIENTS}
     valid = {name: int(random.random() < chance) for name in ("a", *CLIENTS)}
-    written = {address["vw"], address["lw"]}
+    written = {address[name] for name in WRITERS}
     address["a"] = random.randrange(words * lanes)
     first = address["a"] // lanes
     if written & {first, (first + 1) % words}:
@@ -88,7 +89,7 @@ async def _fill(dut: Any, model: Model) -> None:
 
 
 @bench(20_000)
-async def five_clients_at_once(dut: Any) -> None:
+async def seven_clients_at_once(dut: Any) -> None:
     await begin(dut)
     words, lanes = value(dut.ActWords), value(dut.Lanes)
     model = Model(dut, words)
@@ -120,13 +121,13 @@ async def a_reset_drops_the_reads_and_keeps_the_words(dut: Any) -> None:
     for _ in range(10):
         for _ in range(5):
             valid, address = _random(words, lanes, 0.8)
-            await model.cycle(valid | {"vw": 0, "lw": 0}, address)
+            await model.cycle(valid | dict.fromkeys(WRITERS, 0), address)
         for name in CLIENTS:
             getattr(dut, f"{name}_valid_i").value = 0
         dut.a_en_i.value = 0
         await reset(dut, 1)
         await clock(dut)
-        assert (value(dut.vr_data_valid_o), value(dut.sr_data_valid_o)) == (0, 0)
+        assert [value(getattr(dut, f"{name}_data_valid_o")) for name in READERS] == [0, 0, 0]
         kept = model.words
         model = Model(dut, words)
         model.words = kept

@@ -9,7 +9,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus
 
-from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import IDENTITY, UNIT_STRIDE, UNITS, Register
 from intaglio.templates.npu.isa import ISA_VERSION
 from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, renamed
 from tests.rtl.cocotb_bench import begin, bench, clock, reset, skip, start_clock, value, wait_for
@@ -21,11 +21,12 @@ WIDTHS = {
     Register.INTERRUPT: 1, Register.BASE: 32, Register.BASE + 4: 32,
 }  # fmt: skip
 COUNTERS = [Register.CYCLES, Register.READ_BEATS, Register.WRITE_BEATS] + [
-    Register.UNITS + UNIT_STRIDE * unit + 8 * index for unit in range(4) for index in range(4)
+    Register.UNITS + UNIT_STRIDE * unit + 8 * index for unit in range(UNITS) for index in range(4)
 ]
 READABLE = {
     int(Register.ID), int(Register.VERSION), int(Register.CONTROL), int(Register.STATUS),
-    int(Register.WAITING), *map(int, WIDTHS), *(int(c) + half for c in COUNTERS for half in (0, 4)),
+    int(Register.WAITING), int(Register.WAITING_HIGH), *map(int, WIDTHS),
+    *(int(c) + half for c in COUNTERS for half in (0, 4)),
 }  # fmt: skip
 
 
@@ -191,7 +192,7 @@ async def a_run_ends_with_its_last_retirement(dut: Any) -> None:
             left -= len(units)
         await wait_for(dut, lambda: bool(value(dut.irq_o)), 20)
         assert await host.number(Register.STATUS) == DONE
-        retired = [await host.number(Register.UNITS + UNIT_STRIDE * u + 24) for u in range(4)]
+        retired = [await host.number(Register.UNITS + UNIT_STRIDE * u + 24) for u in range(UNITS)]
         assert sum(retired) == count
 
 
@@ -201,14 +202,17 @@ async def counters_count_while_it_runs(dut: Any) -> None:
     await _pulse(dut, read_beat_i=1)
     await host.start(1)
     pulses = {"read_beat_i": Register.READ_BEATS, "write_beat_i": Register.WRITE_BEATS}
-    for unit in range(4):
+    for unit in range(UNITS):
         first = Register.UNITS + UNIT_STRIDE * unit
         cases = (
             ({"busy_i": 1 << unit}, (1, 0, 0)),
             ({"stall_i": 1 << unit}, (0, 0, 1)),
-            ({"waiting_i": 1 << unit, "missing_i": 8 << 4 * unit}, (0, 1, 0)),
+            ({"waiting_i": 1 << unit, "missing_i": 8 << UNITS * unit}, (0, 1, 0)),
             ({"waiting_i": 1 << unit}, (0, 0, 0)),
-            ({"waiting_i": 1 << unit, "missing_i": 8 << 4 * unit, "busy_i": 1 << unit}, (1, 0, 0)),
+            (
+                {"waiting_i": 1 << unit, "missing_i": 8 << UNITS * unit, "busy_i": 1 << unit},
+                (1, 0, 0),
+            ),
         )
         for signals, steps in cases:
             before = [await host.number(first + 8 * at) for at in range(3)]
@@ -229,7 +233,7 @@ async def counters_count_while_it_runs(dut: Any) -> None:
 async def counters_count_far(dut: Any) -> None:
     host = await _host(dut)
     await host.start(1)
-    signals = {"read_beat_i": 1, "write_beat_i": 1, "busy_i": 15, "stall_i": 15}
+    signals = {"read_beat_i": 1, "write_beat_i": 1, "busy_i": 31, "stall_i": 31}
     for cycles in (0x2AAAA, 0x15555):
         before = [await host.number(register) for register in COUNTERS]
         for name, number in signals.items():
@@ -240,7 +244,7 @@ async def counters_count_far(dut: Any) -> None:
         await clock(dut)
         after = [await host.number(register) for register in COUNTERS]
         grown = [b - a for a, b in zip(before, after, strict=True)][1:]
-        assert grown == [cycles, cycles, *(cycles, 0, cycles, 0) * 4]
+        assert grown == [cycles, cycles, *(cycles, 0, cycles, 0) * UNITS]
 
 
 @bench(20_000)
@@ -308,12 +312,12 @@ async def the_watchdog_needs_that_many_quiet_cycles(dut: Any) -> None:
 async def waiting_shows_every_unit(dut: Any) -> None:
     host = await _host(dut)
     for _ in range(50):
-        busy, waiting = random.getrandbits(4), random.getrandbits(4)
-        missing = random.getrandbits(16)
+        busy, waiting = random.getrandbits(UNITS), random.getrandbits(UNITS)
+        missing = random.getrandbits(UNITS * UNITS)
         dut.busy_i.value, dut.waiting_i.value, dut.missing_i.value = busy, waiting, missing
         expected = sum(
-            (busy >> u & 1) << 8 * u + 5 | (waiting >> u & 1) << 8 * u + 4
-            | (missing >> 4 * u & 15) << 8 * u
-            for u in range(4)
-        )  # fmt: skip
-        assert await host.number(Register.WAITING) == expected
+            ((busy >> u & 1) << 6 | (waiting >> u & 1) << 5 | missing >> UNITS * u & 31) << 8 * u
+            for u in range(UNITS)
+        )
+        assert await host.number(Register.WAITING) == expected & 0xFFFFFFFF
+        assert await host.number(Register.WAITING_HIGH) == expected >> 32

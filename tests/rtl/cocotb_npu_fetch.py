@@ -1,4 +1,4 @@
-"""npu_fetch: the program dealt in order to four queues; nothing illegal leaves."""
+"""npu_fetch: the program dealt in order to the units' queues; nothing illegal leaves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from intaglio.templates.npu.isa import INSTRUCTION_BYTES, ISA_VERSION, Instruction, Opcode
+from intaglio.templates.npu.isa import (
+    HEADER,
+    INSTRUCTION_BYTES,
+    ISA_VERSION,
+    UNIT_BITS,
+    Instruction,
+    Opcode,
+    Unit,
+)
 from tests.rtl.cocotb_bench import begin, bench, clock, encoded, reset, value, wait_for
 
 COUNTS = (1, 7, 8, 9, 16, 17, 60)
@@ -89,11 +97,13 @@ class Queues:
     async def _run(self) -> None:
         dut = self._dut
         while True:
-            ready = sum((random.random() < self._ease) << unit for unit in range(4))
+            ready = sum((random.random() < self._ease) << unit for unit in Unit)
             dut.instr_ready_i.value = ready & ~self.closed
             await RisingEdge(dut.clk_i)
             valid, head = value(dut.instr_valid_o), value(dut.instr_o)
-            assert valid in (0, 1 << (head & 3)), "the instruction is offered to another queue"
+            assert valid in (0, 1 << (head & (1 << UNIT_BITS) - 1)), (
+                "the instruction is offered to another queue"
+            )
             if valid & value(dut.instr_ready_i):
                 self.taken.append(head)
 
@@ -177,7 +187,8 @@ def _bad_instructions(dut: Any) -> list[int]:
     legal = LEGAL[Opcode.COMPUTE]
     opcodes = [legal & ~0xFF | x for x in range(256) if x not in known]
     versions = [legal & ~(0xFF << 32) | v << 32 for v in range(256) if v != ISA_VERSION]
-    own = [LEGAL[opcode] | 1 << bit + opcode.unit for opcode in known for bit in (8, 12)]
+    masks = [32 * HEADER[name].word + HEADER[name].lsb for name in ("pop", "push")]
+    own = [LEGAL[opcode] | 1 << bit + opcode.unit for opcode in known for bit in masks]
     return [*engineless, *random.sample(opcodes, 20), *random.sample(versions, 10), *own]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from intaglio.templates.npu.isa import Instruction, Opcode, Unit
+from intaglio.templates.npu.isa import HEADER, Instruction, Opcode, Unit
 from tests.rtl.cocotb_bench import Driver, begin, bench, clock, encoded, reset, value, wait_for
 
 IN_FLIGHT = 9
@@ -18,7 +18,10 @@ WORK = {
     Unit.COMPUTE: Opcode.COMPUTE,
     Unit.VECTOR: Opcode.DRAIN,
     Unit.STORE: Opcode.STORE,
+    Unit.WINDOW: Opcode.WINDOW_MAC,
 }
+MASK = (1 << len(Unit)) - 1
+POP = HEADER["pop"]
 
 
 def _some(own: Unit, chance: float) -> tuple[Unit, ...]:
@@ -78,12 +81,12 @@ class Surroundings:
         self._task.cancel()
 
     def _bits(self) -> int:
-        return sum((random.random() < self._ease) << unit for unit in range(4)) | self._own
+        return sum((random.random() < self._ease) << unit for unit in Unit) | self._own
 
     async def _run(self) -> None:
         dut = self._dut
         while True:
-            available, full = self._bits(), ~self._bits() & 15
+            available, full = self._bits(), ~self._bits() & MASK
             self._done |= self._retires and self._inside > 0 and random.random() < self._ease
             dut.available_i.value, dut.full_i.value = available, full
             dut.instr_ready_i.value = int(random.random() < self._ease)
@@ -98,7 +101,7 @@ class Surroundings:
         pop, head = value(dut.pop_o), value(dut.instr_o)
         assert pop & ~available == 0, "a token was taken that is not there"
         if value(dut.waiting_o):
-            assert value(dut.missing_o) == head >> 8 & 15 & ~available
+            assert value(dut.missing_o) == head >> POP.lsb & MASK & ~available
         else:
             assert (value(dut.missing_o), value(dut.instr_valid_o), pop) == (0, 0, 0)
         if value(dut.halt_i):
@@ -106,7 +109,7 @@ class Surroundings:
         if pop:
             self.seen.pops.append(pop)
         if value(dut.instr_valid_o) and value(dut.instr_ready_i):
-            assert pop == head >> 8 & 15
+            assert pop == head >> POP.lsb & MASK
             self.seen.issued.append(head)
             self._inside += 1
 
@@ -148,7 +151,7 @@ def _items(program: list[Instruction]) -> list[dict[str, int]]:
 async def order_tokens_and_marks(dut: Any) -> None:
     await begin(dut)
     for own, (ease, pause) in zip(
-        Unit, ((1.0, 0.0), (0.6, 0.0), (0.35, 0.3), (0.8, 0.8)), strict=True
+        Unit, ((1.0, 0.0), (0.6, 0.0), (0.35, 0.3), (0.8, 0.8), (0.5, 0.1)), strict=True
     ):
         around = Surroundings(dut, ease, own=own)
         program = _program(150, own)
@@ -191,7 +194,7 @@ async def no_more_than_nine_in_flight(dut: Any) -> None:
 @bench(1_000)
 async def what_is_not_marked_waits_for_no_mark(dut: Any) -> None:
     await begin(dut)
-    dut.available_i.value = 15
+    dut.available_i.value = MASK
     for opcode in (Opcode.LOAD, Opcode.SYNC_LOAD):
         dut.instr_ready_i.value = dut.retire_valid_i.value = 1
         dut.mark_ready_i.value = 0

@@ -8,15 +8,16 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from intaglio.templates.npu.isa import Unit
 from tests.rtl.cocotb_bench import begin, bench, clock, reset, value
 
-UNITS = range(4)
+UNITS = range(len(Unit))
 
 
 async def _offer(dut: Any, queues: list[list[int]]) -> list[int]:
     """Offers the marks of all units, each held until it is taken; the order of acceptance."""
     accepted = []
-    active = [False] * 4
+    active = [False] * len(Unit)
     while any(queues):
         for unit in UNITS:
             active[unit] = bool(queues[unit]) and (active[unit] or random.random() < 0.5)
@@ -48,7 +49,7 @@ async def every_mark_is_one_pulse(dut: Any) -> None:
     queues = [[random.getrandbits(16) for _ in range(200)] for _ in UNITS]
     accepted = await _offer(dut, queues)
     await clock(dut, 3)
-    assert len(accepted) == 800
+    assert len(accepted) == 200 * len(Unit)
     assert seen == accepted
 
 

@@ -1,4 +1,4 @@
-"""npu_tokens: twelve counters, each at its limits and beside the others."""
+"""npu_tokens: twenty counters, each at its limits and beside the others."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any
 
 from cocotb.triggers import RisingEdge
 
+from intaglio.templates.npu.isa import Unit
 from tests.rtl.cocotb_bench import begin, bench, clock, reset, value
 
-UNITS = range(4)
+UNITS = range(len(Unit))
+COUNT = len(Unit)
 PAIRS = [(giver, taker) for giver in UNITS for taker in UNITS if giver != taker]
 LIMIT = 255
-SELF = sum(1 << 5 * unit for unit in UNITS)
+SELF = sum(1 << (COUNT + 1) * unit for unit in UNITS)
 
 
 def _expected(counts: dict[tuple[int, int], int]) -> tuple[int, int]:
     """The available and full buses for the counters of (giver, taker)."""
-    available = SELF | sum(1 << 4 * taker + giver for (giver, taker), n in counts.items() if n)
-    full = sum(1 << 4 * giver + taker for (giver, taker), n in counts.items() if n == LIMIT)
+    available = SELF | sum(1 << COUNT * taker + giver for (giver, taker), n in counts.items() if n)
+    full = sum(1 << COUNT * giver + taker for (giver, taker), n in counts.items() if n == LIMIT)
     return available, full
 
 
@@ -39,10 +41,10 @@ async def counters_follow_legal_traffic(dut: Any) -> None:
         before = dict(counts)
         for giver, taker in PAIRS:
             if before[giver, taker] < LIMIT and random.random() < (0.8 if rising else 0.2):
-                push |= 1 << 4 * giver + taker
+                push |= 1 << COUNT * giver + taker
                 counts[giver, taker] += 1
             if before[giver, taker] and random.random() < (0.2 if rising else 0.8):
-                pop |= 1 << 4 * taker + giver
+                pop |= 1 << COUNT * taker + giver
                 counts[giver, taker] -= 1
         assert await _step(dut, push, pop) == _expected(before)
 
@@ -54,9 +56,9 @@ async def each_counter_reaches_its_limit_alone(dut: Any) -> None:
         counts = dict.fromkeys(PAIRS, 0)
         for count in range(LIMIT):
             counts[giver, taker] = count
-            assert await _step(dut, push=1 << 4 * giver + taker) == _expected(counts)
+            assert await _step(dut, push=1 << COUNT * giver + taker) == _expected(counts)
         counts[giver, taker] = LIMIT
-        assert await _step(dut, pop=1 << 4 * taker + giver) == _expected(counts)
+        assert await _step(dut, pop=1 << COUNT * taker + giver) == _expected(counts)
         counts[giver, taker] = LIMIT - 1
         assert await _step(dut) == _expected(counts)
         await reset(dut, 1)

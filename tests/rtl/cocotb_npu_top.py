@@ -11,7 +11,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiSlave
 
-from intaglio.hw.npu_registers import UNIT_STRIDE, Register
+from intaglio.hw.npu_registers import UNIT_BUSY, UNIT_STRIDE, UNIT_WAITS, Register
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Buffer, Instruction, Opcode, Unit, encode
 from tests.hw.dma_model import Sizes, execute, random_program
 from tests.rtl.cocotb_axi import SOFT_RESET, START, Host, Memory, pauses, quiet
@@ -52,6 +52,11 @@ class Machine:
     def place(self, address: int, data: np.ndarray | bytes) -> None:
         """Writes memory at `address` relative to the base."""
         self.memory.poke(self.base + address, bytes(data))
+
+    async def waiting(self) -> int:
+        """A byte a unit: what it waits for."""
+        low, high = Register.WAITING, Register.WAITING_HIGH
+        return await self.host.number(low) | await self.host.number(high) << 32
 
     def image(self) -> np.ndarray:
         """Memory from the base on, uint8."""
@@ -148,6 +153,10 @@ def _layer(dut: Any, rng: np.random.Generator) -> tuple[list[Instruction], State
     conv |= {"x_stride": 4, "y_stride": 32, "act_address": 5}
     drain = {"y": 3, "x": 3, "record_address": record, "output_address": 40, "output_row_stride": 5}
     drain |= {"lo": -128, "hi": 127}
+    pool = {"y": 2, "x": 2, "window_y": 2, "window_x": 2, "source_address": 40, "input_signed": 1}
+    pool |= {"source_y_stride": 5, "source_x_stride": 1, "window_y_stride": 5, "window_x_stride": 1}
+    pool |= {"output_address": 60, "output_row_stride": 2, "record_address": record}
+    pool |= {"lo": -128, "hi": 127}
     program = [
         Instruction(Opcode.LOAD, _box(act_words, SOURCE)),
         Instruction(
@@ -156,12 +165,14 @@ def _layer(dut: Any, rng: np.random.Generator) -> tuple[list[Instruction], State
             push=(Unit.COMPUTE,),
         ),
         Instruction(Opcode.COMPUTE, conv, pop=(Unit.LOAD,), push=(Unit.VECTOR,)),
-        Instruction(Opcode.DRAIN, drain, pop=(Unit.COMPUTE,), push=(Unit.STORE,)),
-        Instruction(Opcode.STORE, _box(act_words, OUTPUT), pop=(Unit.VECTOR,)),
+        Instruction(Opcode.DRAIN, drain, pop=(Unit.COMPUTE,), push=(Unit.WINDOW,)),
+        Instruction(Opcode.WINDOW_MAX, pool, pop=(Unit.VECTOR,), push=(Unit.STORE,)),
+        Instruction(Opcode.STORE, _box(act_words, OUTPUT), pop=(Unit.WINDOW,)),
     ]
     after = state.copy()
     compute(after, program[2])
     vector(after, program[3], records)
+    vector(after, program[4], records)
     return program, state, after
 
 
@@ -185,8 +196,8 @@ async def a_missing_token_names_both_units(dut: Any) -> None:
             if other is unit:
                 continue
             assert await machine.run([Instruction(SYNC[unit], pop=(other,))], 60) == QUIET
-            waiting = await machine.host.number(Register.WAITING)
-            assert waiting == (1 << 4 | 1 << other) << 8 * unit
+            waiting = await machine.waiting()
+            assert waiting == (UNIT_WAITS | 1 << other) << 8 * unit
             await machine.soft_reset()
     await machine.works()
 
@@ -243,7 +254,7 @@ async def bad_responses_are_reported_and_recovered_from(dut: Any) -> None:
 @bench(20_000)
 async def an_illegal_instruction_is_reported(dut: Any) -> None:
     machine = await _machine(dut)
-    for word, bits in ((0, 0x40), (1, 0x7F), (0, 1 << 8), (0, 1 << 12)):
+    for word, bits in ((0, 0x40), (1, 0x7F), (0, 1 << 8), (1, 1 << 9)):
         program = [Instruction(SYNC[Unit.LOAD])] * 3
         await machine.start(program[:0], WATCHDOG)
         await wait_for(dut, lambda: bool(value(dut.irq_o)))
@@ -267,8 +278,8 @@ async def silent_memory_trips_the_watchdog(dut: Any) -> None:
         machine.channels[channel].pause = True
         await wait_for(dut, lambda: bool(value(dut.irq_o)), 3000)
         assert await machine.host.number(Register.STATUS) == QUIET
-        waiting = await machine.host.number(Register.WAITING)
-        assert unit is None or waiting >> 8 * unit & 0x20
+        waiting = await machine.waiting()
+        assert unit is None or waiting >> 8 * unit & UNIT_BUSY
         await machine.host.put(Register.CONTROL, SOFT_RESET)
         await clock(dut, 60)
         assert await machine.host.number(Register.STATUS) == BUSY

@@ -73,7 +73,7 @@ class Queue:
                 }  # fmt: skip
                 return Instruction(Opcode.NORM, _places() | own | {"input_signed": 1})
             case _:
-                return instruction(dut)
+                return instruction(dut, Opcode.DRAIN)
 
     def execute(self, item: Instruction) -> None:
         """Apply an instruction to the buffers."""

@@ -17,13 +17,14 @@ RTL = HERE.parent.parent / "hw" / "rtl"
 SOURCES = (
     RTL / "npu" / "npu_isa_pkg.sv",
     RTL / "common" / "delay_line.sv",
+    RTL / "common" / "fifo.sv",
     RTL / "common" / "ram_1r1w.sv",
     RTL / "common" / "ram_2p.sv",
     *(
         RTL / "npu" / f"npu_{name}.sv"
         for name in (
             "act_buffer", "weight_buffer", "accumulators", "dot", "array", "compute", "lane",
-            "taps", "window", "vector",
+            "taps", "window", "vector", "gather",
         )
     ),
     HERE / "datapath_bench.sv",

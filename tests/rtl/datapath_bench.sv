@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The npu's buffers with its compute and vector units, for unit tests of the datapath.  Whatever
-// the other units would do is a port; `poke` writes accumulators past the array, `peek` reads them.
+// The npu's buffers with its compute, vector and window units, for unit tests of the datapath.
+// Instructions of vector and window come through one port and take turns.  Whatever the other units
+// would do is a port; `poke` writes accumulators past the array, `peek` reads them.
 
 module datapath_bench #(
   parameter int Lanes = 16,
@@ -67,6 +68,15 @@ module datapath_bench #(
   logic [ActAddr-1:0]          vr_addr;
   logic [Width-1:0]            vr_data;
   logic                        vr_data_valid;
+  logic                        gw_valid;
+  logic                        gw_ready;
+  logic [ActAddr-1:0]          gw_addr;
+  logic [Width-1:0]            gw_data;
+  logic                        gr_valid;
+  logic                        gr_ready;
+  logic [ActAddr-1:0]          gr_addr;
+  logic [Width-1:0]            gr_data;
+  logic                        gr_data_valid;
   logic                        f_en;
   logic [RowBits-1:0]          f_row;
   logic [Groups*Width-1:0]     f_data;
@@ -75,6 +85,11 @@ module datapath_bench #(
   logic [WgtAddr-1:0]          wr_addr;
   logic [Width-1:0]            wr_data;
   logic                        wr_data_valid;
+  logic                        tr_valid;
+  logic                        tr_ready;
+  logic [WgtAddr-1:0]          tr_addr;
+  logic [Width-1:0]            tr_data;
+  logic                        tr_data_valid;
   logic                        acc_valid;
   logic [AccAddr-1:0]          acc_addr;
   logic                        acc_overwrite;
@@ -102,6 +117,15 @@ module datapath_bench #(
     .vr_addr_i      (vr_addr),
     .vr_data_o      (vr_data),
     .vr_data_valid_o(vr_data_valid),
+    .gw_valid_i     (gw_valid),
+    .gw_ready_o     (gw_ready),
+    .gw_addr_i      (gw_addr),
+    .gw_data_i      (gw_data),
+    .gr_valid_i     (gr_valid),
+    .gr_ready_o     (gr_ready),
+    .gr_addr_i      (gr_addr),
+    .gr_data_o      (gr_data),
+    .gr_data_valid_o(gr_data_valid),
     .lw_valid_i     (lw_valid_i),
     .lw_ready_o     (lw_ready_o),
     .lw_addr_i      (lw_addr_i),
@@ -128,6 +152,11 @@ module datapath_bench #(
     .vr_addr_i      (wr_addr),
     .vr_data_o      (wr_data),
     .vr_data_valid_o(wr_data_valid),
+    .gr_valid_i     (tr_valid),
+    .gr_ready_o     (tr_ready),
+    .gr_addr_i      (tr_addr),
+    .gr_data_o      (tr_data),
+    .gr_data_valid_o(tr_data_valid),
     .lw_valid_i     (ww_valid_i),
     .lw_ready_o     (ww_ready_o),
     .lw_addr_i      (ww_addr_i),
@@ -186,8 +215,27 @@ module datapath_bench #(
     .acc_sums_o     (acc_sums)
   );
 
+  // Bit 0 is the vector unit's, bit 1 the window unit's.
+  logic [1:0] valid;
+  logic [1:0] ready;
+  logic [1:0] retire;
+  logic [1:0] busy;
+  logic [1:0] stall;
+  logic [1:0] progress;
+  logic       window;
+  logic       unused_emit;
+
+  assign window = vector_i[npu_isa_pkg::UNIT_BITS-1:0]
+               == npu_isa_pkg::UNIT_BITS'(npu_isa_pkg::UNIT_WINDOW);
+  assign valid = vector_valid_i && vector_ready_o ? {window, !window} : 2'b00;
+  assign vector_ready_o = &ready;
+  assign vector_retire_o = |retire;
+  assign vector_busy_o = |busy;
+  assign vector_stall_o = |stall;
+  assign vector_progress_o = |progress;
+
   npu_vector #(
-    .WindowColumns(WindowColumns),
+    .WindowColumns(0),
     .Lanes        (Lanes),
     .Groups       (Groups),
     .ActWords     (ActWords),
@@ -196,14 +244,14 @@ module datapath_bench #(
   ) u_vector (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
-    .instr_valid_i  (vector_valid_i),
+    .instr_valid_i  (valid[0]),
     .instr_i        (vector_i),
-    .instr_ready_o  (vector_ready_o),
-    .retire_valid_o (vector_retire_o),
+    .instr_ready_o  (ready[0]),
+    .retire_valid_o (retire[0]),
     .retire_ready_i (vector_retire_i),
-    .busy_o         (vector_busy_o),
-    .stall_o        (vector_stall_o),
-    .progress_o     (vector_progress_o),
+    .busy_o         (busy[0]),
+    .stall_o        (stall[0]),
+    .progress_o     (progress[0]),
     .wr_valid_o     (wr_valid),
     .wr_ready_i     (wr_ready),
     .wr_addr_o      (wr_addr),
@@ -217,9 +265,43 @@ module datapath_bench #(
     .vr_addr_o      (vr_addr),
     .vr_data_i      (vr_data),
     .vr_data_valid_i(vr_data_valid),
+    .room_i         (1'b1),
+    .emit_o         (unused_emit),
     .vw_valid_o     (vw_valid),
     .vw_addr_o      (vw_addr),
     .vw_data_o      (vw_data)
+  );
+
+  npu_gather #(
+    .WindowColumns(WindowColumns),
+    .Lanes        (Lanes),
+    .ActWords     (ActWords),
+    .WeightWords  (WeightWords)
+  ) u_window (
+    .clk_i          (clk_i),
+    .rst_ni         (rst_ni),
+    .instr_valid_i  (valid[1]),
+    .instr_i        (vector_i),
+    .instr_ready_o  (ready[1]),
+    .retire_valid_o (retire[1]),
+    .retire_ready_i (vector_retire_i),
+    .busy_o         (busy[1]),
+    .stall_o        (stall[1]),
+    .progress_o     (progress[1]),
+    .wr_valid_o     (tr_valid),
+    .wr_ready_i     (tr_ready),
+    .wr_addr_o      (tr_addr),
+    .wr_data_i      (tr_data),
+    .wr_data_valid_i(tr_data_valid),
+    .gr_valid_o     (gr_valid),
+    .gr_ready_i     (gr_ready),
+    .gr_addr_o      (gr_addr),
+    .gr_data_i      (gr_data),
+    .gr_data_valid_i(gr_data_valid),
+    .gw_valid_o     (gw_valid),
+    .gw_ready_i     (gw_ready),
+    .gw_addr_o      (gw_addr),
+    .gw_data_o      (gw_data)
   );
 
 endmodule

@@ -39,9 +39,11 @@ BLOCKS = (
     Block("npu_dot", (("Lanes", 4), ("ColumnFill", 1))),
     Block("npu_array", (("Lanes", 4), ("Groups", 2), ("ColumnFill", 1))),
     Block("npu_window", (("Columns", 3), ("ActWords", 256), ("AccWords", 32))),
+    Block("npu_window", (("Columns", 0), ("ActWords", 256), ("AccWords", 32))),
     Block("npu_taps", (("Columns", 5), ("Width", 9))),
     Block("npu_taps", (("Columns", 1), ("Width", 9))),
     Block("npu_lane", (("Columns", 3), ("Lanes", 4))),
+    Block("npu_lane", (("Columns", 0), ("Lanes", 4))),
     Block(
         "npu_compute",
         (
@@ -56,7 +58,7 @@ BLOCKS = (
     Block(
         "npu_vector",
         (
-            ("WindowColumns", 3),
+            ("WindowColumns", 0),
             ("Lanes", 4),
             ("Groups", 2),
             ("ActWords", 64),
@@ -67,7 +69,6 @@ BLOCKS = (
     Block(
         "npu_vector_queue",
         (
-            ("WindowColumns", 3),
             ("RowPipes", 2),
             ("Lanes", 4),
             ("Groups", 2),
@@ -75,6 +76,10 @@ BLOCKS = (
             ("WeightWords", 256),
             ("AccWords", 16),
         ),
+    ),
+    Block(
+        "npu_gather",
+        (("WindowColumns", 3), ("Lanes", 4), ("ActWords", 64), ("WeightWords", 256)),
     ),
     Block("npu_row_words", (("Lanes", 8), ("Pipes", 2), ("ActWords", 64))),
     Block("npu_row_words", (("Lanes", 4), ("Pipes", 4), ("ActWords", 64))),

@@ -1,4 +1,4 @@
-"""The buffers around the vector unit, or an engine of it, under test."""
+"""The buffers around the vector unit, an engine of it, or the window unit, under test."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from tests.rtl.cocotb_bench import Driver, value
 class Buffers:
     """Reads are taken with chance `ease`, and answered in 2 cycles.
 
-    Of `sums`, int32 (words, cols), a word is read whenever it is asked for.
+    Of `sums`, int32 (words, cols), a word is read whenever it is asked for.  `PORTS` are the names
+    of the activation buffer's read and write.
     """
+
+    PORTS = ("vr", "vw")
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Buffers:
         self.retired = 0
         self.writes = 0
         self.sums_read = 0
-        self._sources = {"vr": self.activations}
+        self._sources = {self.PORTS[0]: self.activations}
         if weights is not None:
             self._sources["wr"] = weights
         self._words: dict[str, deque[int | None]] = {
@@ -73,20 +76,30 @@ class Buffers:
             self._words[name].append(word if valid and ready else None)
             stalls += valid and not ready
             moves += valid and ready
-        assert value(dut.stall_o) == (stalls > 0)
+        self._check_stall(stalls > 0)
         if self._sums is not None:
             word = self._sums[value(dut.acc_addr_o)].tobytes()
             reads = value(dut.acc_en_o)
             self._sums_due.append(int.from_bytes(word, "little") if reads else 0)
             self.sums_read += reads
             moves += reads
-        if value(dut.vw_valid_o):
-            written = value(dut.vw_data_o).to_bytes(value(dut.Lanes), "little")
-            self.activations[value(dut.vw_addr_o)] = np.frombuffer(written, dtype=np.uint8)
+        write = self.PORTS[1]
+        if value(getattr(dut, f"{write}_valid_o")) and self._write_ready():
+            written = value(getattr(dut, f"{write}_data_o")).to_bytes(value(dut.Lanes), "little")
+            address = value(getattr(dut, f"{write}_addr_o"))
+            self.activations[address] = np.frombuffer(written, dtype=np.uint8)
             self.writes += 1
             moves += 1
         self.retired += value(dut.retire_valid_o) and value(dut.retire_ready_i)
         return moves
+
+    def _check_stall(self, stalled: bool) -> None:
+        """The unit tells of a read that waits for its port."""
+        assert value(self._dut.stall_o) == stalled
+
+    def _write_ready(self) -> bool:
+        """Whether a word that is offered is taken."""
+        return True
 
 
 def driver(dut: Any, pause: float = 0.2) -> Driver:

@@ -1,4 +1,4 @@
-"""Random instructions of the vector unit, and the buffers that they work on."""
+"""Random DRAINs and windows, and the buffers that they work on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.rtl.datapath import Records, State
 
 TAPS, TABLE, RECORDS = 0, 64, 200
 OUTPUTS = 40
-OPCODES = (Opcode.DRAIN, Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
+WINDOWS = (Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX)
 
 
 def setup(dut: Any, seed: int) -> tuple[State, Records]:
@@ -27,7 +27,7 @@ def setup(dut: Any, seed: int) -> tuple[State, Records]:
         rng.integers(0, 256, (value(dut.ActWords), lanes), dtype=np.uint8),
         rng.integers(0, 256, (value(dut.WeightWords), lanes), dtype=np.uint8),
         rng.integers(
-            -(1 << 17), 1 << 17, (2 * value(dut.AccWords), lanes * value(dut.Groups))
+            -(1 << 17), 1 << 17, (2 * _size(dut, "AccWords"), lanes * _size(dut, "Groups"))
         ).astype(np.int32),
     )
     words = records.words()
@@ -35,18 +35,22 @@ def setup(dut: Any, seed: int) -> tuple[State, Records]:
     return state, records
 
 
-def instruction(dut: Any) -> Instruction:
+def _size(dut: Any, name: str) -> int:
+    """A parameter of the module, 1 where it has none of that name."""
+    return value(getattr(dut, name)) if hasattr(dut, name) else 1
+
+
+def instruction(dut: Any, opcode: Opcode) -> Instruction:
     """One that reads and writes the first words of the activation buffer."""
     fields = {"y": random.randint(1, 3), "x": random.randint(1, 4)}
     fields |= {"window_y": random.randint(1, 3), "window_x": random.randint(1, 3)}
     for name in ("residual", "residual_signed", "input_signed", "table", "output_high"):
         fields[name] = random.getrandbits(1)
     fields |= {"tap_address": TAPS, "table_address": TABLE}
-    fields |= {"record_address": RECORDS, "group": random.randrange(value(dut.Groups))}
+    fields |= {"record_address": RECORDS, "group": random.randrange(_size(dut, "Groups"))}
     fields |= {"output_address": OUTPUTS, "output_row_stride": random.randint(4, 7)}
     fields |= {"residual_address": random.randrange(20), "residual_row_stride": 4}
     fields |= {"lo": random.choice((-128, 0)), "hi": random.choice((100, 127, 255))}
-    opcode = random.choice(OPCODES)
     if opcode is Opcode.DRAIN:
         fields |= {"residual_wide": random.getrandbits(1)}
         fields |= {"residual_high_offset": random.randrange(8)}

@@ -188,9 +188,9 @@ def instructions(
                 "hi": 127,
             },
             pop=(Unit.LOAD, Unit.COMPUTE),
-            push=(Unit.STORE,),
+            push=(Unit.STORE, Unit.WINDOW),
         ),
-        _store(layouts["conv"], output, SIZE, layer=0),
+        _store(layouts["conv"], output, SIZE, Unit.VECTOR, layer=0),
         Instruction(
             Opcode.WINDOW_MAX,
             {
@@ -210,14 +210,15 @@ def instructions(
                 "lo": -128,
                 "hi": 127,
             },
+            pop=(Unit.VECTOR,),
             push=(Unit.STORE,),
             layer=1,
         ),
-        _store(layouts["pool"], pooled, POOLED, layer=1),
+        _store(layouts["pool"], pooled, POOLED, Unit.WINDOW, layer=1),
     )
 
 
-def _store(layout: TensorLayout, local: int, size: int, layer: int) -> Instruction:
+def _store(layout: TensorLayout, local: int, size: int, maker: Unit, layer: int) -> Instruction:
     return Instruction(
         Opcode.STORE,
         {
@@ -229,7 +230,7 @@ def _store(layout: TensorLayout, local: int, size: int, layer: int) -> Instructi
             "local_address": local,
             "local_row_stride": size,
         },
-        pop=(Unit.VECTOR,),
+        pop=(maker,),
         layer=layer,
         mark=True,
     )

@@ -67,7 +67,7 @@ LINE = {"planes": 1, "rows": 1, "contiguous": 1}
 
 def double_buffered(design: NpuDesign, steps: int) -> Program:
     """Load, convolve, drain and store, overlapped by two of every buffer."""
-    load, array, vector, store = Unit
+    load, array, vector, store, _ = Unit
     y, x, blocks = 3, 5, 3
     words = design.word_bytes
     tile_words = blocks * design.rows * design.groups

@@ -110,7 +110,7 @@ def test_the_timeline_shows_one_segment_after_another(
     trace.write_timeline(path)
     events = json.loads(path.read_text())["traceEvents"]
     tracks = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
-    assert tracks == {0: "load", 1: "compute", 2: "vector", 3: "store", 4: "host"}
+    assert tracks == {0: "load", 1: "compute", 2: "vector", 3: "store", 4: "window", 5: "host"}
     spans = [event for event in events if event["ph"] == "X"]
     assert [event["args"]["instruction"] for event in spans] == list(range(len(spans)))
     edges = np.cumsum([0, *(part.cycles for part in parts)]).tolist()
@@ -124,9 +124,9 @@ def test_the_timeline_shows_one_segment_after_another(
         assert {event["name"] for event in own} == {layer.name for layer in part.layers}
     marks = [event for event in events if event["ph"] == "i"]
     assert [(event["name"], event["tid"]) for event in marks] == [
-        ("add", 4),
-        ("max", 4),
-        ("head", 4),
+        ("add", 5),
+        ("max", 5),
+        ("head", 5),
     ]
     cycles = [round(event["ts"] * trace.clock_mhz) for event in marks]
     assert cycles == edges[1:]

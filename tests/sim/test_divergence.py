@@ -120,7 +120,7 @@ FAULTS = [
     (EventKind.ACCUMULATE, 60, COMPUTE, "accumulator addresses"),
     (EventKind.ACTIVATION_VECTOR, 3, DRAIN, "output addresses"),
     (EventKind.MEMORY_STORE, 8, STORE, "memory addresses"),
-    (EventKind.ACTIVATION_VECTOR, 26, POOL, "output addresses"),
+    (EventKind.ACTIVATION_WINDOW, 1, POOL, "output addresses"),
     (EventKind.MEMORY_STORE, 27, POOL_STORE, "memory addresses"),
 ]
 
@@ -140,7 +140,7 @@ DATA = [
     (EventKind.WEIGHT_LOAD, 5, 0, "data from memory"),
     (EventKind.ACTIVATION_VECTOR, 3, DRAIN, "requantisation"),
     (EventKind.MEMORY_STORE, 8, STORE, "data from the buffer"),
-    (EventKind.ACTIVATION_VECTOR, 26, POOL, "window and requantisation"),
+    (EventKind.ACTIVATION_WINDOW, 1, POOL, "window and requantisation"),
 ]
 
 

@@ -51,7 +51,7 @@ def test_progress_counts_instructions() -> None:
 def test_a_missing_token_shows_in_a_random_order() -> None:
     instructions = handmade_instructions()
     drain, store = 3, 4
-    instructions[drain] = replace(instructions[drain], push=())
+    instructions[drain] = replace(instructions[drain], push=(Unit.WINDOW,))
     instructions[store] = replace(instructions[store], pop=())
     program = with_instructions(handmade.program(), instructions)
     run(program, draw_input())
@@ -85,7 +85,8 @@ def test_a_deadlock_says_who_waits_for_whom() -> None:
         run(with_instructions(handmade.program(), instructions), draw_input(), 0)
     assert str(caught.value) == (
         "deadlock: instruction 3 (layer 'conv', DRAIN) waits for a token of load; "
-        "instruction 4 (layer 'conv', STORE) waits for a token of vector"
+        "instruction 4 (layer 'conv', STORE) waits for a token of vector; "
+        "instruction 5 (layer 'pool', WINDOW_MAX) waits for a token of vector"
     )
 
 

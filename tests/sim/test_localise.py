@@ -102,8 +102,8 @@ FAULTS = {
     ),
     "tokens that get lost": Fault(
         "npu_tokens.sv",
-        "8'(push_i[4*f + t])",
-        "8'(push_i[4*f + t] && !FAULT)",
+        " = push_i[Units*f + t];",
+        " = push_i[Units*f + t] && !FAULT;",
         COMPUTE,
         "compute",
         "number of writes",
@@ -137,7 +137,7 @@ FAULTS = {
         "if (inner_last) outer_base_q <= next_element;",
         "if (inner_last && !FAULT) outer_base_q <= next_element;",
         POOL,
-        "vector",
+        "window",
         "window and requantisation",
     ),
     "store addresses": Fault(

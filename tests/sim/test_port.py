@@ -1,4 +1,4 @@
-"""Port B of the activation buffer under a vector instruction."""
+"""Port B of the activation buffer under an instruction of the vector or the window unit."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.sim.port import Source, lay, use_port, walk
-
-
-def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
-    """The port, cycle by cycle: a write twelve cycles after its last read goes before a read."""
-    pending: list[tuple[int, int]] = []
-    cycle = issued = 0
-    for group, write in zip(reads, writes, strict=True):
-        for address in group:
-            while any(when == cycle and (word - address) % 2 == 0 for when, word in pending):
-                cycle += 1
-            cycle += 1
-            issued += 1
-        pending.append((cycle - 1 + 12, write))
-    return cycle - issued
+from intaglio.sim.port import (
+    BANK_BITS,
+    Source,
+    asked,
+    emitted,
+    has_slice,
+    lay,
+    meets,
+    use_port,
+    walk,
+    window_steps,
+)
 
 
 @given(
@@ -34,7 +31,7 @@ def stalls_of_addresses(reads: list[list[int]], writes: list[int]) -> int:
     st.booleans(),
     st.integers(1, 3),
 )
-def test_stalls_equal_a_port_stepped_by_addresses(
+def test_steps_of_a_window_are_the_banks_of_its_addresses(
     shape: tuple[int, int],
     window: tuple[int, int],
     bits: list[int],
@@ -54,21 +51,32 @@ def test_stalls_equal_a_port_stepped_by_addresses(
             for wy, wx in places
             if x == 0 or wx >= window[1] - new
         ]
-        reads.append(group + [aside + y * aside_row + x for aside in asides])
+        reads.append(group + [aside + y * aside_row + x for aside in asides[:1]])
         writes.append(out + y * out_row + x)
-    got = use_port(
+    steps = window_steps(
         shape,
         Source(window, address, ys, xs, wys, wxs, by_columns, new),
-        tuple((aside, aside_row) for aside in asides),
+        tuple((aside, aside_row) for aside in asides[:1]),
         (out, out_row),
     )
-    assert got.stalls == stalls_of_addresses(reads, writes)
-    assert got.banks.size == sum(map(len, reads)) + got.stalls + 12
-    assert got.banks[-1] == 1 << writes[-1] % 2
+    assert [asked(int(step)) for step in steps] == [1 << a % 2 for group in reads for a in group]
+    last = [
+        [0] * (len(group) - 1) + [1 << word % 2] for group, word in zip(reads, writes, strict=True)
+    ]
+    assert [emitted(int(step)) for step in steps] == [bank for group in last for bank in group]
+
+
+def test_ports_of_a_window_meet_those_of_the_vector_unit() -> None:
+    banks = [meets(0b01, 0b01), meets(0b11, 0b10), meets(0b10, 0b01)]
+    assert banks == [True, True, False]
+    constant = asked(3 << BANK_BITS)
+    assert [meets(taken << BANK_BITS, constant) for taken in (0, 2, 3)] == [False, False, True]
+    assert [has_slice(constant, number) for number in (0, 2)] == [False, True]
+    assert [has_slice(3 << BANK_BITS, number) for number in (0, 2)] == [False, True]
 
 
 def test_a_drain_with_residual_reads_and_writes_other_banks() -> None:
-    use = use_port((1, 40), None, ((1, 0),), (0, 0))
+    use = use_port((1, 40), ((1, 0),), (0, 0))
     assert use.stalls == 0
     assert use.banks.tolist() == [2, 1] * 6 + [3] * 28 + [1, 2] * 6
 

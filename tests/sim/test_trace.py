@@ -32,7 +32,7 @@ def test_the_timeline_holds_every_instruction_once_and_no_overlap(tmp_path: Path
     trace.write_timeline(path)
     events = json.loads(path.read_text())["traceEvents"]
     names = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
-    assert names == {0: "load", 1: "compute", 2: "vector", 3: "store"}
+    assert names == {0: "load", 1: "compute", 2: "vector", 3: "store", 4: "window"}
     spans = [e for e in events if e["ph"] == "X"]
     assert [e["args"]["instruction"] for e in spans] == list(range(program.count))
     assert [e["name"] for e in spans] == ["conv"] * 5 + ["pool"] * 2

@@ -84,7 +84,7 @@ def test_equal_words_and_cycles(model_cache: Path) -> None:
     assert [layer.name for layer in report.layers] == ["conv", "pool"]
     assert sum(layer.rtl for layer in report.layers) == report.cycles_rtl
     assert sum(layer.simulated for layer in report.layers) == report.cycles_simulated
-    assert [unit.instructions for unit in report.units] == [2, 1, 2, 2]
+    assert [unit.instructions for unit in report.units] == [2, 1, 1, 2, 1]
 
 
 def test_random_stalls_change_no_word(model_cache: Path) -> None:
@@ -186,14 +186,16 @@ def test_write_outside_the_tensors_is_found(model_cache: Path) -> None:
 
 
 def test_hang_names_who_waits_for_whom(model_cache: Path, tmp_path: Path) -> None:
-    sources = _mutated(tmp_path, "npu_tokens.sv", "8'(push_i[4*f + t])", "8'(f == 2 && 1'b0)")
+    sources = _mutated(
+        tmp_path, "npu_tokens.sv", " = push_i[Units*f + t];", " = push_i[Units*f + t] && 1'b0;"
+    )
     with pytest.raises(VerificationError) as caught:
         verify(_bench(sources=sources), cache=model_cache)
     sentence = re.sub(r"\d+ cycles", "N cycles", str(caught.value))
     assert sentence == (
         "the hardware made no progress until its watchdog ended, N cycles after the start, in "
         "layer 'conv': compute waits for a token of load; vector waits for a token of load and "
-        "compute; store waits for a token of vector"
+        "compute; store waits for a token of vector; window waits for a token of vector"
     )
 
 

@@ -18,50 +18,51 @@
 module npu_control #(
   parameter int Cols     = 16,
   parameter int Lanes    = 16,
-  parameter int AddrBits = 40
+  parameter int AddrBits = 40,
+  localparam int Units   = npu_isa_pkg::UNITS
 ) (
-  input  logic                clk_i,
-  input  logic                rst_ni,
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
 
-  input  logic [11:0]         awaddr_i,
-  input  logic                awvalid_i,
-  output logic                awready_o,
-  input  logic [31:0]         wdata_i,
-  input  logic [3:0]          wstrb_i,
-  input  logic                wvalid_i,
-  output logic                wready_o,
-  output logic [1:0]          bresp_o,
-  output logic                bvalid_o,
-  input  logic                bready_i,
-  input  logic [11:0]         araddr_i,
-  input  logic                arvalid_i,
-  output logic                arready_o,
-  output logic [31:0]         rdata_o,
-  output logic [1:0]          rresp_o,
-  output logic                rvalid_o,
-  input  logic                rready_i,
+  input  logic [11:0]            awaddr_i,
+  input  logic                   awvalid_i,
+  output logic                   awready_o,
+  input  logic [31:0]            wdata_i,
+  input  logic [3:0]             wstrb_i,
+  input  logic                   wvalid_i,
+  output logic                   wready_o,
+  output logic [1:0]             bresp_o,
+  output logic                   bvalid_o,
+  input  logic                   bready_i,
+  input  logic [11:0]            araddr_i,
+  input  logic                   arvalid_i,
+  output logic                   arready_o,
+  output logic [31:0]            rdata_o,
+  output logic [1:0]             rresp_o,
+  output logic                   rvalid_o,
+  input  logic                   rready_i,
 
-  output logic                irq_o,
-  output logic                unit_rst_no,
-  output logic                flush_o,
-  output logic                halt_o,
-  output logic                start_o,
-  output logic [AddrBits-1:0] base_o,
-  output logic [AddrBits-1:0] program_o,
-  output logic [31:0]         count_o,
+  output logic                   irq_o,
+  output logic                   unit_rst_no,
+  output logic                   flush_o,
+  output logic                   halt_o,
+  output logic                   start_o,
+  output logic [AddrBits-1:0]    base_o,
+  output logic [AddrBits-1:0]    program_o,
+  output logic [31:0]            count_o,
 
-  input  logic                memory_idle_i,
-  input  logic                illegal_i,
-  input  logic                read_error_i,
-  input  logic                write_error_i,
-  input  logic                read_beat_i,
-  input  logic                write_beat_i,
-  input  logic                progress_i,
-  input  logic [3:0]          retired_i,
-  input  logic [3:0]          busy_i,
-  input  logic [3:0]          stall_i,
-  input  logic [3:0]          waiting_i,
-  input  logic [15:0]         missing_i
+  input  logic                   memory_idle_i,
+  input  logic                   illegal_i,
+  input  logic                   read_error_i,
+  input  logic                   write_error_i,
+  input  logic                   read_beat_i,
+  input  logic                   write_beat_i,
+  input  logic                   progress_i,
+  input  logic [Units-1:0]       retired_i,
+  input  logic [Units-1:0]       busy_i,
+  input  logic [Units-1:0]       stall_i,
+  input  logic [Units-1:0]       waiting_i,
+  input  logic [Units*Units-1:0] missing_i
 );
   localparam logic [31:0] Id      = 32'h494E_5447;
   localparam logic [31:0] Version = {
@@ -165,7 +166,11 @@ module npu_control #(
 
   assign begin_run   = start && state_q == StateIdle && error_q == '0;
   assign clear       = !rst_ni || state_q == StateClear || state_q == StateReset;
-  assign retired_now = 3'(retired_i[0]) + 3'(retired_i[1]) + 3'(retired_i[2]) + 3'(retired_i[3]);
+  always_comb begin
+    retired_now = '0;
+    for (int u = 0; u < Units; u++) retired_now = retired_now + 3'(retired_i[u]);
+  end
+
   assign finish      = state_q == StateRun && retired_q == count_q;
   assign expired     = watchdog_q != '0 && quiet_q >= watchdog_q;
 
@@ -219,7 +224,7 @@ module npu_control #(
   end
 
   // Counters, in the order of their addresses: cycles, beats, then four a unit.
-  localparam int Counters = 19;
+  localparam int Counters = 3 + 4 * Units;
 
   logic [Counters-1:0] step;
   logic [64*Counters-1:0] values;
@@ -228,9 +233,9 @@ module npu_control #(
   assign step[1] = read_beat_i;
   assign step[2] = write_beat_i;
 
-  for (genvar u = 0; u < 4; u++) begin : gen_steps
+  for (genvar u = 0; u < Units; u++) begin : gen_steps
     assign step[3 + 4*u] = busy_i[u];
-    assign step[4 + 4*u] = waiting_i[u] && missing_i[4*u +: 4] != '0 && !busy_i[u];
+    assign step[4 + 4*u] = waiting_i[u] && missing_i[Units*u +: Units] != '0 && !busy_i[u];
     assign step[5 + 4*u] = stall_i[u];
     assign step[6 + 4*u] = retired_i[u];
   end
@@ -247,19 +252,24 @@ module npu_control #(
   end
 
   // Read channel.
-  logic [31:0] status, waiting_word, counter_word, read_data;
+  logic [31:0] status, counter_word, read_data;
+  logic [31:0] waiting_low, waiting_high;
+  logic [63:0] waiting_words;
   logic [9:0] read_word;
   logic [4:0] counter;
   logic read_known, is_counter, rvalid_q, read;
 
   assign status = {16'd0, error_q, 5'd0, error_q != '0, done_q, state_q != StateIdle};
 
-  for (genvar u = 0; u < 4; u++) begin : gen_waiting
-    assign waiting_word[8*u +: 8] = {2'b00, busy_i[u], waiting_i[u], missing_i[4*u +: 4]};
+  for (genvar u = 0; u < Units; u++) begin : gen_waiting
+    assign waiting_words[8*u +: 8] = 8'({busy_i[u], waiting_i[u], missing_i[Units*u +: Units]});
   end
 
+  assign waiting_words[63:8*Units] = '0;
+  assign {waiting_high, waiting_low} = waiting_words;
+
   assign read_word  = araddr_i[11:2];
-  assign is_counter = read_word >= 10'h040 && read_word < 10'h068
+  assign is_counter = read_word >= 10'h040 && read_word < 10'(16'h048 + 8 * Units)
                    && read_word != 10'h046 && read_word != 10'h047;
   assign counter    = (read_word < 10'h048) ? 5'(read_word[2:1]) : 5'((read_word - 10'h042) >> 1);
   assign counter_word = is_counter ? values[{counter, read_word[0], 5'd0} +: 32] : '0;
@@ -277,9 +287,10 @@ module npu_control #(
       10'h006: read_data = count_q;
       10'h007: read_data = watchdog_q;
       10'h008: read_data = {31'd0, interrupt_q};
-      10'h009: read_data = waiting_word;
+      10'h009: read_data = waiting_low;
       10'h00A: read_data = base_low_q;
       10'h00B: read_data = base_high_q;
+      10'h00C: read_data = waiting_high;
       default: begin
         read_known = is_counter;
         read_data  = counter_word;

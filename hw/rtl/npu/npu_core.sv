@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The npu's buffers and the units that only work between them: compute and vector.
+// The npu's buffers and the units that only work between them: compute, vector and window.
 //
 // lw and ww are the writes of load into the activation and the weight buffer, sr the reads of store.
 // Parameters are those of npu_top; the parts are described in their own headers.
@@ -35,6 +35,14 @@ module npu_core #(
   output logic                 vector_busy_o,
   output logic                 vector_stall_o,
   output logic                 vector_progress_o,
+  input  logic                 window_valid_i,
+  input  logic [InstrBits-1:0] window_i,
+  output logic                 window_ready_o,
+  output logic                 window_retire_o,
+  input  logic                 window_retire_i,
+  output logic                 window_busy_o,
+  output logic                 window_stall_o,
+  output logic                 window_progress_o,
   input  logic                 lw_valid_i,
   output logic                 lw_ready_o,
   input  logic [ActAddr-1:0]   lw_addr_i,
@@ -56,9 +64,10 @@ module npu_core #(
   localparam int RowAddr  = WgtAddr - $clog2(Groups);
 
   logic array_en, vw_valid, vr_valid, vr_ready, vr_data_valid;
+  logic gw_valid, gw_ready, gr_valid, gr_ready, gr_data_valid;
   logic [ActAddr+LaneBits-1:0] array_addr;
-  logic [ActAddr-1:0] vw_addr, vr_addr;
-  logic [Width-1:0] array_data, vw_data, vr_data;
+  logic [ActAddr-1:0] vw_addr, vr_addr, gw_addr, gr_addr;
+  logic [Width-1:0] array_data, vw_data, vr_data, gw_data, gr_data;
 
   npu_act_buffer #(.Lanes(Lanes), .ActWords(ActWords)) u_activations (
     .clk_i           (clk_i),
@@ -74,6 +83,15 @@ module npu_core #(
     .vr_addr_i       (vr_addr),
     .vr_data_o       (vr_data),
     .vr_data_valid_o (vr_data_valid),
+    .gw_valid_i      (gw_valid),
+    .gw_ready_o      (gw_ready),
+    .gw_addr_i       (gw_addr),
+    .gw_data_i       (gw_data),
+    .gr_valid_i      (gr_valid),
+    .gr_ready_o      (gr_ready),
+    .gr_addr_i       (gr_addr),
+    .gr_data_o       (gr_data),
+    .gr_data_valid_o (gr_data_valid),
     .lw_valid_i      (lw_valid_i),
     .lw_ready_o      (lw_ready_o),
     .lw_addr_i       (lw_addr_i),
@@ -85,11 +103,11 @@ module npu_core #(
     .sr_data_valid_o (sr_data_valid_o)
   );
 
-  logic fill_en, wr_valid, wr_ready, wr_data_valid;
+  logic fill_en, wr_valid, wr_ready, wr_data_valid, tr_valid, tr_ready, tr_data_valid;
   logic [RowAddr-1:0] fill_row;
   logic [8*Cols-1:0] fill_data;
-  logic [WgtAddr-1:0] wr_addr;
-  logic [Width-1:0] wr_data;
+  logic [WgtAddr-1:0] wr_addr, tr_addr;
+  logic [Width-1:0] wr_data, tr_data;
 
   npu_weight_buffer #(.Lanes(Lanes), .Groups(Groups), .WeightWords(WeightWords)) u_weights (
     .clk_i           (clk_i),
@@ -102,6 +120,11 @@ module npu_core #(
     .vr_addr_i       (wr_addr),
     .vr_data_o       (wr_data),
     .vr_data_valid_o (wr_data_valid),
+    .gr_valid_i      (tr_valid),
+    .gr_ready_o      (tr_ready),
+    .gr_addr_i       (tr_addr),
+    .gr_data_o       (tr_data),
+    .gr_data_valid_o (tr_data_valid),
     .lw_valid_i      (ww_valid_i),
     .lw_ready_o      (ww_ready_o),
     .lw_addr_i       (ww_addr_i),
@@ -153,8 +176,8 @@ module npu_core #(
   );
 
   npu_vector_queue #(
-    .WindowColumns(WindowColumns), .RowPipes(RowPipes), .Lanes(Lanes), .Groups(Groups),
-    .ActWords(ActWords), .WeightWords(WeightWords), .AccWords(AccWords)
+    .RowPipes(RowPipes), .Lanes(Lanes), .Groups(Groups), .ActWords(ActWords),
+    .WeightWords(WeightWords), .AccWords(AccWords)
   ) u_vector (
     .clk_i           (clk_i),
     .rst_ni          (rst_ni),
@@ -182,5 +205,34 @@ module npu_core #(
     .vw_valid_o      (vw_valid),
     .vw_addr_o       (vw_addr),
     .vw_data_o       (vw_data)
+  );
+
+  npu_gather #(
+    .WindowColumns(WindowColumns), .Lanes(Lanes), .ActWords(ActWords), .WeightWords(WeightWords)
+  ) u_window (
+    .clk_i           (clk_i),
+    .rst_ni          (rst_ni),
+    .instr_valid_i   (window_valid_i),
+    .instr_i         (window_i),
+    .instr_ready_o   (window_ready_o),
+    .retire_valid_o  (window_retire_o),
+    .retire_ready_i  (window_retire_i),
+    .busy_o          (window_busy_o),
+    .stall_o         (window_stall_o),
+    .progress_o      (window_progress_o),
+    .wr_valid_o      (tr_valid),
+    .wr_ready_i      (tr_ready),
+    .wr_addr_o       (tr_addr),
+    .wr_data_i       (tr_data),
+    .wr_data_valid_i (tr_data_valid),
+    .gr_valid_o      (gr_valid),
+    .gr_ready_i      (gr_ready),
+    .gr_addr_o       (gr_addr),
+    .gr_data_i       (gr_data),
+    .gr_data_valid_i (gr_data_valid),
+    .gw_valid_o      (gw_valid),
+    .gw_ready_i      (gw_ready),
+    .gw_addr_o       (gw_addr),
+    .gw_data_o       (gw_data)
   );
 endmodule

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the program and deals its instructions, in order, to the queues of the four units.
+// Reads the program and deals its instructions, in order, to the queues of the units.
 //
 // `start_i` is a pulse: `count_i` instructions from byte address `addr_i`.  Memory is asked for
 // runs of up to 8 instructions while the prefetch buffer (16 instructions) has room for a whole
@@ -15,6 +15,7 @@ module npu_fetch #(
   parameter int RowPipes = 0,
   localparam int InstrBits  = npu_isa_pkg::INSTRUCTION_BITS,
   localparam int InstrBytes = npu_isa_pkg::INSTRUCTION_BYTES,
+  localparam int Units      = npu_isa_pkg::UNITS,
   localparam int Beats      = InstrBytes / MemBytes
 ) (
   input  logic                  clk_i,
@@ -33,8 +34,8 @@ module npu_fetch #(
   output logic                  data_ready_o,
   input  logic [8*MemBytes-1:0] data_i,
 
-  output logic [3:0]            instr_valid_o,
-  input  logic [3:0]            instr_ready_i,
+  output logic [Units-1:0]      instr_valid_o,
+  input  logic [Units-1:0]      instr_ready_i,
   output logic [InstrBits-1:0]  instr_o,
 
   output logic                  illegal_o
@@ -97,15 +98,14 @@ module npu_fetch #(
   );
 
   logic [7:0] opcode;
-  logic [1:0] unit;
-  logic [3:0] pop, push;
+  logic [Units-1:0] own, pop, push;
   logic known, own_token;
 
   assign opcode = instr_o[npu_isa_pkg::OPCODE_LSB +: npu_isa_pkg::OPCODE_BITS];
-  assign unit   = opcode[1:0];
+  assign own    = Units'(1) << opcode[npu_isa_pkg::UNIT_BITS-1:0];
   assign pop    = instr_o[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
   assign push   = instr_o[npu_isa_pkg::PUSH_LSB +: npu_isa_pkg::PUSH_BITS];
-  assign own_token = pop[unit] || push[unit];
+  assign own_token = |(own & (pop | push));
 
   always_comb begin
     case (opcode)
@@ -113,6 +113,7 @@ module npu_fetch #(
       npu_isa_pkg::OP_SYNC_COMPUTE,
       npu_isa_pkg::OP_SYNC_VECTOR,
       npu_isa_pkg::OP_SYNC_STORE,
+      npu_isa_pkg::OP_SYNC_WINDOW,
       npu_isa_pkg::OP_LOAD,
       npu_isa_pkg::OP_COMPUTE,
       npu_isa_pkg::OP_STORE,
@@ -130,10 +131,6 @@ module npu_fetch #(
     || instr_o[npu_isa_pkg::VERSION_LSB +: npu_isa_pkg::VERSION_BITS]
        != 8'(npu_isa_pkg::ISA_VERSION));
 
-  always_comb begin
-    instr_valid_o = '0;
-    instr_valid_o[unit] = wide_valid && !illegal_o;
-  end
-
+  assign instr_valid_o = wide_valid && !illegal_o ? own : '0;
   assign dispatch = |(instr_valid_o & instr_ready_i);
 endmodule

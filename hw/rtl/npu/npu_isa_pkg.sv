@@ -4,7 +4,7 @@
 
 /* verilator lint_off UNUSEDPARAM */
 package npu_isa_pkg;
-  localparam int ISA_VERSION = 2;
+  localparam int ISA_VERSION = 3;
   localparam int INSTRUCTION_BITS = 512;
   localparam int INSTRUCTION_BYTES = 64;
   localparam int RECORD_WORDS = 12;
@@ -12,37 +12,41 @@ package npu_isa_pkg;
   localparam int MAX_NORM_ROWS = 64;
   localparam int TABLE_ENTRIES = 256;
 
+  localparam int UNITS = 5;
+  localparam int UNIT_BITS = 3;
   localparam int UNIT_LOAD = 0;
   localparam int UNIT_COMPUTE = 1;
   localparam int UNIT_VECTOR = 2;
   localparam int UNIT_STORE = 3;
+  localparam int UNIT_WINDOW = 4;
 
   localparam logic [7:0] OP_SYNC_LOAD = 8'd0;
   localparam logic [7:0] OP_SYNC_COMPUTE = 8'd1;
   localparam logic [7:0] OP_SYNC_VECTOR = 8'd2;
   localparam logic [7:0] OP_SYNC_STORE = 8'd3;
-  localparam logic [7:0] OP_LOAD = 8'd4;
-  localparam logic [7:0] OP_COMPUTE = 8'd5;
-  localparam logic [7:0] OP_STORE = 8'd7;
-  localparam logic [7:0] OP_DRAIN = 8'd6;
-  localparam logic [7:0] OP_WINDOW_MAC = 8'd10;
-  localparam logic [7:0] OP_WINDOW_SUM = 8'd14;
-  localparam logic [7:0] OP_WINDOW_MAX = 8'd18;
-  localparam logic [7:0] OP_SOFTMAX = 8'd22;
+  localparam logic [7:0] OP_SYNC_WINDOW = 8'd4;
+  localparam logic [7:0] OP_LOAD = 8'd8;
+  localparam logic [7:0] OP_COMPUTE = 8'd9;
+  localparam logic [7:0] OP_STORE = 8'd11;
+  localparam logic [7:0] OP_DRAIN = 8'd10;
+  localparam logic [7:0] OP_SOFTMAX = 8'd18;
   localparam logic [7:0] OP_NORM = 8'd26;
+  localparam logic [7:0] OP_WINDOW_MAC = 8'd12;
+  localparam logic [7:0] OP_WINDOW_SUM = 8'd20;
+  localparam logic [7:0] OP_WINDOW_MAX = 8'd28;
 
   localparam int OPCODE_LSB = 0;
   localparam int OPCODE_BITS = 8;
   localparam int POP_LSB = 8;
-  localparam int POP_BITS = 4;
-  localparam int PUSH_LSB = 12;
-  localparam int PUSH_BITS = 4;
+  localparam int POP_BITS = 5;
   localparam int LAYER_LSB = 16;
   localparam int LAYER_BITS = 16;
   localparam int VERSION_LSB = 32;
   localparam int VERSION_BITS = 8;
   localparam int MARK_LSB = 40;
   localparam int MARK_BITS = 1;
+  localparam int PUSH_LSB = 41;
+  localparam int PUSH_BITS = 5;
 
   localparam int DMA_BUFFER_LSB = 48;
   localparam int DMA_BUFFER_BITS = 1;

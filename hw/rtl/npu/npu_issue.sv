@@ -10,7 +10,8 @@
 
 module npu_issue #(
   parameter int QueueDepth = 16,
-  localparam int InstrBits = npu_isa_pkg::INSTRUCTION_BITS
+  localparam int InstrBits = npu_isa_pkg::INSTRUCTION_BITS,
+  localparam int Units     = npu_isa_pkg::UNITS
 ) (
   input  logic                 clk_i,
   input  logic                 rst_ni,
@@ -20,10 +21,10 @@ module npu_issue #(
   output logic                 enqueue_ready_o,
   input  logic [InstrBits-1:0] enqueue_instr_i,
 
-  input  logic [3:0]           available_i,
-  output logic [3:0]           pop_o,
-  input  logic [3:0]           full_i,
-  output logic [3:0]           push_o,
+  input  logic [Units-1:0]     available_i,
+  output logic [Units-1:0]     pop_o,
+  input  logic [Units-1:0]     full_i,
+  output logic [Units-1:0]     push_o,
 
   output logic                 instr_valid_o,
   input  logic                 instr_ready_i,
@@ -36,17 +37,17 @@ module npu_issue #(
   output logic [15:0]          mark_layer_o,
 
   output logic                 waiting_o,
-  output logic [3:0]           missing_o,
+  output logic [Units-1:0]     missing_o,
   output logic                 retired_o
 );
-  localparam int HeaderBits  = 22;
+  localparam int HeaderBits  = Units + npu_isa_pkg::LAYER_BITS + 2;
   localparam int HeaderDepth = 8;
 
   logic head_valid, head_ready;
   logic header_valid, header_ready, header_room;
   logic [HeaderBits-1:0] header_in, header;
   logic head_sync, head_free;
-  logic [3:0] head_pop;
+  logic [Units-1:0] head_pop;
 
   fifo #(.Width(InstrBits), .Depth(QueueDepth)) u_queue (
     .clk_i   (clk_i),
@@ -59,8 +60,9 @@ module npu_issue #(
     .data_o  (instr_o)
   );
 
-  // Opcodes 0 to 3 are the four SYNC instructions.
-  assign head_sync = instr_o[npu_isa_pkg::OPCODE_LSB + 2 +: npu_isa_pkg::OPCODE_BITS - 2] == '0;
+  // The opcode of a SYNC is its unit alone.
+  assign head_sync = instr_o[npu_isa_pkg::OPCODE_LSB + npu_isa_pkg::UNIT_BITS +:
+                             npu_isa_pkg::OPCODE_BITS - npu_isa_pkg::UNIT_BITS] == '0;
   assign head_pop  = instr_o[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
   assign waiting_o = head_valid;
   assign missing_o = head_valid ? head_pop & ~available_i : '0;
@@ -89,11 +91,11 @@ module npu_issue #(
   );
 
   logic retire_sync, retire_mark, retire_free;
-  logic [3:0] retire_push;
+  logic [Units-1:0] retire_push;
 
-  assign retire_sync  = header[21];
-  assign retire_mark  = header[20];
-  assign retire_push  = header[19:16];
+  assign retire_sync  = header[Units+17];
+  assign retire_mark  = header[Units+16];
+  assign retire_push  = header[Units+15:16];
   assign mark_layer_o = header[15:0];
 
   assign retire_free = header_valid && (retire_push & full_i) == '0;

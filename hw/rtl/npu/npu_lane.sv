@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One lane of the vector unit: gathers one channel's sums, requantises them and looks them up in a
-// table.
+// One lane of the vector or the window unit: takes one channel's sum, of the accumulators when
+// `Columns` is 0, else of the elements of a window, requantises it and looks it up in a table.
 //
 //   y = clamp((acc*m + r*mr + b) >> s, lo, hi) mod 256, then table[y] when enabled
 //
@@ -17,7 +17,8 @@
 // - Sums are a chain of `Columns`, each of the columns up to a later one of a window: position p
 //   multiplies by byte p of `tap_i`, and with a column's first element continues the sum of
 //   position p - 1, or begins a sum where `place_i` is one.  The last is the window's.
-// - With `drain_i` the sum is `drain_sum_i` at cycle 3, taken by `gather_valid_i`.
+// - Without columns the sum is `drain_sum_i` at cycle 3, taken by `gather_valid_i`, and a residual
+//   may be wide; a window's sum fits 26 bits, and its residual has 8.
 // - `stage_valid_i`: bit k marks that the output was issued k + 4 cycles before, so bit 0 is cycle
 //   4.
 // - `result_o` is valid at cycle 12.
@@ -25,6 +26,7 @@
 module npu_lane #(
   parameter int Columns = 5,
   parameter int Lanes = 16,
+  localparam int Places = Columns > 0 ? Columns : 1,
   localparam int Width = 8 * Lanes,
   localparam int LaneBits = $clog2(Lanes),
   localparam int TableBits = 8 - LaneBits
@@ -35,7 +37,6 @@ module npu_lane #(
   input  logic                 table_valid_i,
   input  logic [TableBits-1:0] table_row_i,
   input  logic [Width-1:0]     table_i,
-  input  logic                 drain_i,
   input  logic                 mac_i,
   input  logic                 max_i,
   input  logic                 signed_i,
@@ -48,8 +49,8 @@ module npu_lane #(
   input  logic [15:0]          hi_i,
   input  logic                 read_valid_i,
   input  logic [7:0]           read_i,
-  input  logic [8*Columns-1:0] tap_i,
-  input  logic [Columns-1:0]   place_i,
+  input  logic [8*Places-1:0]  tap_i,
+  input  logic [Places-1:0]    place_i,
   input  logic                 gather_valid_i,
   input  logic                 gather_first_i,
   input  logic [31:0]          drain_sum_i,
@@ -75,79 +76,88 @@ module npu_lane #(
   assign shift = record_q[93:88];
   assign subtract = record_q[94];
 
-  // Gather, cycles 2 and 3: the element times every tap of its row; the residual waits beside it.
-  localparam int SumBits = 24;
+  // The residual, or a window's element, cycle 2.
+  localparam int ResidualBits = Columns == 0 ? 16 : 9;
+  localparam int SumBits = Columns == 0 ? 32 : 26;
 
-  logic signed [8:0]                 element;
-  logic        [7:0]                 read_q;
-  logic        [7:0]                 before_q;
-  logic        [7:0]                 residual_high;
-  logic signed [15:0]                residual_q;
-  logic signed [31:0]                acc_q;
-  logic        [SumBits*Columns-1:0] sums;
+  logic        [7:0]              read_q;
+  logic        [7:0]              before_q;
+  logic        [7:0]              residual_high;
+  logic signed [ResidualBits-1:0] residual_q;
+  logic signed [SumBits-1:0]      acc_q;
 
-  assign element = $signed({signed_i & read_i[7], read_i});
   assign residual_high = residual_wide_i ? before_q : {8{residual_signed_i & read_q[7]}};
-  assign sums[SumBits-1:0] = '0;
 
   always_ff @(posedge clk_i) begin
     if (read_valid_i) begin
       read_q <= read_i;
       before_q <= read_q;
     end
-    residual_q <= residual_i ? $signed({residual_high, read_q}) : 16'sd0;
+    residual_q <= residual_i ? ResidualBits'($signed({residual_high, read_q})) : '0;
   end
 
-  for (genvar p = 0; p < Columns; p++) begin : gen_column
-    localparam int Bits = p == Columns - 1 ? 32 : SumBits;
-
-    logic signed [7:0]      weight;
-    logic signed [16:0]     product_q;
-    logic signed [Bits-1:0] carried;
-    logic signed [Bits-1:0] column_q;
-    logic signed [Bits-1:0] column_d;
-    logic                   larger;
-
-    assign weight = mac_i ? $signed(tap_i[8*p +: 8]) : 8'sd1;
-    assign carried = gather_first_i ? Bits'($signed(sums[SumBits*p +: SumBits])) : column_q;
-
-    assign larger = $signed(product_q[8:0]) > $signed(carried[8:0]);
-    assign column_d = gather_first_i && place_i[p] ? Bits'(product_q) :
-                      !max_i ? carried + Bits'(product_q) :
-                      larger ? Bits'(product_q) : carried;
+  // The sum, cycle 3: of a window every element times every tap of its row.
+  if (Columns == 0) begin : gen_drain
+    logic unused_window;
+    assign unused_window = ^{mac_i, max_i, signed_i, tap_i, place_i, gather_first_i};
 
     always_ff @(posedge clk_i) begin
-      if (read_valid_i) product_q <= element * weight;
+      if (gather_valid_i) acc_q <= $signed(drain_sum_i);
     end
+  end else begin : gen_window
+    localparam int PartBits = 24;
 
-    if (p < Columns - 1) begin : gen_inner
+    logic signed [8:0]                  element;
+    logic        [PartBits*Columns-1:0] parts;
+    logic                               unused_sum;
+
+    assign unused_sum = ^drain_sum_i;
+    assign element = $signed({signed_i & read_i[7], read_i});
+    assign parts[PartBits-1:0] = '0;
+
+    for (genvar p = 0; p < Columns; p++) begin : gen_column
+      localparam int Bits = p == Columns - 1 ? SumBits : PartBits;
+
+      logic signed [7:0]      weight;
+      logic signed [16:0]     product_q;
+      logic signed [Bits-1:0] carried;
+      logic signed [Bits-1:0] column_q;
+      logic                   larger;
+
+      assign weight = mac_i ? $signed(tap_i[8*p +: 8]) : 8'sd1;
+      assign carried = gather_first_i ? Bits'($signed(parts[PartBits*p +: PartBits])) : column_q;
+      assign larger = $signed(product_q[8:0]) > $signed(carried[8:0]);
+
       always_ff @(posedge clk_i) begin
-        if (gather_valid_i) column_q <= column_d;
+        if (read_valid_i) product_q <= element * weight;
+        if (gather_valid_i) begin
+          column_q <= gather_first_i && place_i[p] ? Bits'(product_q) :
+                      !max_i ? carried + Bits'(product_q) :
+                      larger ? Bits'(product_q) : carried;
+        end
       end
 
-      assign sums[SumBits*(p+1) +: SumBits] = column_q;
-    end else begin : gen_last
-      always_ff @(posedge clk_i) begin
-        if (gather_valid_i) column_q <= drain_i ? $signed(drain_sum_i) : column_d;
+      if (p < Columns - 1) begin : gen_inner
+        assign parts[PartBits*(p+1) +: PartBits] = column_q;
+      end else begin : gen_last
+        assign acc_q = column_q;
       end
-
-      assign acc_q = column_q;
     end
   end
 
   // Requantise: partial products, two sums, their sum, a shift by eights and one by units, clamp.
-  logic        [31:0] high_q;
-  logic        [31:0] low_q;
-  logic signed [32:0] side_q;
-  logic        [47:0] main_q;
-  logic        [47:0] bias_q;
-  logic signed [47:0] sum_q;
-  logic        [2:0]  eights;
-  logic signed [47:0] coarse_q;
-  logic signed [47:0] fine_q;
-  logic        [7:0]  clamped_q;
-  logic               too_low;
-  logic               too_high;
+  logic signed [SumBits:0]         high_q;
+  logic        [31:0]              low_q;
+  logic signed [ResidualBits+16:0] side_q;
+  logic        [47:0]              main_q;
+  logic        [47:0]              bias_q;
+  logic signed [47:0]              sum_q;
+  logic        [2:0]               eights;
+  logic signed [47:0]              coarse_q;
+  logic signed [47:0]              fine_q;
+  logic        [7:0]               clamped_q;
+  logic                            too_low;
+  logic                            too_high;
 
   assign eights = shift[5:3] + 3'(high_i);
   assign too_low = fine_q < 48'($signed(lo_i));
@@ -155,12 +165,12 @@ module npu_lane #(
 
   always_ff @(posedge clk_i) begin
     if (stage_valid_i[0]) begin
-      high_q <= $signed(acc_q[31:16]) * m;
+      high_q <= $signed(acc_q[SumBits-1:16]) * m;
       low_q <= acc_q[15:0] * m[15:0];
       side_q <= residual_q * mr;
     end
     if (stage_valid_i[1]) begin
-      main_q <= {high_q, 16'b0} + 48'(low_q);
+      main_q <= (48'(high_q) << 16) + 48'(low_q);
       bias_q <= subtract ? b - 48'(side_q) : b + 48'(side_q);
     end
     if (stage_valid_i[2]) sum_q <= $signed(main_q + bias_q);

@@ -2,9 +2,9 @@
 // The npu: an instruction-driven tensor processor.  See docs/npu.md.
 //
 // Software writes the address of a program and the number of its instructions over AXI4-Lite and
-// starts it; fetch deals the instructions to the queues of load, compute, vector and store, which
-// work at the same time and wait for each other by tokens only.  Memory is reached over one AXI4
-// master with one ID.
+// starts it; fetch deals the instructions to the queues of load, compute, vector, store and window,
+// which work at the same time and wait for each other by tokens only.  Memory is reached over one
+// AXI4 master with one ID.
 //
 // Sizes are powers of two: `ActWords` and `WeightWords` words of `Lanes` bytes, `AccWords` words of
 // `Groups * Lanes` sums in each half of the accumulators, `MemBytes` bytes in a beat of memory.
@@ -101,6 +101,8 @@ module npu_top #(
   localparam int Compute   = npu_isa_pkg::UNIT_COMPUTE;
   localparam int Vector    = npu_isa_pkg::UNIT_VECTOR;
   localparam int Store     = npu_isa_pkg::UNIT_STORE;
+  localparam int Window    = npu_isa_pkg::UNIT_WINDOW;
+  localparam int Units     = npu_isa_pkg::UNITS;
 
   if (Lanes < 4 || Lanes > 64 || 2 ** $clog2(Lanes) != Lanes) begin : gen_check_lanes
     initial $fatal(1, "npu_top: Lanes must be a power of two from 4 to 64");
@@ -134,11 +136,11 @@ module npu_top #(
   logic [31:0] count;
   logic memory_idle, illegal, read_error, write_error, read_beat, write_beat, dealt, progress;
 
-  // One bit a unit, or four bits a unit, in the order of the units.
-  logic [3:0] instr_valid, instr_ready, retire_valid, retire_ready;
-  logic [3:0] busy, stall, unit_progress, waiting, retired;
-  logic [15:0] missing;
-  logic [4*InstrBits-1:0] instrs;
+  // A bit a unit, or one for every unit a unit, in the order of the units.
+  logic [Units-1:0] instr_valid, instr_ready, retire_valid, retire_ready;
+  logic [Units-1:0] busy, stall, unit_progress, waiting, retired;
+  logic [Units*Units-1:0] missing;
+  logic [Units*InstrBits-1:0] instrs;
 
   logic fetch_run_valid, fetch_run_ready, fetch_data_valid, fetch_data_ready;
   logic [AddrBits-1:0] fetch_run_addr;
@@ -339,6 +341,14 @@ module npu_top #(
     .vector_busy_o      (busy[Vector]),
     .vector_stall_o     (stall[Vector]),
     .vector_progress_o  (unit_progress[Vector]),
+    .window_valid_i     (instr_valid[Window]),
+    .window_i           (instrs[InstrBits*Window +: InstrBits]),
+    .window_ready_o     (instr_ready[Window]),
+    .window_retire_o    (retire_valid[Window]),
+    .window_retire_i    (retire_ready[Window]),
+    .window_busy_o      (busy[Window]),
+    .window_stall_o     (stall[Window]),
+    .window_progress_o  (unit_progress[Window]),
     .lw_valid_i         (lw_valid),
     .lw_ready_o         (lw_ready),
     .lw_addr_i          (lw_addr),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vector unit: executes DRAIN, WINDOW_MAC, WINDOW_SUM and WINDOW_MAX, one instruction at a time.
+// Requantises sums: executes DRAIN when `WindowColumns` is 0, else WINDOW_MAC, WINDOW_SUM and
+// WINDOW_MAX, one instruction at a time.
 //
 // An instruction first reads its constants from the weight buffer, a word a cycle (taps for
 // WINDOW_MAC, then the table when enabled, then 12 words of records), then issues the reads of its
@@ -15,6 +16,7 @@
 //   every cycle in which `wr_ready_i` or `vr_ready_i` held one up, the last word is written in
 //   cycle S + N + 12, and `retire_valid_o` rises in cycle S + N + 13; `instr_ready_o` is high again
 //   in the cycle after the retirement.
+// - `emit_o`: the last read of an output is issued, which is only done while `room_i` is high.
 // - Data of weight, activation and accumulator reads follow exactly 2 cycles after their handshake.
 //   A word is written in the cycle of `vw_valid_o`.
 // - `stall_o`: a read waits for its port.
@@ -55,11 +57,15 @@ module npu_vector #(
   output logic [ActAddr-1:0] vr_addr_o,
   input  logic [Width-1:0]   vr_data_i,
   input  logic               vr_data_valid_i,
+  input  logic               room_i,
+  output logic               emit_o,
   output logic               vw_valid_o,
   output logic [ActAddr-1:0] vw_addr_o,
   output logic [Width-1:0]   vw_data_o
 );
 
+  localparam logic Drain = WindowColumns == 0;
+  localparam int Places = WindowColumns > 0 ? WindowColumns : 1;
   localparam int LaneBits = $clog2(Lanes);
   localparam int TableBits = 8 - LaneBits;
   localparam int TableWords = 256 / Lanes;
@@ -79,7 +85,6 @@ module npu_vector #(
   logic [2:0] state_d;
 
   // The instruction's mode, held while it is inside.
-  logic                 drain_q;
   logic                 mac_q;
   logic                 max_q;
   logic                 signed_q;
@@ -102,14 +107,13 @@ module npu_vector #(
 
   assign accept = instr_valid_i && instr_ready_o;
   assign opcode = instr_i[npu_isa_pkg::OPCODE_LSB +: 8];
-  assign is_mac = opcode == npu_isa_pkg::OP_WINDOW_MAC;
+  assign is_mac = !Drain && opcode == npu_isa_pkg::OP_WINDOW_MAC;
   assign has_table = instr_i[npu_isa_pkg::VECTOR_TABLE_LSB];
 
   always_ff @(posedge clk_i) begin
     if (accept) begin
-      drain_q <= opcode == npu_isa_pkg::OP_DRAIN;
       mac_q <= is_mac;
-      max_q <= opcode == npu_isa_pkg::OP_WINDOW_MAX;
+      max_q <= !Drain && opcode == npu_isa_pkg::OP_WINDOW_MAX;
       signed_q <= instr_i[npu_isa_pkg::VECTOR_INPUT_SIGNED_LSB];
       residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
       residual_signed_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_SIGNED_LSB];
@@ -137,6 +141,7 @@ module npu_vector #(
   logic       step;
   logic       issue_last;
   logic       emit;
+  logic       hold;
   logic       last;
   logic       act_valid;
   logic       write_last;
@@ -148,7 +153,9 @@ module npu_vector #(
                        at_table ? 7'(TableWords) : 7'(npu_isa_pkg::RECORD_WORDS);
   assign setup_step = setup && wr_ready_i;
   assign setup_last = setup_step && setup_index_q + 7'd1 == setup_words;
-  assign step = state_q == StIssue && (!act_valid || vr_ready_i);
+  assign hold = emit && !room_i;
+  assign step = state_q == StIssue && !hold && (!act_valid || vr_ready_i);
+  assign emit_o = step && emit;
   assign issue_last = step && emit && last;
 
   always_comb begin
@@ -190,7 +197,7 @@ module npu_vector #(
   assign instr_ready_o = state_q == StIdle;
   assign retire_valid_o = state_q == StRetire;
   assign busy_o = state_q != StIdle;
-  assign stall_o = (wr_valid_o && !wr_ready_i) || (vr_valid_o && !vr_ready_i);
+  assign stall_o = (setup && !setup_step) || (state_q == StIssue && !step);
   assign progress_o = setup_step || step || vw_valid_o;
 
   // Constants arrive: taps into their RAMs, table words and record bytes into the lanes.
@@ -217,7 +224,7 @@ module npu_vector #(
   logic               tap;
   logic               first;
   logic [5:0]         tap_index;
-  logic [WindowColumns-1:0] place;
+  logic [Places-1:0]  place;
   logic [ActAddr-1:0] out_addr;
 
   npu_window #(
@@ -241,8 +248,8 @@ module npu_vector #(
     .last_o     (last)
   );
 
-  assign vr_valid_o = state_q == StIssue && act_valid;
-  assign acc_en_o = step && drain_q && emit;
+  assign vr_valid_o = state_q == StIssue && act_valid && !hold;
+  assign acc_en_o = step && Drain && emit;
 
   // What travels beside a read: bit k of a shift register is one, k + 1 cycles after its issue.
   logic [ReadCycles:0]      gather_q;
@@ -250,7 +257,7 @@ module npu_vector #(
   logic [WriteCycles-1:0]   emit_q;
   logic [WriteCycles-1:0]   last_q;
   logic [5:0]               tap_index_q;
-  logic [WindowColumns*Width-1:0] tap_words;
+  logic [Places*Width-1:0] tap_words;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -259,7 +266,7 @@ module npu_vector #(
       last_q <= '0;
     end else begin
       gather_q <= {gather_q[ReadCycles-1:0], (step && tap) || acc_en_o};
-      emit_q <= {emit_q[WriteCycles-2:0], step && emit};
+      emit_q <= {emit_q[WriteCycles-2:0], emit_o};
       last_q <= {last_q[WriteCycles-2:0], issue_last};
     end
   end
@@ -271,25 +278,31 @@ module npu_vector #(
 
   assign write_last = last_q[WriteCycles-1];
 
-  npu_taps #(
-    .Columns(WindowColumns),
-    .Width  (Width)
-  ) u_taps (
-    .clk_i        (clk_i),
-    .place_i      (place),
-    .write_valid_i(wr_data_valid_i && to_taps),
-    .write_first_i(setup_index == '0),
-    .write_data_i (wr_data_i),
-    .read_en_i    (gather_q[0] && mac_q),
-    .read_row_i   (tap_index_q),
-    .read_data_o  (tap_words)
-  );
+  if (WindowColumns > 0) begin : gen_taps
+    npu_taps #(
+      .Columns(WindowColumns),
+      .Width  (Width)
+    ) u_taps (
+      .clk_i        (clk_i),
+      .place_i      (place),
+      .write_valid_i(wr_data_valid_i && to_taps),
+      .write_first_i(setup_index == '0),
+      .write_data_i (wr_data_i),
+      .read_en_i    (gather_q[0] && mac_q),
+      .read_row_i   (tap_index_q),
+      .read_data_o  (tap_words)
+    );
+  end else begin : gen_no_taps
+    logic unused_taps;
+    assign unused_taps = ^{to_taps, tap_index_q};
+    assign tap_words = '0;
+  end
 
   // The accumulators' columns of the instruction's group.
   logic [32*Lanes-1:0] sums_q;
 
   always_ff @(posedge clk_i) begin
-    if (gather_q[ReadCycles-1] && drain_q) begin
+    if (gather_q[ReadCycles-1] && Drain) begin
       for (int g = 0; g < Groups; g++) begin
         if (group_q == GroupBits'(g)) sums_q <= acc_data_i[g*32*Lanes +: 32*Lanes];
       end
@@ -297,9 +310,9 @@ module npu_vector #(
   end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
-    logic [8*WindowColumns-1:0] taps;
+    logic [8*Places-1:0] taps;
 
-    for (genvar p = 0; p < WindowColumns; p++) begin : gen_tap
+    for (genvar p = 0; p < Places; p++) begin : gen_tap
       assign taps[8*p +: 8] = tap_words[p*Width + 8*l +: 8];
     end
 
@@ -313,7 +326,6 @@ module npu_vector #(
       .table_valid_i    (table_valid),
       .table_row_i      (setup_index[TableBits-1:0]),
       .table_i          (wr_data_i),
-      .drain_i          (drain_q),
       .mac_i            (mac_q),
       .max_i            (max_q),
       .signed_i         (signed_q),

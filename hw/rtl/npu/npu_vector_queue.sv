@@ -11,7 +11,6 @@
 //   A word is written in the cycle of `vw_valid_o`.
 
 module npu_vector_queue #(
-  parameter int WindowColumns = 5,
   parameter int RowPipes = 4,
   parameter int Lanes = 16,
   parameter int Groups = 1,
@@ -86,6 +85,7 @@ module npu_vector_queue #(
   logic [Engines*ActAddr-1:0] vr_addr;
   logic [Engines*ActAddr-1:0] vw_addr;
   logic [Engines*Width-1:0]   vw_data;
+  logic                       unused_emit;
 
   for (genvar e = 0; e < Engines; e++) begin : gen_engine
     assign offered[e] = instr_valid_i && instr_ready_o && engine == 2'(e);
@@ -106,7 +106,7 @@ module npu_vector_queue #(
   assign vw_data_o = vw_data[Width*engine_q +: Width];
 
   npu_vector #(
-    .WindowColumns(WindowColumns),
+    .WindowColumns(0),
     .Lanes        (Lanes),
     .Groups       (Groups),
     .ActWords     (ActWords),
@@ -136,6 +136,8 @@ module npu_vector_queue #(
     .vr_addr_o      (vr_addr[0 +: ActAddr]),
     .vr_data_i      (vr_data_i),
     .vr_data_valid_i(vr_data_valid_i && working[0]),
+    .room_i         (1'b1),
+    .emit_o         (unused_emit),
     .vw_valid_o     (vw_valid[0]),
     .vw_addr_o      (vw_addr[0 +: ActAddr]),
     .vw_data_o      (vw_data[0 +: Width])

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Address generator of the vector unit: walks the outputs of an instruction and, within one, the
-// elements of its window and then its residual.
+// Address generator of the vector and the window unit: walks the outputs of an instruction and, within
+// one, the elements of its window and then its residual.  Instructions are DRAINs, which have no
+// window, when `Columns` is 0, else they are windows.
 //
 // A window of at most `Columns` columns is read column by column, top to bottom, and the columns
 // that it shares with the window before it in its row are not read again: when columns are
@@ -23,6 +24,7 @@ module npu_window #(
   parameter int Columns = 5,
   parameter int ActWords = 8192,
   parameter int AccWords = 512,
+  localparam int Places = Columns > 0 ? Columns : 1,
   localparam int ActAddr = $clog2(ActWords),
   localparam int AccAddr = $clog2(2 * AccWords)
 ) (
@@ -37,13 +39,13 @@ module npu_window #(
   output logic               tap_o,
   output logic [5:0]         tap_index_o,
   output logic               first_o,
-  output logic [Columns-1:0] place_o,
+  output logic [Places-1:0]  place_o,
   output logic               emit_o,
   output logic               last_o
 );
 
-  logic drain;
-  logic drain_q;
+  localparam logic Drain = Columns == 0;
+
   logic residual_q;
   logic at_residual_q;
   logic wide;
@@ -94,23 +96,22 @@ module npu_window #(
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] next_out;
 
-  assign drain = instr_i[npu_isa_pkg::OPCODE_LSB +: 8] == npu_isa_pkg::OP_DRAIN;
-  assign wide = drain && instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB] &&
+  assign wide = Drain && instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB] &&
                 instr_i[npu_isa_pkg::DRAIN_RESIDUAL_WIDE_LSB];
   assign window_y = instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8];
   assign window_x = instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8];
   assign x_stride = instr_i[npu_isa_pkg::VECTOR_SOURCE_X_STRIDE_LSB +: 16];
   assign wx_stride = instr_i[npu_isa_pkg::VECTOR_WINDOW_X_STRIDE_LSB +: 16];
-  assign by_columns = window_x <= 8'(Columns);
+  assign by_columns = window_x <= 8'(Places);
   assign x_last = x_left_q == '0;
   assign inner_last = inner_left_q == '0;
   assign window_last = inner_last && outer_left_q == '0;
   assign slide = slides_q && !x_last;
 
-  assign tap_o = !drain_q && !at_residual_q;
-  assign emit_o = (drain_q && !at_high_q) || at_residual_q || (window_last && !residual_q);
+  assign tap_o = !Drain && !at_residual_q;
+  assign emit_o = (Drain && !at_high_q) || at_residual_q || (window_last && !residual_q);
   assign last_o = x_last && y_left_q == '0;
-  assign act_valid_o = !drain_q || residual_q;
+  assign act_valid_o = !Drain || residual_q;
   assign act_addr_o = tap_o ? element_q :
                       at_high_q ? residual_addr_q + high_offset_q : residual_addr_q;
 
@@ -125,7 +126,6 @@ module npu_window #(
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
-      drain_q <= drain;
       residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
       wide_q <= wide;
       high_offset_q <= instr_i[npu_isa_pkg::DRAIN_RESIDUAL_HIGH_OFFSET_LSB +: ActAddr];
@@ -154,8 +154,7 @@ module npu_window #(
     if (start_i) begin
       by_columns_q <= by_columns;
       slides_q <= by_columns && wx_stride == 16'd1 && x_stride != '0 && x_stride < 16'(window_x);
-      place_o <= by_columns ? Columns'(1) << (8'(Columns) - window_x)
-                            : Columns'(1) << (Columns - 1);
+      place_o <= by_columns ? Places'(1) << (8'(Places) - window_x) : Places'(1) << (Places - 1);
       inner_reload_q <= (by_columns ? window_y : window_x) - 8'd1;
       outer_reload_q <= (by_columns ? window_x : window_y) - 8'd1;
       slide_reload_q <= x_stride[7:0] - 8'd1;

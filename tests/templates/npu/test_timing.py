@@ -58,7 +58,7 @@ def test_windows_share_columns_that_are_neighbours(fields: dict[str, int], reads
     assert SMALL.window_columns == 5
     item = {**VECTOR, "window_x_stride": 1, **fields}
     found = busy(Instruction(Opcode.WINDOW_MAC, item))
-    least = timing.vector_cycles(SMALL, reads, taps=2 * fields["window_x"])
+    least = timing.window_cycles(SMALL, reads, taps=2 * fields["window_x"])
     # Its own writes may hold up a read of the same bank.
     assert least <= found <= least + 15
 
