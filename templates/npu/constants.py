@@ -17,6 +17,7 @@ from intaglio.compiler.workload import Conv2d, MatMul, Op, Requantise, Workload,
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import RECORD_WORDS
 from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.translate import is_rows
 from intaglio.templates.npu.work import (
     ArrayShape,
     ArrayWork,
@@ -26,7 +27,6 @@ from intaglio.templates.npu.work import (
     WindowShape,
     WindowWork,
     blocks_of,
-    is_rows,
 )
 
 Bytes = NDArray[np.uint8]

@@ -34,8 +34,9 @@ from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, WindowMappi
 from intaglio.templates.npu.program import LayerInfo
 from intaglio.templates.npu.row_steps import row_regions, row_steps
 from intaglio.templates.npu.steps import Place, RegionNeed, Step
+from intaglio.templates.npu.translate import translate
 from intaglio.templates.npu.window_steps import window_regions, window_steps
-from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work, translate
+from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work
 
 LayerMapping = (
     ArrayMapping | WindowMapping | RowMapping | FusedMapping | ChainMapping | GroupMapping

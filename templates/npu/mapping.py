@@ -93,7 +93,7 @@ class ArrayMapping:
 
 @dataclass(frozen=True, slots=True)
 class WindowMapping:
-    """How the vector unit's window works through an operator.
+    """How the window unit works through an operator.
 
     tile_y, tile_x   outputs of a spatial tile
     step_blocks      channel blocks that are loaded and stored together

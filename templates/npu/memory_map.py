@@ -19,14 +19,8 @@ from intaglio.errors import UnsupportedError
 from intaglio.templates.npu.constants import filler
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.layout import Form, TensorLayout, halves_of, packed_channels
-from intaglio.templates.npu.work import (
-    axes,
-    blocks_of,
-    folded_columns,
-    form_of,
-    is_rows,
-    natural_map,
-)
+from intaglio.templates.npu.translate import axes, folded_columns, form_of, is_rows, natural_map
+from intaglio.templates.npu.work import blocks_of
 
 REGION_ALIGNMENT = 64
 """Every region starts at a multiple of this many bytes."""

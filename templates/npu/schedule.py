@@ -45,7 +45,8 @@ from intaglio.templates.npu.program import LayerInfo, Program, Region
 from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.supports import supports
 from intaglio.templates.npu.tokens import Tokens, derive
-from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work, translate
+from intaglio.templates.npu.translate import translate
+from intaglio.templates.npu.work import ArrayWork, RowWork, WindowWork, Work
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's text, what is done and the total."""

@@ -30,7 +30,7 @@ from intaglio.templates.npu.memory_map import (
     input_layouts,
     reshape_refusal,
 )
-from intaglio.templates.npu.work import reads_wide
+from intaglio.templates.npu.translate import reads_wide
 
 MAX_PADDING = 255
 MAX_WINDOW = 255

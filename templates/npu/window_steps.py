@@ -1,4 +1,4 @@
-"""The steps of an operator on the vector unit's window: pools, depthwise convolutions, sums."""
+"""The steps of an operator on the window unit: pools, depthwise convolutions, sums."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from intaglio.templates.npu.constants import (
 )
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.memory_map import plan_layouts
-from intaglio.templates.npu.work import ArrayWork, WindowWork, translate
+from intaglio.templates.npu.translate import translate
+from intaglio.templates.npu.work import ArrayWork, WindowWork
 from tests.compiler.builders import U8, Builder
 
 DESIGN = NpuDesign(rows=4, cols=8, lanes=4, vector_lanes=4, memory_bytes_per_cycle=4)

@@ -19,8 +19,8 @@ from intaglio.templates.npu.layers import MappedArray, MappedWindow, map_work
 from intaglio.templates.npu.mapping import ArrayMapping, WindowMapping
 from intaglio.templates.npu.memory_map import plan_layouts
 from intaglio.templates.npu.schedule import mappings, schedule
+from intaglio.templates.npu.translate import translate
 from intaglio.templates.npu.window_steps import window_regions
-from intaglio.templates.npu.work import translate
 from tests.compiler.builders import U8, Builder
 from tests.templates.npu.networks import REPEATABLE, SMALL, check, designs, networks
 
