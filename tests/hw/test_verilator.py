@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,13 @@ def test_content_decides_the_entry(model: Model) -> None:
     changed = Model(model.sources, model.top, model.driver, (("Step", 2),))
     assert changed.read().content_hash != first
     assert Model(model.sources, "other", model.driver).read().content_hash != first
+    assert replace(model, quick=True).read().content_hash != first
     model.sources[0].write_text(MODULE.replace("+", "-"))
     assert model.read().content_hash != first
+
+
+def test_a_quick_model_counts_the_same(model: Model, cache: Path) -> None:
+    assert _count(build(replace(model, quick=True), cache=cache), 9) == 9
 
 
 def test_what_was_hashed_is_what_is_built(model: Model, cache: Path) -> None:
