@@ -156,8 +156,9 @@ class _Places:
     """Of one space, the last instruction of every unit that read and that wrote each place."""
 
     def __init__(self, count: int) -> None:
-        self.read = np.full((len(Unit), count), _NEVER, dtype=np.int64)
-        self.written = np.full((len(Unit), count), _NEVER, dtype=np.int64)
+        self.count = count
+        self.read = np.full((len(Unit), count), _NEVER, dtype=np.int32)
+        self.written = np.full((len(Unit), count), _NEVER, dtype=np.int32)
 
     def conflict(self, access: Access, unit: Unit, clock: list[int]) -> tuple[int, int] | None:
         """Another unit's access outside `clock`: its instruction's index, and the place."""
@@ -181,8 +182,8 @@ class _Places:
 def check_tokens(program: Program) -> None:
     """Prove that every order which the tokens allow computes what the order of the text does.
 
-    Raises VerificationError naming the two instructions, and the place, that no token orders; or
-    the instruction that waits for a token which nothing pushes.
+    Raises VerificationError naming the two instructions, and the place, that no token orders; the
+    instruction that waits for a token which nothing pushes; or one that touches no place there is.
     """
     design = program.design
     instructions = decode(program.instructions)
@@ -206,6 +207,8 @@ def check_tokens(program: Program) -> None:
         clock[unit] = index
         for access in accesses(instruction, design):
             places = spaces[access.space]
+            if access.places.max(initial=0) >= places.count:
+                raise VerificationError(_outside(program, instructions, index, access))
             rival = places.conflict(access, unit, clock)
             if rival is not None:
                 raise VerificationError(_race(program, instructions, index, access, rival))
@@ -220,6 +223,19 @@ _UNITS = {
     "weight": "word {} of the weight buffer",
     "accumulator": "half {} of the accumulators",
 }
+
+
+def _outside(
+    program: Program,
+    instructions: Sequence[Instruction],
+    index: int,
+    access: Access,
+) -> str:
+    verb, place = "writes" if access.writes else "reads", int(access.places.max())
+    return (
+        f"{describe(program, instructions, index)} {verb} {_UNITS[access.space].format(place)}, "
+        "which is not there"
+    )
 
 
 def _race(

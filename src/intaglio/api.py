@@ -242,15 +242,18 @@ def verify(
     the whole range are drawn from `seed`.  `cache` is the folder of built models, by default one
     in the user's home.  Leaves the result in the artifact's folder; when a word differs, also a
     waveform of the cycles in which it went wrong.  Raises OutputError, before anything runs, when
-    that folder cannot be written, ToolError when a tool is missing and VerificationError when the
-    hardware stops.
+    that folder cannot be written, ToolError when a tool is missing and VerificationError when
+    tokens leave the order of two accesses open or the hardware stops.
     """
     from intaglio.hw.npu_model import DRIVER
     from intaglio.hw.verilator import Model
     from intaglio.sim import verify as proof
+    from intaglio.sim.hazards import check_tokens
 
     opened = _opened(artifact)
     _check_room(opened.directory)
+    for part in opened.deployment.scheduled():
+        check_tokens(part.program)
     bench = proof.Bench(opened.deployment, Model(opened.rtl_files, opened.top, DRIVER))
     found = proof.verify(
         bench,

@@ -23,6 +23,7 @@ from intaglio.errors import IntaglioError, UnsupportedError
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Unit, decode
 from intaglio.templates.npu.layout import TensorLayout
+from intaglio.templates.npu.legality import stop
 
 FILES = Bundle("program", schema=2)
 """`program.json` and `program.safetensors`."""
@@ -189,6 +190,8 @@ def load_program(folder: Path) -> Program:
 def check_program(program: Program) -> None:
     """Raises ValueError with the first part that does not fit the others or is of a wrong type."""
     _check_numbers(program)
+    fault = stop(program.instructions)
+    _expect(fault is None, str(fault))
     _check_regions(program)
     for layout in program.tensors.values():
         _check_tensor(program, layout)

@@ -147,6 +147,15 @@ def test_a_conflict_names_place_and_instructions(
     check_tokens(make(ordered))
 
 
+def test_a_place_that_is_not_there_is_named() -> None:
+    with pytest.raises(VerificationError) as caught:
+        check_tokens(make([Instruction(Opcode.LOAD, {**LINE, "words": 1, "local_address": 900})]))
+    assert str(caught.value) == (
+        "instruction 0 (layer 'layer 0', LOAD) writes word 900 of the activation buffer, which is "
+        "not there"
+    )
+
+
 def test_order_is_handed_on_through_a_third_unit() -> None:
     load = Instruction(Opcode.LOAD, {**LINE, "words": 1}, push=(Unit.COMPUTE,))
     relay = Instruction(Opcode.SYNC_COMPUTE, pop=(Unit.LOAD,), push=(Unit.STORE,))
