@@ -24,11 +24,13 @@ class Fault:
 
 
 BREAKS = {
-    "axi_burst_split": Fault("(32'(page_left) > 32'd256) ? 9'd256 : 9'(page_left)", "9'd256"),
+    "axi_burst_split": Fault(
+        "first_page_left > (PageBits + 1)'(Most) ? 9'(Most) : 9'(first_page_left)", "9'(Most)"
+    ),
     "delay_line": Fault(
         "stages_q[(Cycles-1)*Width +: Width]", "stages_q[(Cycles-2)*Width +: Width]"
     ),
-    "fifo": Fault("!= PtrBits'(Depth);", "<= PtrBits'(Depth);"),
+    "fifo": Fault("fetch || (room_q && !(push && last_place))", "1'b1"),
     "ram_1r1w": Fault("if (read_en_i) read_data_o", "read_data_o"),
     "ram_2p": Fault("else b_data_o <= mem[b_addr_i];", "b_data_o <= mem[b_addr_i];"),
     "stream_narrow": Fault("else if (ready_i) data_q", "else data_q"),
