@@ -294,7 +294,7 @@ module npu_vector #(
     );
   end else begin : gen_no_taps
     logic unused_taps;
-    assign unused_taps = ^{to_taps, tap_index_q};
+    assign unused_taps = ^{to_taps, tap_index_q, setup_index};
     assign tap_words = '0;
   end
 
