@@ -12,6 +12,7 @@ from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import UnitCounters
 from intaglio.sim import verify as proof
 from intaglio.sim.verify_report import Difference, VerifyReport
+from intaglio.templates.npu.isa import Unit
 from tests.nets import tiny
 from tests.shell import TINY, Shell
 
@@ -71,7 +72,7 @@ def test_verify_exits_1_on_the_first_difference(
     shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Difference(0, "conv1", "conv1", 3, (1, 2), 5, -5)
-    units = (UnitCounters(0, 0, 0, 0),) * 4
+    units = (UnitCounters(0, 0, 0, 0),) * len(Unit)
     found = VerifyReport("tiny", 0, 1, 10, 1, first, (100,), 100, (), units, 0, 0)
     monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
     code, out, _ = shell("verify", artifact)
@@ -129,7 +130,7 @@ def test_a_missing_npz_is_wrong_usage(shell: Shell, artifact: Path, tmp_path: Pa
 def test_verify_says_how_many_of_the_given_images_ran(
     shell: Shell, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    units = (UnitCounters(0, 0, 0, 0),) * 4
+    units = (UnitCounters(0, 0, 0, 0),) * len(Unit)
     found = VerifyReport("tiny", 0, 2, 10, 0, None, (100, 100), 100, (), units, 0, 0)
     monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
     data = tmp_path / "data.npz"
@@ -144,7 +145,7 @@ def test_verify_says_how_many_of_the_given_images_ran(
 def test_verify_says_when_no_operator_is_on_the_host(
     shell: Shell, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    units = (UnitCounters(0, 0, 0, 0),) * 4
+    units = (UnitCounters(0, 0, 0, 0),) * len(Unit)
     found = VerifyReport("tiny", 0, 1, 10, 0, None, (100,), 100, (), units, 0, 0)
     monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
     note = "no operator of tiny is on the host, so --host compared nothing"
