@@ -28,8 +28,6 @@ SLICE_BITS = 6
 """Above the banks in what is taken: a slice of the weight buffer and one, or 0; twice."""
 EMIT_SHIFT = BANK_BITS + SLICE_BITS
 """Where a step of a window holds the bank, as a bit, of the output that it completes."""
-NONE = -1
-"""No bank."""
 
 Pair = tuple[int, int]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeGuard
 
 from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax
 from intaglio.templates.npu.allocator import fits
@@ -56,7 +57,7 @@ class GroupMapping:
         return f"{cuts}; {self.cycles} cycles, {self.memory_words} words"
 
 
-def joins(work: Work) -> bool:
+def joins(work: Work | None) -> TypeGuard[Part]:
     """Whether an operator may be in a group: a product of rows, a softmax or norm of rows."""
     if isinstance(work, RowWork):
         return True

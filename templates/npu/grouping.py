@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from intaglio.compiler.workload import BatchMatMul, MatMul
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.group import GroupMapping, Part, joins, map_group, waits
+from intaglio.templates.npu.group import GroupMapping, joins, map_group, waits
 from intaglio.templates.npu.work import Work
 
 LONGEST = 8
@@ -46,7 +46,7 @@ def _longest(
     """The longest group from the first of `span` on that the buffers hold and that is faster."""
     first, end = span
     for behind in range(min(end, first + LONGEST), first + 1, -1):
-        parts: list[Part] = [work for work in works[first:behind] if work and joins(work)]  # type: ignore[misc]
+        parts = [work for work in works[first:behind] if joins(work)]
         if not any(map(waits, parts)) or all(map(waits, parts)):
             continue
         mapping = map_group(tuple(parts), design)
@@ -62,7 +62,7 @@ def _spans(works: Sequence[Work | None]) -> Iterator[Span]:
     """Runs of operators that may be in a group; an attention, with its projections, is one."""
     start = 0
     for index, work in enumerate([*works, None]):
-        if work is None or not joins(work):
+        if not joins(work):
             if index > start:
                 yield from _attentions(works, start, index)
             start = index + 1
