@@ -8,9 +8,9 @@ from intaglio.sim.state import Box
 
 
 @compiled
-def begin(words: Words, box: Box, work: int) -> None:
-    """Take a box, whose first word is there in the next cycle."""
-    words.work, words.active = work, True
+def begin(words: Words, box: Box, place: int) -> None:
+    """Take the box of the instruction at `place`; its first word is there in the next cycle."""
+    words.place, words.active = place, True
     words.column, words.row, words.planes = 0, 0, box.planes
     words.address = words.row_address = words.plane_address = box.local
 

@@ -1,8 +1,8 @@
 """Functions that numba turns into machine code where it is installed, and the tables they work on.
 
 There is one text for both ways of running, and one result.  A `Table` is a sequence of records of
-one dataclass, whose fields are float, int or bool: for machine code an array of structures, else a
-list of the dataclass' own instances.  The text reads `table[k].field` either way.
+one dataclass, whose fields are int, bool, a `part` or `several`: for machine code an array of
+structures, else a list of the dataclass' own instances.  The text reads `table[k].field` both ways.
 
 Machine code is kept in the user's cache, for each `entry` with all that it calls.  Without numba,
 or where nothing can be kept, the same functions run as Python, some twenty times slower.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -29,7 +30,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Record = TypeVar("Record")
 Table = Sequence[Record]
 
-_TYPES = {"float": np.float64, "int": np.int64, "bool": np.bool_}
+_TYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 _SOURCES = (Path(__file__).parent, Path(__file__).parents[1] / "templates" / "npu")
 _INNER = {
     "error_model": "numpy",  # divisors are proven not to be zero, or asked
@@ -83,16 +84,29 @@ def entry(function: Function) -> Function:
         numba.config.CACHE_DIR = before
 
 
-def one(record: Record) -> Record:
-    """`record`, as compiled functions change it."""
-    return cast(Record, _array(record).view(np.recarray)[0]) if MACHINE_CODE else record
+def part(kind: type[Record]) -> Record:
+    """A field that holds a record of the dataclass `kind`."""
+    return field(default_factory=kind, metadata={"kind": kind, "shape": ()})
 
 
-def blank(kind: type[Record], count: int) -> Table[Record]:
-    """A table of `count` records with the defaults of the dataclass `kind`."""
-    if MACHINE_CODE:
-        return cast(Table[Record], np.repeat(_array(kind()), count))
-    return [kind() for _ in range(count)]
+def several(kind: type[Record], *shape: int) -> list[Any]:
+    """A field that holds records of the dataclass `kind`, or numbers, along one or two axes."""
+
+    def made(count: int, *inner: int) -> list[Any]:
+        return [made(*inner) if inner else kind() for _ in range(count)]
+
+    metadata = {"kind": kind, "shape": shape}
+    return field(default_factory=lambda: made(*shape), metadata=metadata)
+
+
+def one(kind: type[Record]) -> Table[Record]:
+    """A table of one record with the defaults of the dataclass `kind`."""
+    return cast(Table[Record], _blank(cast(Any, kind)).copy()) if MACHINE_CODE else [kind()]
+
+
+def first(table: Table[Record]) -> Record:
+    """The first record of a table, as Python reads and changes it."""
+    return cast(Record, cast(Any, table).view(np.recarray)[0]) if MACHINE_CODE else table[0]
 
 
 def filled(kind: type[Record], columns: Mapping[str, NDArray[Any]]) -> Table[Record]:
@@ -101,7 +115,7 @@ def filled(kind: type[Record], columns: Mapping[str, NDArray[Any]]) -> Table[Rec
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [kind(**dict(zip(columns, row, strict=True))) for row in rows]
     count = len(next(iter(columns.values())))
-    table = np.empty(count, _structure(kind))
+    table = np.empty(count, _structure(cast(Any, kind)))
     for item in fields(cast(Any, kind)):
         table[item.name] = columns.get(item.name, item.default)
     return cast(Table[Record], table)
@@ -119,11 +133,30 @@ def column(table: Table[Any], name: str) -> NDArray[Any]:
     return np.array([getattr(record, name) for record in table], None if table else np.int64)
 
 
-def _array(record: object) -> NDArray[Any]:
-    """One record as an array of structures, of shape (1,)."""
-    row = tuple(getattr(record, item.name) for item in fields(cast(Any, record)))
-    return np.array([row], _structure(type(record)))
+@cache
+def _blank(kind: type[Any]) -> NDArray[Any]:
+    """One record with the defaults of `kind` as an array of structures, of shape (1,)."""
+    return np.array([_plain(kind())], _structure(cast(Any, kind)))
 
 
+def _plain(value: object) -> object:
+    """Records as tuples of their fields."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not is_dataclass(value):
+        return value
+    return tuple(_plain(getattr(value, item.name)) for item in fields(value))
+
+
+@cache
 def _structure(kind: type[Any]) -> np.dtype[Any]:
-    return np.dtype([(item.name, _TYPES[str(item.type)]) for item in fields(kind)], align=True)
+    return np.dtype([(item.name, *_form(item)) for item in fields(kind)], align=True)
+
+
+def _form(item: Field[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape of a field."""
+    if "kind" not in item.metadata:
+        return _TYPES[str(item.type)], ()
+    kind: Any = item.metadata["kind"]
+    whole = _TYPES.get(kind.__name__)
+    return _structure(kind) if whole is None else whole, item.metadata["shape"]

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import Event, Run
+from intaglio.sim.state import EVENTS, ROOM, Event, Run
 
-CAPACITY = 4096
-"""Events that can wait: a few for every instruction inside, which queues bound."""
 WAKE, RETIRE, GIVE, DEAL, ARRIVE = range(5)
 """Kinds of events; see `run.go`."""
 NOTHING = -1
@@ -25,7 +23,7 @@ def at(run: Run, time: int, kind: int, argument: int) -> None:
     clock.serial += 1
     serial = argument if kind == RETIRE else clock.serial
     place = clock.pending
-    if place == CAPACITY:
+    if place == EVENTS:
         raise RuntimeError("more events wait than the units can have")
     clock.pending += 1
     while place and _before(time, serial, heap[(place - 1) // 2]):
@@ -36,11 +34,10 @@ def at(run: Run, time: int, kind: int, argument: int) -> None:
 
 
 @compiled
-def finish(run: Run, index: int, cycle: int) -> None:
-    """Let instruction `index` retire in `cycle`, after the instructions issued before it."""
-    task = run.tasks[index]
-    task.finished = cycle
-    at(run, cycle, RETIRE, task.unit)
+def finish(run: Run, unit: int, place: int, cycle: int) -> None:
+    """Let the instruction at `place` retire in `cycle`, after those of its unit before it."""
+    run.finished[unit][place % ROOM] = cycle
+    at(run, cycle, RETIRE, unit)
 
 
 @compiled

@@ -5,11 +5,10 @@ from __future__ import annotations
 from intaglio.sim import engine, store, transfers, units
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import STORE, VECTOR, WINDOW, Run
+from intaglio.sim.state import ROOM, STORE, UNITS, VECTOR, WINDOW, Run, Tables, Task
 from intaglio.templates.npu.isa import TOKEN_LIMIT
 from intaglio.templates.npu.timing import QUEUE
 
-UNITS = 5
 QUEUE_DEPTH = 17
 """Instructions in a unit's queue: 16 in its RAM and one at its output."""
 INSIDE = 9
@@ -17,19 +16,19 @@ INSIDE = 9
 
 
 @compiled
-def arrive(run: Run) -> None:
+def arrive(run: Run, tables: Tables) -> None:
     """An instruction can be dealt from this cycle on."""
     run.fetch.arrived += 1
-    deal(run)
+    deal(run, tables)
 
 
 @compiled
-def deal(run: Run) -> None:
+def deal(run: Run, tables: Tables) -> None:
     """Hand the instruction at the head to its queue, when it is there and there is room."""
     fetch, now = run.fetch, run.clock.now
     if fetch.dealt == fetch.arrived:
         return
-    task = run.tasks[fetch.dealt]
+    task = tables.tasks[fetch.dealt]
     queue = run.queues[task.unit]
     if queue.dealt - queue.issued + (queue.newest == now) >= QUEUE_DEPTH:
         if queue.newest == now:
@@ -59,19 +58,19 @@ def _look_at(run: Run, unit: int, when: int) -> None:
 
 
 @compiled
-def wake(run: Run, unit: int) -> None:
+def wake(run: Run, tables: Tables, unit: int) -> None:
     """Issue the head if it can go now; come back when its time has come."""
     queue, now = run.queues[unit], run.clock.now
     if queue.issued == queue.dealt:
         return
-    task = run.tasks[run.order[queue.issued]]
+    task = tables.tasks[tables.order[queue.issued]]
     when = max(task.queued + QUEUE, queue.newest + 1, 0 if task.sync else queue.ready)
     if when > now:
         _look_at(run, unit, when)
     elif queue.issued - queue.retired + (queue.gone == now) >= INSIDE:
         return
     elif _has_tokens(run, unit, task.pop):
-        _issue(run, unit, run.order[queue.issued])
+        _issue(run, tables, unit)
 
 
 @compiled
@@ -84,21 +83,23 @@ def _has_tokens(run: Run, unit: int, sources: int) -> bool:
 
 
 @compiled
-def _issue(run: Run, unit: int, index: int) -> None:
+def _issue(run: Run, tables: Tables, unit: int) -> None:
     """Take the tokens of the head and hand it to its unit."""
-    task, now = run.tasks[index], run.clock.now
+    queue, now = run.queues[unit], run.clock.now
+    place = queue.issued
+    task = tables.tasks[tables.order[place]]
     for source in range(UNITS):
         if task.pop >> source & 1:
             if run.tokens[source][unit] >= TOKEN_LIMIT:
                 engine.at(run, now + 1, engine.RETIRE, source)
             run.tokens[source][unit] -= 1
-    queue = run.queues[unit]
     task.issued = queue.newest = now
     queue.issued += 1
+    run.finished[unit][place % ROOM] = INF
     if task.sync:
-        engine.finish(run, index, now + QUEUE)
+        engine.finish(run, unit, place, now + QUEUE)
     else:
-        units.start(run, index)
+        units.start(run, tables, unit, place)
         transfers.touch(run)
     if queue.issued < queue.dealt:
         _look_at(run, unit, now + 1)
@@ -107,7 +108,7 @@ def _issue(run: Run, unit: int, index: int) -> None:
 
 
 @compiled
-def retire(run: Run, unit: int) -> None:
+def retire(run: Run, tables: Tables, unit: int) -> None:
     """Retire the oldest instruction inside when it is finished and the counters have room.
 
     One retires a cycle, and of all units one that is marked.  Its tokens can be taken from the next
@@ -116,22 +117,21 @@ def retire(run: Run, unit: int) -> None:
     queue, clock, now = run.queues[unit], run.clock, run.clock.now
     if queue.retired == queue.issued or queue.gone == now:
         return
-    index = run.order[queue.retired]
-    task = run.tasks[index]
-    if task.finished > now or not _has_room(run, unit, task.push):
+    task = tables.tasks[tables.order[queue.retired]]
+    if run.finished[unit][queue.retired % ROOM] > now or not _has_room(run, unit, task.push):
         return
     if task.mark and clock.marked == now:
         engine.at(run, now + 1, engine.RETIRE, unit)
         return
-    _leave(run, unit, index)
+    _leave(run, unit, task)
     if queue.retired < queue.issued:
         engine.at(run, now + 1, engine.RETIRE, unit)
 
 
 @compiled
-def _leave(run: Run, unit: int, index: int) -> None:
-    """Retire instruction `index`."""
-    task, queue, now = run.tasks[index], run.queues[unit], run.clock.now
+def _leave(run: Run, unit: int, task: Task) -> None:
+    """Retire an instruction."""
+    queue, now = run.queues[unit], run.clock.now
     if task.mark:
         run.clock.marked = now
     queue.retired += 1
@@ -139,7 +139,7 @@ def _leave(run: Run, unit: int, index: int) -> None:
     if task.push:
         engine.at(run, now + 1, engine.GIVE, unit << UNITS | task.push)
     if unit == STORE and not task.sync:
-        store.retire(run, index)
+        store.retire(run)
         transfers.touch(run)
     elif unit in (VECTOR, WINDOW) and not task.sync:
         queue.ready = now + 1
@@ -157,10 +157,10 @@ def _has_room(run: Run, unit: int, targets: int) -> bool:
 
 
 @compiled
-def give(run: Run, argument: int) -> None:
+def give(run: Run, tables: Tables, argument: int) -> None:
     """Add the tokens of a retired instruction."""
     source, targets = argument >> UNITS, argument & ((1 << UNITS) - 1)
     for target in range(UNITS):
         if targets >> target & 1:
             run.tokens[source][target] += 1
-            wake(run, target)
+            wake(run, tables, target)

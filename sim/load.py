@@ -9,14 +9,12 @@ from __future__ import annotations
 from intaglio.sim import box_words, engine, port, requests
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import ACTIVATION, LOAD, Run
+from intaglio.sim.state import ACTIVATION, LOAD, ROOM, Box, Run
 
 QUEUE_BEATS = 64
 """Beats in the RAM of the queue of data."""
 QUEUE_BOXES = 4
 """Instructions in the RAM of the queue before the walk over words."""
-LOADS = 16
-"""Room for instructions that are not written wholly."""
 
 
 @compiled
@@ -26,11 +24,12 @@ def is_ready(run: Run) -> bool:
 
 
 @compiled
-def start(run: Run, index: int) -> None:
-    """Take instruction `index`."""
+def start(run: Run, box: Box, place: int) -> None:
+    """Take the instruction at `place`."""
     load = run.load
-    requests.begin(run.load_runs, run.boxes[run.tasks[index].work], index)
-    run.loads[load.end % LOADS] = index
+    run.load_boxes[place % ROOM] = box
+    requests.begin(run.load_runs, box, place)
+    run.loads[load.end % ROOM] = place
     load.end += 1
     load.boxes += 1
     run.queues[LOAD].ready = INF
@@ -48,7 +47,11 @@ def is_still(run: Run) -> bool:
     load, walk = run.load, run.load_words
     if load.writing or load.beat or load.queued or (load.boxes and not load.box):
         return False
-    return box_words.is_inside(walk, run.boxes[walk.work]) if walk.active else not load.box
+    return (
+        box_words.is_inside(walk, run.load_boxes[walk.place % ROOM])
+        if walk.active
+        else not load.box
+    )
 
 
 @compiled
@@ -73,7 +76,7 @@ def move(run: Run, now: int, taken: int, beat: bool) -> bool:
     Return whether anything moved or waits for a port.
     """
     load, walk = run.load, run.load_words
-    box = run.boxes[walk.work]
+    box = run.load_boxes[walk.place % ROOM]
     empty = box_words.is_empty(box)
     wants = walk.active and not empty and box_words.is_inside(walk, box)
     joins = run.constants.word_beats > 1
@@ -112,7 +115,7 @@ def _finish(run: Run, now: int) -> None:
     load = run.load
     load.writing = False
     if load.last:
-        engine.finish(run, run.loads[load.first % LOADS], now + 1)
+        engine.finish(run, LOAD, run.loads[load.first % ROOM], now + 1)
         load.first += 1
 
 
@@ -136,8 +139,8 @@ def _begin(run: Run) -> bool:
     load, walk = run.load, run.load_words
     begins = load.box and not walk.active
     if begins:
-        work = run.tasks[run.loads[load.begun % LOADS]].work
-        box_words.begin(walk, run.boxes[work], work)
+        place = run.loads[load.begun % ROOM]
+        box_words.begin(walk, run.load_boxes[place % ROOM], place)
         load.begun += 1
     out = load.boxes > 0 and (begins or not load.box)
     load.box = out or (load.box and not begins)

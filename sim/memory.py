@@ -14,7 +14,7 @@ from __future__ import annotations
 from intaglio.sim import engine
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF, OUTSTANDING
-from intaglio.sim.state import Run
+from intaglio.sim.state import STORE, Run
 
 NOTHING, FETCH, LOAD = range(3)
 """Who takes a beat."""
@@ -76,9 +76,9 @@ def acknowledge(run: Run, now: int) -> bool:
     if burst.ready > now:
         return False
     writer.first += 1
-    if burst.task >= 0:
+    if burst.place >= 0:
         run.store.finished += 1
-        engine.finish(run, burst.task, now + 1)
+        engine.finish(run, STORE, burst.place, now + 1)
     return True
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import numpy as np
 
 from intaglio.errors import VerificationError
-from intaglio.sim.compiled import column
+from intaglio.sim.compiled import column, first, one
 from intaglio.sim.limits import busy_cycles, limits
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import INF
-from intaglio.sim.run import deadlock, go, new_run
-from intaglio.sim.state import Run
+from intaglio.sim.run import deadlock, go, tables
+from intaglio.sim.state import Run, Tables
 from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Opcode, Unit
 from intaglio.templates.npu.program import Program
@@ -33,15 +33,15 @@ def simulate(program: Program) -> Trace:
     Raises VerificationError when the units wait for each other for ever.
     """
     plan = Plan(program.instructions, program.design)
-    run = new_run(plan, program.program_address)
-    go(run)
-    retired = column(run.tasks, "retired")
+    asked, runs = tables(plan, program.program_address), one(Run)
+    go(runs, asked)
+    run, retired = first(runs), column(asked.tasks, "retired")
     if (retired >= INF).any():
-        raise VerificationError(deadlock(run, plan))
+        raise VerificationError(deadlock(run, asked, plan))
     timeline = Timeline(
         unit=plan.unit,
         layer=plan.layer,
-        issued=column(run.tasks, "issued").astype(np.int64),
+        issued=column(asked.tasks, "issued").astype(np.int64),
         retired=retired.astype(np.int64),
     )
     return Trace(
@@ -49,8 +49,8 @@ def simulate(program: Program) -> Trace:
         clock_mhz=program.design.clock_mhz,
         multipliers=program.design.multipliers,
         cycles=_cycles(timeline),
-        rows=_layers(program, run, plan, timeline),
-        units=_units(run, plan, timeline),
+        rows=_layers(program, asked, plan, timeline),
+        units=_units(run, asked, plan, timeline),
         timeline=timeline,
         window_multipliers=program.design.window_multipliers,
     )
@@ -60,7 +60,9 @@ def _cycles(timeline: Timeline) -> int:
     return int(timeline.retired.max(initial=-DONE)) + DONE
 
 
-def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple[LayerTrace, ...]:
+def _layers(
+    program: Program, asked: Tables, plan: Plan, timeline: Timeline
+) -> tuple[LayerTrace, ...]:
     edges = np.zeros(len(program.layers) + 1, dtype=np.int64)
     for index in np.flatnonzero(plan.mark):
         edges[timeline.layer[index] + 1] = timeline.retired[index] + DONE
@@ -70,7 +72,7 @@ def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple
         busy_cycles(timeline.issued[chosen], timeline.retired[chosen], edges)
         for chosen in (timeline.unit == unit for unit in Unit)
     ]
-    read, written = _bytes(run, plan, len(program.layers))
+    read, written = _bytes(asked, plan, len(program.layers))
     beats = (read + written) // program.design.memory_bytes_per_cycle
     bounds = [
         (-(-layer.macs // program.design.multipliers), int(moved))
@@ -99,10 +101,12 @@ def _layers(program: Program, run: Run, plan: Plan, timeline: Timeline) -> tuple
     )
 
 
-def _bytes(run: Run, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarray]:
+def _bytes(asked: Tables, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarray]:
     """Bytes read (instructions included) and written by layer, int64 of shape (layers,)."""
     moves, _ = plan.work(Opcode.LOAD, Opcode.STORE)
-    beats = np.prod([column(run.boxes, name)[:-1] for name in ("planes", "runs", "beats")], axis=0)
+    beats = np.prod(
+        [column(asked.boxes, name)[:-1] for name in ("planes", "runs", "beats")], axis=0
+    )
     moved = beats * plan.design.memory_bytes_per_cycle
     read, written = np.zeros(layers, np.int64), np.zeros(layers, np.int64)
     np.add.at(read, plan.layer, INSTRUCTION_BYTES)
@@ -117,7 +121,7 @@ def _after(cycles: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], cycles[:-1] + 1))
 
 
-def _units(run: Run, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
+def _units(run: Run, asked: Tables, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
     starved = {Unit.LOAD: int(run.load.starved), Unit.STORE: int(run.store.starved)}
     blocked = {
         Unit.LOAD: int(run.load.blocked),
@@ -125,7 +129,7 @@ def _units(run: Run, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
         Unit.STORE: int(run.store.blocked),
         Unit.WINDOW: int(run.window.stall),
     }
-    queued = column(run.tasks, "queued").astype(np.int64)
+    queued = column(asked.tasks, "queued").astype(np.int64)
     cycles = _cycles(timeline)
     result = []
     for unit in Unit:

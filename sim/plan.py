@@ -131,15 +131,15 @@ class Plan:
         reads = filled(Reads, {name: each[chosen] for name, each in columns.items()})
         return reads, np.concatenate(taken)
 
-    def gathers(self) -> tuple[Table[Gather], NDArray[np.uint16]]:
-        """Every window, and the steps that they refer to."""
+    def gathers(self, before: int = 0) -> tuple[Table[Gather], NDArray[np.uint16]]:
+        """Every window, and the steps that they refer to, with `before` numbers before them."""
         chosen, field = self.work(*WINDOWS)
         columns = {name: field(name) for name in patterns.EXACT}
         columns |= {name: field(name) % BANKS for name in patterns.BANKED}
         columns |= {name: field(name) % self.design.groups for name in patterns.SLICED}
         kinds, place = _kinds({"opcode": self.opcode[chosen]} | columns)
         found = [np.zeros(1, np.uint16), *(patterns.window(self.design, kind) for kind in kinds)]
-        ends = np.cumsum([each.size for each in found])
+        ends = before + np.cumsum([each.size for each in found])
         gathers = filled(Gather, {"first": ends[place], "end": ends[place + 1]})
         return gathers, np.concatenate(found)
 

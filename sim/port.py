@@ -9,7 +9,7 @@ addresses alone; it is stepped cycle by cycle before the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -76,25 +76,20 @@ class PortUse:
 
 
 @compiled
-def taken(run: Run, now: int) -> int:
+def taken(run: Run, ports: Sequence[int], now: int) -> int:
     """What the vector unit takes in cycle `now`: banks, and above them a slice and one, or 0."""
     vector = run.vector
-    if vector.work < 0:
-        return 0
-    work, cycle = run.reads[vector.work], now - vector.begins
-    return run.taken[work.pattern + cycle] if cycle < work.watched else 0
+    cycle = now - vector.begins
+    return ports[vector.pattern + cycle] if cycle < vector.watched else 0
 
 
 @compiled
-def free(run: Run, now: int, buffer: int, most: int) -> int:
+def free(run: Run, ports: Sequence[int], now: int, buffer: int, most: int) -> int:
     """Cycles from `now` on, at most `most`, in which the vector unit leaves a buffer's port."""
     vector = run.vector
-    if vector.work < 0 or most <= 0:
-        return most
-    work = run.reads[vector.work]
-    first = work.pattern + now - vector.begins
-    for cycle in range(min(most, work.pattern + work.watched - first)):
-        taken = run.taken[first + cycle]
+    first = now - vector.begins
+    for cycle in range(min(most, vector.watched - first)):
+        taken = ports[vector.pattern + first + cycle]
         if taken % (1 << BANK_BITS) if buffer == ACTIVATION else taken >> BANK_BITS:
             return cycle
     return most

@@ -20,15 +20,15 @@ class Transfers:
 
 @dataclass(slots=True)
 class Runs:
-    """Requests of the box of instruction `task`: npu_box_runs, and axi_burst_split behind it.
+    """Requests of the box at `place`: npu_box_runs, and axi_burst_split behind it.
 
     setup, walking          a box was taken in the cycle before, or has runs left
     runs, planes            left, with the address of the next run and of its plane
-    left, next, ends        beats of the run that is cut into bursts, their address, and the
-                            instruction that ends with it, or -1
+    left, next, ends        beats of the run that is cut into bursts, their address, and the place
+                            of the instruction that ends with it, or -1
     """
 
-    task: int = 0
+    place: int = 0
     setup: bool = False
     walking: bool = False
     runs: int = 0
@@ -42,9 +42,9 @@ class Runs:
 
 @dataclass(slots=True)
 class Words:
-    """npu_box_words: the next word of the box `work`, padding included, and its addresses."""
+    """npu_box_words: the next word of the box of the instruction at `place`, padding included."""
 
-    work: int = -1
+    place: int = 0
     active: bool = False
     column: int = 0
     row: int = 0
@@ -60,13 +60,13 @@ class Burst:
 
     loads       of a read, whether load asked for it, and not fetch
     ready       first cycle of a read's data, or of a write's acknowledgement
-    task        of a write: the instruction that ends with it, or -1
+    place       of a write: that of the instruction that ends with it, or -1
     """
 
     loads: bool = False
     beats: int = 0
     ready: int = INF
-    task: int = -1
+    place: int = -1
 
 
 @dataclass(slots=True)
@@ -148,19 +148,27 @@ class StoreUnit:
 
 @dataclass(slots=True)
 class WindowUnit:
-    """npu_gather: instruction `task`, or none when that is -1.
+    """npu_gather: the instruction at `place`, or none when that is -1.
 
     next, end           its steps that are left
     written, words      words that are written, and all whose last read was issued
     stall               cycles in which a step waited for a port, or for room
     """
 
-    task: int = -1
+    place: int = -1
     next: int = 0
     end: int = 0
     written: int = 0
     words: int = 0
     stall: int = 0
+
+
+@dataclass(slots=True)
+class Word:
+    """A word of the window unit: the first cycle of its write, and its bank as a bit."""
+
+    ready: int = 0
+    bank: int = 0
 
 
 @dataclass(slots=True)

@@ -6,9 +6,9 @@ give an address a cycle to memory.  Of reads, those of the program go first.
 
 from __future__ import annotations
 
-from intaglio.sim.compiled import compiled
+from intaglio.sim.compiled import Table, compiled
 from intaglio.sim.registers import INF, OUTSTANDING, Runs
-from intaglio.sim.state import Box, Run
+from intaglio.sim.state import ROOM, Box, Run
 
 PAGE_BYTES = 4096
 """No burst crosses a multiple of this."""
@@ -21,9 +21,9 @@ FETCH_AHEAD = 16
 
 
 @compiled
-def begin(runs: Runs, box: Box, task: int) -> None:
-    """Take the box of instruction `task`; one without words in memory has no runs."""
-    runs.task, runs.setup = task, box.runs > 0
+def begin(runs: Runs, box: Box, place: int) -> None:
+    """Take the box of the instruction at `place`; one without words in memory has no runs."""
+    runs.place, runs.setup = place, box.runs > 0
     runs.runs, runs.planes = box.runs, box.planes
     runs.address, runs.plane = box.address, box.address
 
@@ -52,8 +52,8 @@ def step(run: Run, now: int) -> bool:
     stores = run.store_runs.left > 0 and writer.end - writer.first < OUTSTANDING
     if stores:
         _write(run)
-    walks = _walk(run, run.load_runs)
-    walks |= _walk(run, run.store_runs)
+    walks = _walk(run.load_runs, run.load_boxes)
+    walks |= _walk(run.store_runs, run.store_boxes)
     return fetches or loads or asks or stores or walks
 
 
@@ -94,7 +94,7 @@ def _write(run: Run) -> None:
     writer, runs = run.writer, run.store_runs
     burst = run.writes[writer.end % OUTSTANDING]
     burst.beats, burst.ready = _cut(run, runs), INF
-    burst.task = -1 if runs.left else runs.ends
+    burst.place = -1 if runs.left else runs.ends
     writer.end += 1
 
 
@@ -128,7 +128,7 @@ def _ask_for_instructions(run: Run) -> bool:
     fetch = run.fetch
     if not _has_room_for_instructions(run):
         return False
-    chunk = min(FETCH_CHUNK, len(run.tasks) - fetch.asked)
+    chunk = min(FETCH_CHUNK, run.constants.count - fetch.asked)
     fetch.waiting = chunk * run.constants.fetch_beats
     fetch.asked += chunk
     return True
@@ -139,18 +139,18 @@ def _has_room_for_instructions(run: Run) -> bool:
     fetch = run.fetch
     ahead = fetch.asked - fetch.dealt
     room = not fetch.waiting and ahead <= FETCH_AHEAD - FETCH_CHUNK
-    return room and fetch.asked < len(run.tasks)
+    return room and fetch.asked < run.constants.count
 
 
 @compiled
-def _walk(run: Run, runs: Runs) -> bool:
+def _walk(runs: Runs, boxes: Table[Box]) -> bool:
     """Hand on the next run of the box when the one before is cut wholly."""
     if runs.setup:
         runs.setup, runs.walking = False, True
         return True
     if not _is_walking(runs):
         return False
-    box = run.boxes[run.tasks[runs.task].work]
+    box = boxes[runs.place % ROOM]
     runs.left, runs.next = box.beats, runs.address
     runs.address += box.run_stride
     runs.runs -= 1
@@ -160,5 +160,5 @@ def _walk(run: Run, runs: Runs) -> bool:
         runs.plane += box.plane_stride
         runs.address = runs.plane
     runs.walking = runs.planes > 0
-    runs.ends = -1 if runs.walking else runs.task
+    runs.ends = -1 if runs.walking else runs.place
     return True

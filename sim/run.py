@@ -2,128 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from intaglio.sim import engine, issue, load, transfers, window
-from intaglio.sim.compiled import Table, blank, column, compiled, entry, filled, one, values
+from intaglio.sim import engine, issue, transfers
+from intaglio.sim.compiled import Table, column, compiled, entry, filled, values
 from intaglio.sim.plan import Plan
-from intaglio.sim.registers import (
-    OUTSTANDING,
-    Burst,
-    LoadUnit,
-    Memory,
-    Runs,
-    StoreUnit,
-    Transfers,
-    WindowUnit,
-    Words,
-    Writer,
-)
-from intaglio.sim.state import Array, Clock, Constants, Event, Fetch, Queue, Run, VectorUnit
-from intaglio.templates.npu.design import NpuDesign
+from intaglio.sim.state import UNITS, Constants, Run, Tables
 from intaglio.templates.npu.emit import parameters
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, TOKEN_LIMIT, Unit
 
 
-def new_run(plan: Plan, address: int = 0) -> Run:
-    """The npu before its first cycle, with the program at `address`."""
+def tables(plan: Plan, address: int = 0) -> Tables:
+    """What the program at `address` asks for."""
     reads, taken = plan.reads()
-    gathers, steps = plan.gathers()
-    return Run(
-        constants=one(_constants(plan.design)),
+    gathers, steps = plan.gathers(taken.size)
+    before = np.cumsum(np.bincount(plan.unit, minlength=len(Unit)))
+    return Tables(
+        constants=_constants(plan),
+        address=address,
         tasks=plan.tasks(),
+        order=values(np.argsort(plan.unit, kind="stable")),
+        first=values(np.concatenate(([0], before[:-1]))),
         tiles=plan.tiles(),
         reads=reads,
         gathers=gathers,
         boxes=plan.boxes(),
-        taken=values(taken),
-        steps=values(steps.astype(np.int64)),
-        order=values(np.argsort(plan.unit, kind="stable")),
-        clock=one(Clock()),
-        events=blank(Event, engine.CAPACITY),
-        queues=_queues(plan),
-        fetch=one(Fetch(next=address)),
-        tokens=values(np.zeros((len(Unit), len(Unit)), np.int64)),
-        transfers=one(Transfers()),
-        memory=one(Memory()),
-        bursts=blank(Burst, OUTSTANDING),
-        writer=one(Writer()),
-        writes=blank(Burst, OUTSTANDING),
-        loads=values(np.zeros(load.LOADS, np.int64)),
-        load=one(LoadUnit()),
-        load_runs=one(Runs()),
-        load_words=one(Words()),
-        store=one(StoreUnit()),
-        store_runs=one(Runs()),
-        store_words=one(Words()),
-        array=one(Array()),
-        vector=one(VectorUnit()),
-        window=one(WindowUnit()),
-        window_words=values(np.zeros((window.RING, 2), np.int64)),
+        ports=values(np.concatenate([taken, steps])),
     )
 
 
-def _constants(design: NpuDesign) -> Constants:
-    return Constants(
-        latency=design.memory_latency_cycles,
-        read_ahead=parameters(design)["ReadAhead"],
-        groups=design.groups,
-        beat_bytes=design.memory_bytes_per_cycle,
-        word_beats=design.word_bytes // design.memory_bytes_per_cycle,
-        fetch_beats=INSTRUCTION_BYTES // design.memory_bytes_per_cycle,
-    )
-
-
-def _queues(plan: Plan) -> Table[Queue]:
-    """Empty queues, each from the place in `order` where its unit's instructions begin."""
-    before = np.cumsum(np.bincount(plan.unit, minlength=len(Unit)))
-    first = np.concatenate(([0], before[:-1]))
-    return filled(Queue, {"dealt": first, "issued": first, "retired": first})
+def _constants(plan: Plan) -> Table[Constants]:
+    design = plan.design
+    columns = {
+        "latency": design.memory_latency_cycles,
+        "read_ahead": parameters(design)["ReadAhead"],
+        "groups": design.groups,
+        "beat_bytes": design.memory_bytes_per_cycle,
+        "word_beats": design.word_bytes // design.memory_bytes_per_cycle,
+        "fetch_beats": INSTRUCTION_BYTES // design.memory_bytes_per_cycle,
+        "count": plan.count,
+    }
+    return filled(Constants, {name: np.array([value]) for name, value in columns.items()})
 
 
 @entry
-def go(run: Run) -> None:
-    """Run to the end, or until all units wait for each other."""
-    transfers.advance(run)
-    kind, argument = engine.next_event(run)
+def go(runs: Table[Run], tables: Tables) -> None:
+    """Run the only record of `runs` to the end, or until all units wait for each other."""
+    run = runs[0]
+    begin(run, tables)
+    kind, argument = engine.WAKE, 0
     while kind != engine.NOTHING:
-        _act(run, kind, argument)
-        transfers.advance(run)
+        _act(run, tables, kind, argument)
+        transfers.advance(run, tables.ports)
         kind, argument = engine.next_event(run)
 
 
 @compiled
-def _act(run: Run, kind: int, argument: int) -> None:
+def begin(run: Run, tables: Tables) -> None:
+    """The npu before its first cycle."""
+    run.constants = tables.constants[0]
+    run.fetch.next = tables.address
+    for unit in range(UNITS):
+        queue = run.queues[unit]
+        queue.dealt = queue.issued = queue.retired = tables.first[unit]
+
+
+@compiled
+def _act(run: Run, tables: Tables, kind: int, argument: int) -> None:
     """Do what an event is for."""
     if kind == engine.WAKE:
-        issue.wake(run, argument)
+        issue.wake(run, tables, argument)
     elif kind == engine.RETIRE:
-        issue.retire(run, argument)
+        issue.retire(run, tables, argument)
     elif kind == engine.GIVE:
-        issue.give(run, argument)
+        issue.give(run, tables, argument)
     elif kind == engine.DEAL:
-        issue.deal(run)
+        issue.deal(run, tables)
     else:
-        issue.arrive(run)
+        issue.arrive(run, tables)
 
 
-def deadlock(run: Run, plan: Plan) -> str:
+def deadlock(run: Run, tables: Tables, plan: Plan) -> str:
     """What the oldest instruction inside each unit, and the head of its queue, wait for."""
     return "deadlock: " + "; ".join(
-        sentence for unit in Unit for sentence in _waits(run, plan, unit)
+        sentence for unit in Unit for sentence in _waits(run, tables.order, plan, unit)
     )
 
 
-def _waits(run: Run, plan: Plan, unit: Unit) -> Iterator[str]:
+def _waits(run: Run, order: Sequence[int], plan: Plan, unit: Unit) -> Iterator[str]:
     places = (int(column(run.queues, name)[unit]) for name in ("retired", "issued", "dealt"))
     retired, issued, dealt = places
     name = unit.name.lower()
-    for index in map(int, run.order[retired:issued][:1]):
+    for index in map(int, order[retired:issued][:1]):
         targets = [t for t in _units(plan.push[index]) if run.tokens[unit][t] == TOKEN_LIMIT]
         yield f"instruction {index} ({name}) waits for room for its token to {_names(targets)}"
-    for index in map(int, run.order[issued:dealt][:1]):
+    for index in map(int, order[issued:dealt][:1]):
         missing = [s for s in _units(plan.pop[index]) if not run.tokens[s][unit]]
         if missing:
             yield f"instruction {index} ({name}) waits for a token of {_names(missing)}"

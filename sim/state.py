@@ -1,7 +1,8 @@
 """Everything that the simulator of the npu knows while it runs, as tables of records.
 
-`Run` holds them.  `plan` fills what a Program asks for; `engine`, `issue`, `units` and what
-`transfers` calls are the functions that change the rest.  Cycles are integers.
+`Tables` is what a Program asks for, filled by `plan`, and what becomes of its instructions.  `Run`
+is what changes while it runs, one record that machine code hands around as one pointer: `engine`,
+`issue`, `units` and what `transfers` calls are the functions that change it.  Cycles are integers.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from intaglio.sim.compiled import Table
+from intaglio.sim.compiled import Table, part, several
 from intaglio.sim.registers import (
     INF,
+    OUTSTANDING,
     Burst,
     LoadUnit,
     Memory,
@@ -20,12 +22,20 @@ from intaglio.sim.registers import (
     StoreUnit,
     Transfers,
     WindowUnit,
+    Word,
     Words,
     Writer,
 )
 
 LOAD, COMPUTE, VECTOR, STORE, WINDOW = range(5)
 """The units, as `isa.Unit` has them."""
+UNITS = 5
+ROOM = 16
+"""Room in rings for the instructions inside a unit."""
+WINDOW_ROOM = 32
+"""Room for words of the window unit between read and write."""
+EVENTS = 512
+"""Events that can wait: a few for every instruction inside, which queues bound."""
 ACTIVATION, WEIGHT = range(2)
 """The buffers, as `isa.Buffer` has them."""
 
@@ -40,6 +50,7 @@ class Constants:
     beat_bytes          bytes of a beat
     word_beats          beats of a word
     fetch_beats         beats of an instruction
+    count               instructions
     """
 
     latency: int = 0
@@ -48,6 +59,7 @@ class Constants:
     beat_bytes: int = 0
     word_beats: int = 0
     fetch_beats: int = 0
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -61,8 +73,7 @@ class Task:
     work        its record in the table of what its unit does: tiles, reads, gathers or boxes
     queued      cycle in which fetch deals it to its queue
     issued      cycle of its issue
-    finished    cycle in which it can retire
-    retired     cycle in which it does
+    retired     cycle in which it retires
     """
 
     unit: int
@@ -73,7 +84,6 @@ class Task:
     work: int
     queued: int = INF
     issued: int = INF
-    finished: int = INF
     retired: int = INF
 
 
@@ -97,7 +107,7 @@ class Reads:
 
     cycles              from its issue to its retirement
     stalls              those in which its own writes hold up its reads
-    pattern, watched    place and length in `taken` of what it takes of the buffers' ports
+    pattern, watched    place and length in `ports` of what it takes of the buffers' ports
     """
 
     cycles: int
@@ -108,7 +118,7 @@ class Reads:
 
 @dataclass(slots=True)
 class Gather:
-    """A window: its steps are [first, end) of `steps`."""
+    """A window: its steps are [first, end) of `ports`."""
 
     first: int
     end: int
@@ -125,22 +135,22 @@ class Box:
     local                   address in the buffer, with the way to the next row and plane, in words
     """
 
-    buffer: int
-    planes: int
-    rows: int
-    words: int
-    top: int
-    bottom: int
-    left: int
-    right: int
-    runs: int
-    beats: int
-    address: int
-    run_stride: int
-    plane_stride: int
-    local: int
-    local_row_stride: int
-    local_plane_stride: int
+    buffer: int = 0
+    planes: int = 0
+    rows: int = 0
+    words: int = 0
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+    runs: int = 0
+    beats: int = 0
+    address: int = 0
+    run_stride: int = 0
+    plane_stride: int = 0
+    local: int = 0
+    local_row_stride: int = 0
+    local_plane_stride: int = 0
 
 
 FIRST_SERIAL = 8
@@ -212,52 +222,67 @@ class Array:
 
 @dataclass(slots=True)
 class VectorUnit:
-    """The newest instruction: its record in `reads`, and the cycle after its issue.
-
-    `stall` are the cycles in which the unit's writes held up its own reads.
+    """The newest instruction: the cycle after its issue, what it takes of ports from that cycle on
+    (place and length in `ports`), and all cycles in which such held up their own reads.
     """
 
-    work: int = -1
     begins: int = 0
+    pattern: int = 0
+    watched: int = 0
     stall: int = 0
 
 
-class Run(NamedTuple):
-    """One simulation: tables, and single records, of which there is one.
+class Tables(NamedTuple):
+    """A Program: `order` has its instructions unit by unit, those of a unit from `first` on.
 
-    `taken` holds what vector instructions take of ports, one behind the other, and `steps` those of
-    windows (`window.py`); `order` the instructions unit by unit; `tokens[a][b]` counts those of `a`
-    for `b`; `loads` is the ring of the load unit's instructions, `window_words` that of words of
-    the window unit: the cycle in which each can be written, and its bank.
+    `ports` holds what vector instructions take of ports and what windows ask of them, one behind
+    the other (`port.py`); `address` is that of the program in memory.
     """
 
-    constants: Constants
+    constants: Table[Constants]
+    address: int
     tasks: Table[Task]
+    order: Sequence[int]
+    first: Sequence[int]
     tiles: Table[Tiles]
     reads: Table[Reads]
     gathers: Table[Gather]
     boxes: Table[Box]
-    taken: Sequence[int]
-    steps: Sequence[int]
-    order: Sequence[int]
-    clock: Clock
-    events: Table[Event]
-    queues: Table[Queue]
-    fetch: Fetch
-    tokens: Sequence[list[int]]
-    transfers: Transfers
-    memory: Memory
-    bursts: Table[Burst]
-    writer: Writer
-    writes: Table[Burst]
-    loads: list[int]
-    load: LoadUnit
-    load_runs: Runs
-    load_words: Words
-    store: StoreUnit
-    store_runs: Runs
-    store_words: Words
-    array: Array
-    vector: VectorUnit
-    window: WindowUnit
-    window_words: Sequence[list[int]]
+    ports: Sequence[int]
+
+
+@dataclass(slots=True)
+class Run:
+    """One simulation.
+
+    Instructions inside a unit are known by their place in `order`: `finished` has, for each unit,
+    a ring of the cycles in which they can retire, `loads` the places of those in the load unit, and
+    `load_boxes` and `store_boxes` what they move.  `tokens[a][b]` counts those of `a` for `b`;
+    `window_words` is the ring of words of the window unit.
+    """
+
+    constants: Constants = part(Constants)
+    clock: Clock = part(Clock)
+    events: Table[Event] = several(Event, EVENTS)
+    queues: Table[Queue] = several(Queue, UNITS)
+    finished: list[list[int]] = several(int, UNITS, ROOM)
+    fetch: Fetch = part(Fetch)
+    tokens: list[list[int]] = several(int, UNITS, UNITS)
+    transfers: Transfers = part(Transfers)
+    memory: Memory = part(Memory)
+    bursts: Table[Burst] = several(Burst, OUTSTANDING)
+    writer: Writer = part(Writer)
+    writes: Table[Burst] = several(Burst, OUTSTANDING)
+    loads: list[int] = several(int, ROOM)
+    load: LoadUnit = part(LoadUnit)
+    load_boxes: list[Box] = several(Box, ROOM)
+    load_runs: Runs = part(Runs)
+    load_words: Words = part(Words)
+    store: StoreUnit = part(StoreUnit)
+    store_boxes: list[Box] = several(Box, ROOM)
+    store_runs: Runs = part(Runs)
+    store_words: Words = part(Words)
+    array: Array = part(Array)
+    vector: VectorUnit = part(VectorUnit)
+    window: WindowUnit = part(WindowUnit)
+    window_words: Table[Word] = several(Word, WINDOW_ROOM)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from intaglio.sim import box_words, engine, load, port, requests
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF, OUTSTANDING
-from intaglio.sim.state import STORE, Run
+from intaglio.sim.state import ROOM, STORE, Box, Run
 from intaglio.templates.npu.timing import QUEUE
 
 QUEUE_WORDS = 16
@@ -25,34 +25,34 @@ def is_ready(run: Run, asks: bool) -> bool:
     A walk over words that ends in this cycle leaves room for the next.
     """
     store, walk = run.store, run.store_words
-    box = run.boxes[walk.work]
+    box = run.store_boxes[walk.place % ROOM]
     free = not walk.active or (asks and box_words.is_last(walk, box))
     return requests.is_free(run.store_runs) and free and not store.empty and store.inside < INSIDE
 
 
 @compiled
-def start(run: Run, index: int) -> None:
-    """Take instruction `index`; one with nothing to move retires once none is before it."""
-    work = run.tasks[index].work
-    box = run.boxes[work]
+def start(run: Run, box: Box, place: int) -> None:
+    """Take the instruction at `place`; one with nothing to move retires once none is before it."""
     run.store.inside += 1
     run.queues[STORE].ready = INF
     if box.runs:
-        requests.begin(run.store_runs, box, index)
-        box_words.begin(run.store_words, box, work)
+        run.store_boxes[place % ROOM] = box
+        requests.begin(run.store_runs, box, place)
+        box_words.begin(run.store_words, box, place)
     else:
         run.store.empty = True
-        engine.finish(run, index, run.clock.now + QUEUE)
+        engine.finish(run, STORE, place, run.clock.now + QUEUE)
 
 
 @compiled
-def retire(run: Run, index: int) -> None:
-    """Instruction `index` leaves the unit."""
-    run.store.inside -= 1
-    if run.boxes[run.tasks[index].work].runs:
-        run.store.finished -= 1
+def retire(run: Run) -> None:
+    """The oldest instruction leaves the unit; one with nothing to move is the newest, too."""
+    store = run.store
+    store.inside -= 1
+    if store.empty and not store.inside:
+        store.empty = False
     else:
-        run.store.empty = False
+        store.finished -= 1
 
 
 @compiled
@@ -99,7 +99,7 @@ def move(run: Run, now: int, asks: bool, granted: bool) -> bool:
     moved = _split(run, asks, takes)
     moved |= _begin(run, takes)
     if asks:
-        box_words.advance(walk, run.boxes[walk.work])
+        box_words.advance(walk, run.store_boxes[walk.place % ROOM])
     return asks or takes or moved or blocked
 
 

@@ -7,27 +7,29 @@ differ in counts and addresses alone.  `leap` takes all of them; every other cyc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from intaglio.sim import box_words, engine, load, port, requests, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import OUTSTANDING
-from intaglio.sim.state import ACTIVATION, Run
+from intaglio.sim.state import ACTIVATION, ROOM, Run
 
 WORTH = 4
 """Cycles from which on a leap costs less than steps."""
 
 
 @compiled
-def leap(run: Run, now: int) -> int:
+def leap(run: Run, ports: Sequence[int], now: int) -> int:
     """Take the cycles from `now` on in which one stream flows; return how many, or 0."""
     if run.constants.word_beats > 1 or window.is_active(run):
         return 0
     cycles = 0
     if _flows_in(run, now):
-        cycles = port.free(run, now, run.load.buffer, min(_inwards(run), _until(run, now)))
+        cycles = port.free(run, ports, now, run.load.buffer, min(_inwards(run), _until(run, now)))
         if cycles >= WORTH:
             _move_in(run, cycles)
     elif _flows_out(run, now):
-        cycles = port.free(run, now, ACTIVATION, min(_outwards(run, now), _until(run, now)))
+        cycles = port.free(run, ports, now, ACTIVATION, min(_outwards(run, now), _until(run, now)))
         if cycles >= WORTH:
             _move_out(run, cycles)
     return cycles if cycles >= WORTH else 0
@@ -59,7 +61,7 @@ def _flows_in(run: Run, now: int) -> bool:
 @compiled
 def _inwards(run: Run) -> int:
     """Cycles up to the last beat of the burst, or the last word before padding or the box's end."""
-    box = run.boxes[run.load_words.work]
+    box = run.load_boxes[run.load_words.place % ROOM]
     beats = run.bursts[run.memory.first % OUTSTANDING].beats
     return min(beats, box_words.ahead(run.load_words, box)) - 1
 
@@ -68,7 +70,7 @@ def _inwards(run: Run) -> int:
 def _move_in(run: Run, cycles: int) -> None:
     """Let load's stream flow."""
     memory, unit, walk = run.memory, run.load, run.load_words
-    box = run.boxes[walk.work]
+    box = run.load_boxes[walk.place % ROOM]
     memory.wrote = False
     memory.ahead -= cycles
     run.bursts[memory.first % OUTSTANDING].beats -= cycles
@@ -94,7 +96,7 @@ def _flows_out(run: Run, now: int) -> bool:
 def _outwards(run: Run, now: int) -> int:
     """Cycles up to the last beat of the burst, the box's last word, or the next beat of a read."""
     memory, walk = run.memory, run.store_words
-    cycles = min(run.writer.left, box_words.ahead(walk, run.boxes[walk.work]) - 1)
+    cycles = min(run.writer.left, box_words.ahead(walk, run.store_boxes[walk.place % ROOM]) - 1)
     if memory.first < memory.end:
         cycles = min(cycles, run.bursts[memory.first % OUTSTANDING].ready - now)
     return cycles
@@ -106,5 +108,5 @@ def _move_out(run: Run, cycles: int) -> None:
     run.memory.wrote = True
     run.store.waits = False
     run.writer.left -= cycles
-    box_words.skip(run.store_words, run.boxes[run.store_words.work], cycles)
+    box_words.skip(run.store_words, run.store_boxes[run.store_words.place % ROOM], cycles)
     load.wait(run, cycles)

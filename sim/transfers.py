@@ -7,6 +7,8 @@ move no cycle is stepped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from intaglio.sim import engine, load, memory, port, requests, store, streams, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
@@ -14,24 +16,24 @@ from intaglio.sim.state import LOAD, STORE, Run
 
 
 @compiled
-def advance(run: Run) -> None:
+def advance(run: Run, ports: Sequence[int]) -> None:
     """Step all cycles up to the one of the next event."""
     while run.transfers.cycle < INF and run.transfers.cycle <= engine.next_cycle(run):
-        _step(run, run.transfers.cycle)
+        _step(run, ports, run.transfers.cycle)
 
 
 @compiled
-def _step(run: Run, now: int) -> None:
+def _step(run: Run, ports: Sequence[int], now: int) -> None:
     """One cycle, or some of a stream.
 
     Each part comes before those whose registers it has to see unchanged.
     """
     _count_waits(run, now)
-    taken = window.move(run, now, port.taken(run, now))
+    taken = window.move(run, ports, now, port.taken(run, ports, now))
     asks = store.asks(run, taken)
     _offer(run, LOAD, load.is_ready(run), now)
     _offer(run, STORE, store.is_ready(run, asks), now)
-    leapt = streams.leap(run, now)
+    leapt = streams.leap(run, ports, now)
     if leapt:
         run.transfers.cycle = run.transfers.settled = now + leapt
         return

@@ -9,29 +9,29 @@ from __future__ import annotations
 from intaglio.sim import engine, load, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import COMPUTE, LOAD, VECTOR, WINDOW, Run
+from intaglio.sim.state import COMPUTE, LOAD, VECTOR, WINDOW, Reads, Run, Tables, Tiles
 
 
 @compiled
-def start(run: Run, index: int) -> None:
-    """Hand instruction `index` to its unit in the present cycle."""
-    unit = run.tasks[index].unit
+def start(run: Run, tables: Tables, unit: int, place: int) -> None:
+    """Hand the instruction at `place` to its unit in the present cycle."""
+    work = tables.tasks[tables.order[place]].work
     if unit == LOAD:
-        load.start(run, index)
+        load.start(run, tables.boxes[work], place)
     elif unit == COMPUTE:
-        _multiply(run, index)
+        _multiply(run, tables.tiles[work], place)
     elif unit == VECTOR:
-        _read(run, index)
+        _read(run, tables.reads[work], place)
     elif unit == WINDOW:
-        window.start(run, index)
+        window.start(run, tables.gathers[work], place)
     else:
-        store.start(run, index)
+        store.start(run, tables.boxes[work], place)
 
 
 @compiled
-def _multiply(run: Run, index: int) -> None:
+def _multiply(run: Run, work: Tiles, place: int) -> None:
     """Weight tiles; the first vector follows the fill and the instruction before."""
-    work, array, now = run.tiles[run.tasks[index].work], run.array, run.clock.now
+    array, now = run.array, run.clock.now
     first = max(now + work.fill + 1, array.free)
     last = first + (work.tiles - 1) * work.period
     array.fill_stall += (
@@ -39,15 +39,14 @@ def _multiply(run: Run, index: int) -> None:
     )
     run.queues[COMPUTE].ready = last
     array.free = last + work.pixels
-    engine.finish(run, index, first - work.fill - 1 + work.cycles)
+    engine.finish(run, COMPUTE, place, first - work.fill - 1 + work.cycles)
 
 
 @compiled
-def _read(run: Run, index: int) -> None:
+def _read(run: Run, work: Reads, place: int) -> None:
     """Constants, reads, and a pipeline; the next instruction is taken after the retirement."""
-    place, vector, now = run.tasks[index].work, run.vector, run.clock.now
-    work = run.reads[place]
-    vector.work, vector.begins = place, now + 1
+    vector, now = run.vector, run.clock.now
+    vector.begins, vector.pattern, vector.watched = now + 1, work.pattern, work.watched
     vector.stall += work.stalls
     run.queues[VECTOR].ready = INF
-    engine.finish(run, index, now + work.cycles)
+    engine.finish(run, VECTOR, place, now + work.cycles)

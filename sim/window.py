@@ -6,66 +6,66 @@ output its word is on its way, and then waits in a queue until the activation bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from intaglio.sim import engine, port
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import WINDOW, Run
+from intaglio.sim.state import WINDOW, WINDOW_ROOM, Gather, Run
 
 WRITE_DELAY = 14
 """Cycles from the last read of an output to its write at the earliest."""
 QUEUED = 16
 """Words between last read and write, at most."""
-RING = 32
-"""Room for words."""
 
 
 @compiled
-def start(run: Run, index: int) -> None:
-    """Take instruction `index`; the next one is taken after its retirement."""
-    window, work = run.window, run.gathers[run.tasks[index].work]
-    window.task, window.next, window.end = index, work.first, work.end
+def start(run: Run, work: Gather, place: int) -> None:
+    """Take the instruction at `place`; the next one is taken after its retirement."""
+    window = run.window
+    window.place, window.next, window.end = place, work.first, work.end
     run.queues[WINDOW].ready = INF
 
 
 @compiled
 def is_active(run: Run) -> bool:
     """Whether an instruction is inside that has not written its last word."""
-    return run.window.task >= 0
+    return run.window.place >= 0
 
 
 @compiled
-def move(run: Run, now: int, taken: int) -> int:
+def move(run: Run, ports: Sequence[int], now: int, taken: int) -> int:
     """One cycle, in which the vector unit has `taken` ports; what both have of them."""
     window, words = run.window, run.window.words - run.window.written
-    if window.task < 0:
+    if window.place < 0:
         return taken
     bank = 0
-    if words and run.window_words[window.written % RING][0] <= now:
-        bank = run.window_words[window.written % RING][1]
+    if words and run.window_words[window.written % WINDOW_ROOM].ready <= now:
+        bank = run.window_words[window.written % WINDOW_ROOM].bank
     writes = bank > 0 and not taken & bank
     held = taken | bank
     if window.next < window.end:
-        held |= _read(run, now, held, words)
+        held |= _read(run, ports, now, held, words)
     if writes:
         window.written += 1
         if window.next == window.end and window.written == window.words:
-            engine.finish(run, window.task, now + 1)
-            window.task = -1
+            engine.finish(run, WINDOW, window.place, now + 1)
+            window.place = -1
     return held
 
 
 @compiled
-def _read(run: Run, now: int, held: int, words: int) -> int:
+def _read(run: Run, ports: Sequence[int], now: int, held: int, words: int) -> int:
     """Take the next step if its ports are free and there is room; return what it has of them."""
     window = run.window
-    step = run.steps[window.next]
+    step = ports[window.next]
     asks, emits = port.asked(step), port.emitted(step)
     if port.meets(held, asks) or (emits and words == QUEUED):
         window.stall += 1
         return 0
     window.next += 1
     if emits:
-        word = run.window_words[window.words % RING]
-        word[0], word[1] = now + WRITE_DELAY, emits
+        word = run.window_words[window.words % WINDOW_ROOM]
+        word.ready, word.bank = now + WRITE_DELAY, emits
         window.words += 1
     return asks

@@ -11,7 +11,7 @@ from intaglio.sim import load, memory, requests, streams
 from intaglio.sim.npu import simulate
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import OUTSTANDING
-from intaglio.sim.run import new_run
+from intaglio.sim.run import begin, tables
 from intaglio.sim.state import Run
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, encode
 from intaglio.templates.npu.program import Program
@@ -27,11 +27,19 @@ def weights(words: int, address: int = 0, **fields: int) -> Instruction:
     return Instruction(Opcode.LOAD, row | fields)
 
 
+def new_run(*items: Instruction, address: int = 0) -> Run:
+    """A run before its first cycle, its program at `address`."""
+    run = Run()
+    begin(run, tables(Plan(encode(items), DESIGN), address))
+    return run
+
+
 def begun(item: Instruction) -> Run:
     """A run whose only instruction, a LOAD, was taken, before anything was fetched."""
-    run = new_run(Plan(encode([item]), DESIGN))
+    run = new_run(item)
     run.fetch.asked = 1
-    load.start(run, 0)
+    [box, _] = Plan(encode([item]), DESIGN).boxes()
+    load.start(run, box, 0)
     return run
 
 
@@ -87,7 +95,7 @@ def test_an_address_of_the_program_goes_first() -> None:
 
 
 def test_the_program_is_cut_at_4_kib() -> None:
-    run = new_run(Plan(encode([weights(1)] * 8), DESIGN), address=4096 - 64)
+    run = new_run(*[weights(1)] * 8, address=4096 - 64)
     assert addresses(run, 5) == [(1, 16), (2, 112)]
 
 
