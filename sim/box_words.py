@@ -72,6 +72,12 @@ def ahead(words: Words, box: Box) -> int:
 
 
 @compiled
+def left_in_row(words: Words, box: Box) -> int:
+    """Words from the present one on in its row, padding included."""
+    return box.left + box.words + box.right - words.column
+
+
+@compiled
 def skip(words: Words, box: Box, count: int) -> None:
     """Go `count` words ahead."""
     columns = box.left + box.words + box.right

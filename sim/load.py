@@ -104,9 +104,7 @@ def _is_written(run: Run, taken: int) -> bool:
     load = run.load
     if not load.present:
         return True
-    if load.buffer == ACTIVATION:
-        return not taken >> load.address % port.BANKS & 1
-    return not port.has_slice(taken, load.address % run.constants.groups)
+    return not port.is_taken(taken, load.buffer, load.address, run.constants.groups)
 
 
 @compiled

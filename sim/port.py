@@ -84,15 +84,17 @@ def taken(run: Run, ports: Sequence[int], now: int) -> int:
 
 
 @compiled
-def free(run: Run, ports: Sequence[int], now: int, buffer: int, most: int) -> int:
-    """Cycles from `now` on, at most `most`, in which the vector unit leaves a buffer's port."""
-    vector = run.vector
-    first = now - vector.begins
-    for cycle in range(min(most, vector.watched - first)):
-        taken = ports[vector.pattern + first + cycle]
-        if taken % (1 << BANK_BITS) if buffer == ACTIVATION else taken >> BANK_BITS:
-            return cycle
-    return most
+def is_used(run: Run, now: int) -> bool:
+    """Whether the vector unit may take ports in cycle `now` or later."""
+    return now - run.vector.begins < run.vector.watched
+
+
+@compiled
+def is_taken(taken: int, buffer: int, address: int, groups: int) -> bool:
+    """Whether the port of a buffer's word is taken; of the one for weights there are `groups`."""
+    if buffer == ACTIVATION:
+        return taken >> address % BANKS & 1 > 0
+    return has_slice(taken, address % groups)
 
 
 @compiled

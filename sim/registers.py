@@ -150,12 +150,14 @@ class StoreUnit:
 class WindowUnit:
     """npu_gather: the instruction at `place`, or none when that is -1.
 
+    cycle               the one after the last that was taken, while there is an instruction
     next, end           its steps that are left
     written, words      words that are written, and all whose last read was issued
     stall               cycles in which a step waited for a port, or for room
     """
 
     place: int = -1
+    cycle: int = 0
     next: int = 0
     end: int = 0
     written: int = 0

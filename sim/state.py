@@ -34,6 +34,8 @@ ROOM = 16
 """Room in rings for the instructions inside a unit."""
 WINDOW_ROOM = 32
 """Room for words of the window unit between read and write."""
+HELD = 256
+"""Cycles of the window unit of which it is known what it had of the ports."""
 EVENTS = 512
 """Events that can wait: a few for every instruction inside, which queues bound."""
 ACTIVATION, WEIGHT = range(2)
@@ -258,7 +260,8 @@ class Run:
     Instructions inside a unit are known by their place in `order`: `finished` has, for each unit,
     a ring of the cycles in which they can retire, `loads` the places of those in the load unit, and
     `load_boxes` and `store_boxes` what they move.  `tokens[a][b]` counts those of `a` for `b`;
-    `window_words` is the ring of words of the window unit.
+    `window_words` is the ring of words of the window unit, `held` that of the ports which it and
+    the vector unit had in its last cycles.
     """
 
     constants: Constants = part(Constants)
@@ -286,3 +289,4 @@ class Run:
     vector: VectorUnit = part(VectorUnit)
     window: WindowUnit = part(WindowUnit)
     window_words: Table[Word] = several(Word, WINDOW_ROOM)
+    held: list[int] = several(int, HELD)

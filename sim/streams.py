@@ -12,27 +12,56 @@ from collections.abc import Sequence
 from intaglio.sim import box_words, engine, load, port, requests, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import OUTSTANDING
-from intaglio.sim.state import ACTIVATION, ROOM, Run
+from intaglio.sim.state import ACTIVATION, HELD, ROOM, Run
 
 WORTH = 4
 """Cycles from which on a leap costs less than steps."""
+Pair = tuple[int, int]
 
 
 @compiled
 def leap(run: Run, ports: Sequence[int], now: int) -> int:
     """Take the cycles from `now` on in which one stream flows; return how many, or 0."""
-    if run.constants.word_beats > 1 or window.is_active(run):
+    if run.constants.word_beats > 1:
         return 0
     cycles = 0
     if _flows_in(run, now):
-        cycles = port.free(run, ports, now, run.load.buffer, min(_inwards(run), _until(run, now)))
-        if cycles >= WORTH:
+        unit, walk = run.load, run.load_words
+        most = min(_inwards(run), _until(run, now))
+        if most >= WORTH:
+            box = run.load_boxes[walk.place % ROOM]
+            row = 1 + box_words.left_in_row(walk, box)
+            cycles = _free(run, ports, now, unit.buffer, (unit.address, walk.address), (row, most))
             _move_in(run, cycles)
     elif _flows_out(run, now):
-        cycles = port.free(run, ports, now, ACTIVATION, min(_outwards(run, now), _until(run, now)))
-        if cycles >= WORTH:
+        walk = run.store_words
+        most = min(_outwards(run, now), _until(run, now))
+        if most >= WORTH:
+            row = box_words.left_in_row(walk, run.store_boxes[walk.place % ROOM])
+            words = walk.address, walk.address + 1
+            cycles = _free(run, ports, now, ACTIVATION, words, (row, most))
             _move_out(run, cycles)
-    return cycles if cycles >= WORTH else 0
+    return cycles
+
+
+@compiled
+def _free(run: Run, ports: Sequence[int], now: int, buffer: int, words: Pair, most: Pair) -> int:
+    """Cycles from `now` on in which a buffer takes the first of `words`, then those from the other.
+
+    They are at most the second of `most`, and while others use the ports the first of it too.
+    """
+    if not (window.is_active(run) or port.is_used(run, now)):
+        return most[1]
+    cycle, end, active = 0, min(most[0], most[1], HELD - 1), window.is_active(run)
+    while cycle < end:
+        address = words[1] + cycle - 1 if cycle else words[0]
+        held = window.held(run, ports, now + cycle)
+        if port.is_taken(held, buffer, address, run.constants.groups):
+            return cycle
+        cycle += 1
+        if active and not window.is_active(run):
+            active, end = False, min(end, cycle + 1)
+    return cycle
 
 
 @compiled
@@ -69,6 +98,8 @@ def _inwards(run: Run) -> int:
 @compiled
 def _move_in(run: Run, cycles: int) -> None:
     """Let load's stream flow."""
+    if not cycles:
+        return
     memory, unit, walk = run.memory, run.load, run.load_words
     box = run.load_boxes[walk.place % ROOM]
     memory.wrote = False
@@ -105,6 +136,8 @@ def _outwards(run: Run, now: int) -> int:
 @compiled
 def _move_out(run: Run, cycles: int) -> None:
     """Let store's stream flow."""
+    if not cycles:
+        return
     run.memory.wrote = True
     run.store.waits = False
     run.writer.left -= cycles

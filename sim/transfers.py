@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from intaglio.sim import engine, load, memory, port, requests, store, streams, window
+from intaglio.sim import engine, load, memory, requests, store, streams, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
 from intaglio.sim.state import LOAD, STORE, Run
@@ -17,8 +17,14 @@ from intaglio.sim.state import LOAD, STORE, Run
 
 @compiled
 def advance(run: Run, ports: Sequence[int]) -> None:
-    """Step all cycles up to the one of the next event."""
-    while run.transfers.cycle < INF and run.transfers.cycle <= engine.next_cycle(run):
+    """Step all cycles up to the one of the next event.
+
+    The window unit is as far as the others, as what they do may let the vector unit begin.
+    """
+    while True:
+        window.move(run, ports, min(engine.next_cycle(run), run.transfers.cycle - 1))
+        if run.transfers.cycle == INF or run.transfers.cycle > engine.next_cycle(run):
+            break
         _step(run, ports, run.transfers.cycle)
 
 
@@ -29,7 +35,7 @@ def _step(run: Run, ports: Sequence[int], now: int) -> None:
     Each part comes before those whose registers it has to see unchanged.
     """
     _count_waits(run, now)
-    taken = window.move(run, ports, now, port.taken(run, ports, now))
+    taken = window.held(run, ports, now)
     asks = store.asks(run, taken)
     _offer(run, LOAD, load.is_ready(run), now)
     _offer(run, STORE, store.is_ready(run, asks), now)
@@ -44,7 +50,7 @@ def _step(run: Run, ports: Sequence[int], now: int) -> None:
     beat = memory.take(run, now, room)
     moved |= memory.acknowledge(run, now)
     moved |= load.move(run, now, taken, beat == memory.LOAD)
-    moved |= beat != memory.NOTHING or granted or window.is_active(run)
+    moved |= beat != memory.NOTHING or granted
     run.transfers.cycle = now + 1 if moved else memory.next_cycle(run, now)
 
 

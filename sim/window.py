@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from intaglio.sim import engine, port
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import INF
-from intaglio.sim.state import WINDOW, WINDOW_ROOM, Gather, Run
+from intaglio.sim.state import HELD, WINDOW, WINDOW_ROOM, Gather, Run
 
 WRITE_DELAY = 14
 """Cycles from the last read of an output to its write at the earliest."""
@@ -24,6 +24,7 @@ def start(run: Run, work: Gather, place: int) -> None:
     """Take the instruction at `place`; the next one is taken after its retirement."""
     window = run.window
     window.place, window.next, window.end = place, work.first, work.end
+    window.cycle = run.clock.now + 1
     run.queues[WINDOW].ready = INF
 
 
@@ -34,14 +35,35 @@ def is_active(run: Run) -> bool:
 
 
 @compiled
-def move(run: Run, ports: Sequence[int], now: int, taken: int) -> int:
+def move(run: Run, ports: Sequence[int], last: int) -> None:
+    """Take the cycles up to `last`, or to that of the instruction's last word.
+
+    Load and store, which come after the window unit at the ports, find in `held` what they need.
+    """
+    window = run.window
+    while window.place >= 0 and window.cycle <= last:
+        taken = port.taken(run, ports, window.cycle)
+        run.held[window.cycle % HELD] = _move(run, ports, window.cycle, taken)
+        window.cycle += 1
+
+
+@compiled
+def held(run: Run, ports: Sequence[int], now: int) -> int:
+    """What vector and window unit have of the ports in cycle `now`, that of the next step."""
+    window = run.window
+    if window.place >= 0 and window.cycle <= now:
+        move(run, ports, now)
+    return run.held[now % HELD] if now < window.cycle else port.taken(run, ports, now)
+
+
+@compiled
+def _move(run: Run, ports: Sequence[int], now: int, taken: int) -> int:
     """One cycle, in which the vector unit has `taken` ports; what both have of them."""
     window, words = run.window, run.window.words - run.window.written
-    if window.place < 0:
-        return taken
     bank = 0
-    if words and run.window_words[window.written % WINDOW_ROOM].ready <= now:
-        bank = run.window_words[window.written % WINDOW_ROOM].bank
+    if words:
+        word = run.window_words[window.written % WINDOW_ROOM]
+        bank = word.bank if word.ready <= now else 0
     writes = bank > 0 and not taken & bank
     held = taken | bank
     if window.next < window.end:
