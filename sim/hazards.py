@@ -142,8 +142,11 @@ def _rows(i: Instruction) -> Iterator[Access]:
 
 def row_results(i: Instruction) -> np.ndarray:
     """The words that a SOFTMAX or NORM writes, in order: row by row, or block by block."""
-    loops = (i["rows"], i["output_row_stride"]), (i["blocks"], i["output_block_stride"])
-    return grid(i["output_address"], *(loops if i.opcode == Opcode.SOFTMAX else loops[::-1]))
+    rows, blocks = (i["rows"], i["output_row_stride"]), (i["blocks"], i["output_block_stride"])
+    if i.opcode == Opcode.SOFTMAX:
+        return grid(i["output_address"], rows, blocks)
+    halves = (1 + i["output_wide"], i["output_high_offset"])
+    return grid(i["output_address"], blocks, rows, halves)
 
 
 def _half(address: int, design: NpuDesign, writes: bool) -> Access:

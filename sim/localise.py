@@ -208,7 +208,7 @@ def _position(instruction: Instruction, write: int, design: NpuDesign) -> str:
             y, x = divmod(pixel, instruction["x"])
             return f"weight tile {tile} (block {block}, fy {fy}, fx {fx}), pixel ({y}, {x})"
         case Opcode.NORM:
-            block, row = divmod(write, instruction["rows"])
+            block, row = divmod(write // (1 + instruction["output_wide"]), instruction["rows"])
             return f"row {row}, block {block} of its tile"
         case Opcode.SOFTMAX:
             row, block = divmod(write, instruction["blocks"])

@@ -86,6 +86,7 @@ class Machine:
             -(1 << 31), 1 << 31, shape, dtype=np.int32
         )
         self.accumulated = np.zeros(shape[0], dtype=bool)
+        self.norm_rows: rows.NormRows | None = None
 
     def execute(self, instruction: Instruction) -> None:
         """Apply one instruction.
@@ -108,7 +109,9 @@ class Machine:
             case Opcode.SOFTMAX:
                 rows.softmax(instruction, self.activation)
             case Opcode.NORM:
-                rows.norm(instruction, self.activation, self.weight)
+                self.norm_rows = rows.norm(
+                    instruction, self.activation, self.weight, self.norm_rows
+                )
             case _:
                 return
 

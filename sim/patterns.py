@@ -1,7 +1,8 @@
 """What instructions of the vector and window units ask of the ports of both buffers.
 
 Nothing holds the vector unit up but its own writes, so this is known before the run.  Cycles are
-those in the headers of hw/rtl/npu/npu_vector.sv, npu_softmax.sv, npu_norm.sv and npu_row_words.sv.
+those in the headers of hw/rtl/npu/npu_vector.sv, npu_norm.sv and npu_row_words.sv; `softmax_walks`
+has those of npu_softmax.sv.
 """
 
 from __future__ import annotations
@@ -24,16 +25,14 @@ from intaglio.sim.port import (
     walk,
     window_steps,
 )
+from intaglio.sim.softmax_walks import Place, softmax_walks
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import RECORD_WORDS, Opcode
 
-SOFTMAX_WRITE_DELAY, NORM_WRITE_DELAY = 20, 16
+NORM_WRITE_DELAY = 16
 """Cycles from a block's last read to its write, beside the cycles in which its elements pass."""
-SOFTMAX_SUM, SOFTMAX_SCALE, SOFTMAX_END = 5, 41, 21
-"""Cycles beyond blocks and pipes from the first walk of a row to the second, to the third, to the
-next row's first."""
-NORM_APPLY = RECORD_WORDS + 3
+NORM_APPLY = RECORD_WORDS
 """Cycles from the first record of a block to the walk over its rows."""
 
 Fields = dict[str, int]
@@ -64,6 +63,7 @@ DRAIN_EXACT, DRAIN_BANKED = "residual_wide", "residual_high_offset"
 SLICED = "tap_address", "table_address", "record_address"
 """Fields that matter as far as slices of the weight buffer go."""
 ROW_EXACT = "blocks", "rows", "input_wide"
+NORM_EXACT, NORM_BANKED = ("output_wide", "again"), "output_high_offset"
 ROW_BANKED = (
     "source_address", "source_block_stride", "source_row_stride", "source_high_offset",
     "output_address", "output_block_stride", "output_row_stride",
@@ -99,37 +99,36 @@ def window(design: NpuDesign, field: Fields) -> Steps:
 
 def softmax(design: NpuDesign, field: Fields) -> Pattern:
     """A SOFTMAX: each row is walked three times, and made in the last."""
-    reads = 1 + field["input_wide"] + field["mask"]
-    own = timing.row_timing(design, reads)
-    length = field["blocks"] * own.period + own.tail
-    start, stalls, parts = 0, 0, []
-    for row in range(field["rows"]):
-        second = start + length + design.row_lanes + SOFTMAX_SUM
-        third = second + length + design.row_lanes + SOFTMAX_SCALE
-        reading = _walk(design, field, "row", row, None)
-        making = _walk(design, field, "row", row, SOFTMAX_WRITE_DELAY)
-        parts += [(start + 1, reading.banks), (second + 1, reading.banks)]
-        parts.append((third + 1, making.banks))
-        stalls += making.stalls
-        start = third + length + SOFTMAX_END + making.stalls
-    cycles = timing.softmax_cycles(design, field["blocks"], field["rows"], reads)
-    return Pattern(cycles + stalls, stalls, lay(parts))
+    reads = [_place(field, "source", 0)]
+    if field["input_wide"]:
+        reads.append(_place(field, "source", field["source_high_offset"]))
+    if field["mask"]:
+        reads.append(_place(field, "mask", 0))
+    shape = field["rows"], field["blocks"]
+    return Pattern(*softmax_walks(design, shape, tuple(reads), _place(field, "output", 0)))
+
+
+def _place(field: Fields, kind: str, offset: int) -> Place:
+    """Banks of the address and of the strides of rows and blocks of what a SOFTMAX touches."""
+    first = (field[f"{kind}_address"] + offset) % BANKS
+    return first, field[f"{kind}_row_stride"], field[f"{kind}_block_stride"]
 
 
 def norm(design: NpuDesign, field: Fields) -> Pattern:
     """A NORM: all rows are walked, then for each block its records are read, and its rows again."""
     blocks, rows, reads = field["blocks"], field["rows"], 1 + field["input_wide"]
-    own = timing.row_timing(design, reads)
-    parts = list(_sums(design, field, reads))
-    start, stalls = timing.norm_sum_cycles(design, blocks, rows, reads), 0
+    made, again = 1 + field["output_wide"], bool(field["again"])
+    parts = [] if again else list(_sums(design, field, reads))
+    start = 0 if again else timing.norm_sum_cycles(design, blocks, rows, reads)
+    stalls = 0
     for block in range(blocks):
         first = field["record_address"] + block * RECORD_WORDS
         making = _walk(design, field, "block", block, NORM_WRITE_DELAY)
         parts.append((start, _slices(design, first, RECORD_WORDS)))
         parts.append((start + NORM_APPLY + 1, making.banks))
         stalls += making.stalls
-        start += rows * own.period + own.tail + timing.NORM_BLOCK + making.stalls
-    cycles = timing.norm_cycles(design, blocks, rows, reads)
+        start += timing.norm_block_cycles(design, rows, reads, made) + making.stalls
+    cycles = timing.norm_cycles(design, blocks, rows, reads, made, again)
     return Pattern(cycles + stalls, stalls, lay(parts))
 
 
@@ -144,25 +143,23 @@ def _sums(design: NpuDesign, field: Fields, reads: int) -> Iterator[tuple[int, T
 
 
 def _walk(design: NpuDesign, field: Fields, outer: str, index: int, delay: int | None) -> PortUse:
-    """The walk over row or block `index` (`outer` says which), with results `delay` cycles behind
-    what passes, or without any.
+    """The walk of a NORM over row or block `index` (`outer` says which), with results `delay`
+    cycles behind what passes, or without any.
     """
     inner = "block" if outer == "row" else "row"
-    places = [("source", 0)]
-    if field["input_wide"]:
-        places.append(("source", field["source_high_offset"]))
-    if field.get("mask"):
-        places.append(("mask", 0))
-    period = timing.row_timing(design, len(places)).period
+    offsets = (0, field["source_high_offset"]) if field["input_wide"] else (0,)
+    made = 0 if delay is None else 1 + field["output_wide"]
+    period = timing.row_timing(design, len(offsets), made).period
     *reads, output = (
         (
             (field[f"{kind}_address"] + offset + index * field[f"{kind}_{outer}_stride"]) % BANKS,
             field[f"{kind}_{inner}_stride"],
         )
-        for kind, offset in (*places, ("output", 0))
+        for kind, offset in (*(("source", offset) for offset in offsets), ("output", 0))
     )
     after = None if delay is None else delay + design.lanes // design.row_lanes
-    return walk(field[f"{inner}s"], tuple(reads), output, period, after)
+    high = field["output_high_offset"] % BANKS if made > 1 else None
+    return walk(field[f"{inner}s"], tuple(reads), output, period, after, high)
 
 
 def _constants(design: NpuDesign, field: Fields, taps: int) -> Taken:

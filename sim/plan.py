@@ -161,8 +161,8 @@ _PATTERNS = (
     ),
     (
         ROWS[1:],
-        patterns.ROW_EXACT,
-        patterns.ROW_BANKED,
+        (*patterns.ROW_EXACT, *patterns.NORM_EXACT),
+        (*patterns.ROW_BANKED, patterns.NORM_BANKED),
         patterns.SLICED[-1:],
         patterns.norm,
     ),

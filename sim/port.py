@@ -205,27 +205,36 @@ def _reads(
 
 @cache
 def walk(
-    count: int, reads: tuple[Pair, ...], output: Pair, period: int, delay: int | None
+    count: int,
+    reads: tuple[Pair, ...],
+    output: Pair,
+    period: int,
+    delay: int | None,
+    high: int | None = None,
 ) -> PortUse:
-    """Step one walk of a SOFTMAX or NORM over `count` words, one every `period` cycles.
+    """Step one walk of a NORM over `count` words, one every `period` cycles.
 
-    `reads` hold the banks of address and stride of what each word is made of, at most three,
-    `output` those of itself, written `delay` after its last read; without `delay` it makes none.
+    `reads` hold the banks of address and stride of what each word is made of, at most two, `output`
+    those of itself, written `delay` after its last read; without `delay` it makes none.  With
+    `high` a second word is written in the next cycle, so many banks further on.
     """
-    three = (reads[0], reads[len(reads) // 2], reads[-1])
-    banks = np.zeros(count * (period + 2) + (delay or 0) + 1, np.uint8)
-    stalls = _walk(count, three, len(reads), output, period, delay or 0, banks)
-    return PortUse(stalls, banks[: count * period + stalls + (delay or 0)].copy())
+    two = (reads[0], reads[-1])
+    banks = np.zeros(count * (period + 2) + (delay or 0) + 2, np.uint8)
+    highs = -1 if high is None else high
+    stalls = _walk(count, two, len(reads), output, period, delay or 0, highs, banks)
+    length = count * period + stalls + (delay or 0) + (high is not None)
+    return PortUse(stalls, banks[:length].copy())
 
 
 @entry
 def _walk(
     count: int,
-    places: tuple[Pair, Pair, Pair],
+    places: tuple[Pair, Pair],
     reads: int,
     output: Pair,
     period: int,
     delay: int,
+    high: int,
     banks: Taken,
 ) -> int:
     """Fill in the banks; return the stalls of the reads."""
@@ -238,7 +247,10 @@ def _walk(
                     cycle += 1
                 banks[cycle] |= bank
             if delay and beat == reads - 1:
-                banks[cycle + delay] |= 1 << (output[0] + step * output[1]) % BANKS
+                place = output[0] + step * output[1]
+                banks[cycle + delay] |= 1 << place % BANKS
+                if high >= 0:
+                    banks[cycle + delay + 1] |= 1 << (place + high) % BANKS
             cycle += 1
     return cycle - count * period
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,8 @@ from intaglio.sim.storage import Storage
 from intaglio.templates.npu.isa import MAX_NORM_ROWS, RECORD_WORDS, Instruction
 
 Words = NDArray[np.int64]
+_SUMMED = "count", "centred", "epsilon_low", "epsilon_high", "fraction"
+"""The fields of a NORM that its sums, beside the elements, depend on."""
 
 
 def softmax(i: Instruction, activation: Storage) -> None:
@@ -30,11 +34,23 @@ def softmax(i: Instruction, activation: Storage) -> None:
     _write(i, activation, numerics.softmax(values, i["multiplier"], i["shift"], bits, mask=kept))
 
 
-def norm(i: Instruction, activation: Storage, weight: Storage) -> None:
-    """Apply a NORM.
+@dataclass(frozen=True, slots=True, eq=False)
+class NormRows:
+    """What the sums that the norm unit keeps are made of: rows, int64, and how they are summed."""
 
-    Raises VerificationError when it has more rows than the hardware keeps sums of, or when lanes
-    beyond its elements are not 0.
+    values: Words
+    settings: tuple[int, ...]
+
+    def same(self, other: NormRows) -> bool:
+        """Whether the sums of both are the same ones."""
+        return self.settings == other.settings and np.array_equal(self.values, other.values)
+
+
+def norm(i: Instruction, activation: Storage, weight: Storage, kept: NormRows | None) -> NormRows:
+    """Apply a NORM; `kept` are the rows of the one before it.  Returns its own.
+
+    Raises VerificationError when it has more rows than the hardware keeps sums of, when lanes
+    beyond its elements are not 0, or when it goes again over rows that are not `kept`.
     """
     if i["rows"] > MAX_NORM_ROWS:
         raise VerificationError(f"has {i['rows']} rows, the norm unit keeps {MAX_NORM_ROWS}")
@@ -43,6 +59,9 @@ def norm(i: Instruction, activation: Storage, weight: Storage) -> None:
         raise VerificationError(f"has rows of {count} elements in {values.shape[1]} lanes")
     if values[:, count:].any():
         raise VerificationError(f"has lanes beyond its {count} elements that are not 0")
+    own = NormRows(values, tuple(i[name] for name in _SUMMED))
+    if i["again"] and (kept is None or not own.same(kept)):
+        raise VerificationError("goes again over rows that are not those of the NORM before it")
     multiplier, shift, bias = _records(i, weight)
     centred = numerics.standardise(
         values[:, :count],
@@ -54,7 +73,10 @@ def norm(i: Instruction, activation: Storage, weight: Storage) -> None:
     standard = np.zeros(values.shape, np.int64)
     standard[:, :count] = centred
     made = np.clip((standard * multiplier + bias) >> shift, i["lo"], i["hi"])
-    _write(i, activation, made >> 8 * i["output_high"])
+    _write(i, activation, made)
+    if i["output_wide"]:
+        _write(i, activation, made >> 8, i["output_high_offset"])
+    return own
 
 
 def _row_words(i: Instruction, address: str, row_stride: str, block_stride: str) -> Words:
@@ -97,8 +119,8 @@ def _signed(values: Words, bits: int) -> Words:
     return values - (values >> (bits - 1) << bits)
 
 
-def _write(i: Instruction, activation: Storage, results: Words) -> None:
-    """Put rows of shape (rows, blocks * lanes) where an instruction wants them."""
-    words = _row_words(i, "output_address", "output_row_stride", "output_block_stride")
+def _write(i: Instruction, activation: Storage, results: Words, offset: int = 0) -> None:
+    """Put rows of shape (rows, blocks * lanes) where an instruction wants them, or further on."""
+    words = _row_words(i, "output_address", "output_row_stride", "output_block_stride") + offset
     data = (results & 0xFF).astype(np.uint8).reshape(*words.shape, -1)
     activation.write(words * activation.unit_bytes, data, True)

@@ -189,14 +189,31 @@ class ArraySteps:
             ]
             if last:
                 records = weights.start + chunk.tiles * tile_words(shape, self.design)
+                own = self._records(output, chunk)
                 sink = sink_of(index, output)
-                items, drains = self._finish(index, output, records, sink)
+                items, drains = self._finish(index, output, own[0].start if own else records, sink)
+                items += own
                 yield Step((*inputs, weights, *items), (*computes, *drains, *sink.stores))
             else:
                 yield Step((*inputs, weights), tuple(computes))
         self.halves.flip()
 
+    def _records(self, output: int, last: Chunk) -> list[Item]:
+        """The records of an output block where they have a region of their own."""
+        if "records" not in self.rings:
+            return []
+        words = RECORD_WORDS * self.design.groups
+        tiles = 0 if self.filled else last.tile + last.tiles
+        before = tiles * tile_words(self.shape, self.design) * self.design.word_bytes
+        address = self.place.constants[output % len(self.place.constants)] + before
+
+        def load(start: int) -> tuple[Draft, ...]:
+            return (load_constants(self.place, address, words, start),)
+
+        return [self.rings["records"].get(address, load)]
+
     def _weights(self, output: int, position: int, chunk: Chunk, last: bool) -> Item:
+        last = last and "records" not in self.rings
         if self.filled is not None:
             return self._filled_item(self.filled, output, position, chunk, last)
         each = tile_words(self.shape, self.design)

@@ -66,7 +66,7 @@ def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapp
     words = shape.heads * shape.blocks * shape.rows
     read = words * shape.halves + masks
     words = read + words * shape.made + records
-    words += timing.fetch_words(design, len(tiles) * (2 + shape.made + (shape.mask > 1)))
+    words += timing.fetch_words(design, len(tiles) * (3 + (shape.mask > 1)))
     exposed = timing.load_cycles(design, tile * shape.halves + records, tile * shape.halves)
     exposed += timing.store_cycles(design, tile * shape.made)
     if mapping.input_slots == 1:
@@ -75,11 +75,11 @@ def row_cost(shape: RowShape, mapping: RowMapping, design: NpuDesign) -> RowMapp
     return replace(mapping, cycles=cycles, memory_words=words)
 
 
-def row_cycles(shape: RowShape, rows: int, design: NpuDesign) -> int:
-    """Cycles of the instructions of a tile."""
+def row_cycles(shape: RowShape, rows: int, design: NpuDesign, again: bool = False) -> int:
+    """Cycles of the instruction of a tile; a norm's when it goes `again` over its rows."""
     if shape.norm:
-        one = timing.norm_cycles(design, shape.blocks, rows, shape.halves)
-        return shape.made * (one + timing.QUEUE)
+        one = timing.norm_cycles(design, shape.blocks, rows, shape.halves, shape.made, again)
+        return one + timing.QUEUE
     reads = shape.halves + (shape.mask > 0)
     return timing.softmax_cycles(design, shape.blocks, rows, reads) + timing.QUEUE
 

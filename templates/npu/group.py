@@ -14,22 +14,27 @@ from functools import lru_cache
 from typing import TypeGuard
 
 from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax
+from intaglio.templates.npu import timing
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.array_steps import array_regions
 from intaglio.templates.npu.cost import array_cost, row_cost
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.isa import MAX_NORM_ROWS
+from intaglio.templates.npu.drafts import Space
+from intaglio.templates.npu.isa import MAX_NORM_ROWS, RECORD_WORDS
 from intaglio.templates.npu.mapping import ArrayMapping, RowMapping
 from intaglio.templates.npu.row_steps import row_regions
 from intaglio.templates.npu.steps import RegionNeed
-from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowWork, Work, blocks_of
+from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowShape, RowWork, Work, blocks_of
 
 Part = ArrayWork | RowWork
 PartMapping = ArrayMapping | RowMapping
 ROWS_AT_ONCE = (16, 8, 4)
 """Rows of a softmax or norm that one instruction takes: so few that a drain need not wait long."""
-RECORDS_KEPT = 1
-"""Slots of weights that hold the records of sums which are drained after the next are begun."""
+BATCH_CYCLES = 3072
+"""Cycles of the products whose sums are in a half of the accumulators together, at least: so long
+the vector unit may be at some rows before they are drained."""
+CHUNK_BLOCKS = 24
+"""Blocks of a reduction whose weights come together, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,20 @@ def joins(work: Work | None) -> TypeGuard[Part]:
     return not shape.pixel_bytes and shape.y.outputs == 1 and shape.x.kernel == 1
 
 
+def twins(works: tuple[Part, ...], index: int) -> bool:
+    """Whether part `index` is a norm of the rows of the part before it, by the same sums."""
+    if not 0 < index < len(works):
+        return False
+    first, second = works[index - 1], works[index]
+    if not isinstance(first, RowWork) or not isinstance(second, RowWork):
+        return False
+    one, other = first.op, second.op
+    if not isinstance(one, Norm) or not isinstance(other, Norm) or twins(works, index - 1):
+        return False
+    names = "input", "kind", "epsilon", "fraction"
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
 def waits(work: Work) -> bool:
     """Whether an operator is a softmax or norm."""
     return isinstance(work, RowWork) and isinstance(work.op, Norm | Softmax)
@@ -77,7 +96,9 @@ def map_group(parts: tuple[Part, ...], design: NpuDesign) -> GroupMapping | None
     """The first way to cut `parts` that the buffers hold side by side, or None."""
     work = GroupWork(parts)
     for rows, at_once, slots in _choices(work, design):
-        mapped = _shrunk(work, tuple(_mapped(p, rows, at_once, slots) for p in parts), design)
+        mapped = _shrunk(
+            work, tuple(_mapped(p, rows, at_once, slots, design) for p in parts), design
+        )
         if mapped is not None:
             return _costed(work, mapped, design)
     return None
@@ -88,7 +109,8 @@ def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int
 
     A tile has as many rows as the array takes cycles for a weight tile at least.
     """
-    total = max(part.shape.x.outputs for part in work.parts if isinstance(part, ArrayWork))
+    shapes = [part.shape for part in work.parts]
+    total = max(s.rows if isinstance(s, RowShape) else s.x.outputs for s in shapes)
     tiles = [total] if work.attention else [blocks_of(total, count) for count in (2, 4, 8)]
     for rows in tiles:
         for slots in (2, 1):
@@ -97,7 +119,7 @@ def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int
                     yield rows, at_once, slots
 
 
-def _mapped(part: Part, rows: int, at_once: int, slots: int) -> PartMapping:
+def _mapped(part: Part, rows: int, at_once: int, slots: int, design: NpuDesign) -> PartMapping:
     """The cut of one operator: tiles of `rows` rows, of all blocks."""
     if isinstance(part, RowWork):
         return RowMapping(min(at_once, part.shape.rows, MAX_NORM_ROWS), slots, slots)
@@ -106,7 +128,25 @@ def _mapped(part: Part, rows: int, at_once: int, slots: int) -> PartMapping:
     single = min(rows, shape.x.outputs)
     whole = single == shape.x.outputs and shape.heads == 1
     inputs = 1 if whole else slots
-    return ArrayMapping(1, single, blocks, blocks, 1, 1, False, False, inputs, 1 + RECORDS_KEPT, 2)
+    chunk = blocks_of(blocks, blocks_of(blocks, CHUNK_BLOCKS))
+    period = timing.tile_period(design, single, shape.weight_bits)
+    batch = blocks_of(BATCH_CYCLES, blocks * period)
+    batch = max(min(batch, len(shape.touched), design.accumulator_words // single), 1)
+    weights = 2 if chunk == blocks else 3
+    return ArrayMapping(
+        1,
+        single,
+        blocks,
+        chunk,
+        1,
+        1,
+        False,
+        False,
+        inputs,
+        weights,
+        min(batch, 3) + 1,
+        batch=batch,
+    )
 
 
 def _shrunk(
@@ -120,8 +160,7 @@ def _shrunk(
         if not isinstance(found, ArrayMapping) or found.chunk_blocks < 2:
             return None
         chunk = blocks_of(found.chunk_blocks, 2)
-        slots = blocks_of(found.input_blocks, chunk) + RECORDS_KEPT
-        cut = replace(found, chunk_blocks=chunk, weight_slots=slots)
+        cut = replace(found, chunk_blocks=chunk, weight_slots=3)
         parts = (*parts[:largest], cut, *parts[largest + 1 :])
     half = design.accumulator_words
     small = all(p.tile_x <= half for p in parts if isinstance(p, ArrayMapping))
@@ -152,6 +191,8 @@ def group_regions(
         if isinstance(work, ArrayWork):
             assert isinstance(mapping, ArrayMapping)
             own = array_regions(work.shape, mapping, design)
+            words = RECORD_WORDS * design.groups
+            own = (*own, RegionNeed("records", Space.WEIGHT, 2 * mapping.batch + 1, words))
         else:
             assert isinstance(mapping, RowMapping)
             own = row_regions(work.shape, mapping, design)
@@ -171,6 +212,8 @@ def prefix(index: int) -> str:
 
 def sharer(works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int) -> int | None:
     """The part before `index` that brings in all of the same input, or None."""
+    if twins(works, index):
+        return index - 1
     mine = _whole_input(works[index], parts[index])
     for other in range(index):
         if mine is not None and _whole_input(works[other], parts[other]) == mine:

@@ -23,14 +23,21 @@ from intaglio.templates.npu.cost import row_cycles
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.fused_steps import own_place
-from intaglio.templates.npu.group import GroupMapping, GroupWork, group_regions, prefix, sharer
+from intaglio.templates.npu.group import (
+    GroupMapping,
+    GroupWork,
+    group_regions,
+    prefix,
+    sharer,
+    twins,
+)
 from intaglio.templates.npu.isa import Opcode
 from intaglio.templates.npu.layout import TensorLayout
-from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, tiles_of
+from intaglio.templates.npu.mapping import ArrayMapping, RowMapping, cut, tiles_of
 from intaglio.templates.npu.row_steps import RowSteps
 from intaglio.templates.npu.steps import Place, Step
 from intaglio.templates.npu.tokens import box_view
-from intaglio.templates.npu.work import ArrayWork
+from intaglio.templates.npu.work import ArrayWork, RowWork
 
 LEFT_OUT = 1.1
 """The model's cycles times this are those of simulations: its loads never wait for each other."""
@@ -39,11 +46,20 @@ NOT_YET = np.iinfo(np.int32).max // 2
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Steps that one unit works through; `drain` follows on the vector unit what an array made."""
+    """Steps that one unit works through; `drain` follows on the vector unit what an array made.
+
+    `rest` are the cycles from its start to the end of the group when nothing else is in the way.
+    """
 
     steps: tuple[Step, ...]
     cycles: int
     drain: _Piece | None = None
+    rest: int = 0
+
+    @property
+    def parts(self) -> tuple[_Piece, ...]:
+        """Itself, and what drains it."""
+        return (self, self.drain) if self.drain else (self,)
 
     def boxes(self, *, written: bool) -> Iterator[Box]:
         """Words of memory that it brings in, or stores."""
@@ -71,7 +87,8 @@ def group_cycles(
 ) -> int:
     """Cycles of `work` in the model, wherever it is placed, and what the model leaves out."""
     regions = Allocator(design).place(group_regions(work.parts, mapping.parts, design))
-    blocks = max(len(p.shape.touched) for p in work.parts if isinstance(p, ArrayWork))
+    products = (p for p in work.parts if isinstance(p, ArrayWork))
+    blocks = max((len(p.shape.touched) for p in products), default=1)
     place = Place(design, 0, layouts, regions, (0,) * blocks, 0)
     queues = _Parts(work, mapping, workload, (place,) * len(work.parts)).queues()
     order = _Order(queues, design, Halves(0))
@@ -90,7 +107,7 @@ class _Parts:
     places: Sequence[Place]
 
     def queues(self) -> tuple[deque[_Piece], ...]:
-        """The pieces of every operator."""
+        """The pieces of every operator; those of two norms of the same rows are one."""
         made: dict[int, ArraySteps] = {}
         queues = []
         for index, (work, mapping) in enumerate(
@@ -103,15 +120,29 @@ class _Parts:
                 if shared is not None:
                     made[index].inputs = made[shared].inputs
                 queues.append(deque(_array_pieces(made[index])))
-            else:
-                assert isinstance(mapping, RowMapping)
-                place = own_place(self.places[index], prefix(index))
-                steps = RowSteps(work, mapping, self.workload, place).generate()
-                cycles = row_cycles(work.shape, mapping.tile_rows, place.design)
-                cycles //= work.shape.made
-                halves = (half for step in steps for half in _apart(step))
-                queues.append(deque(_Piece((half,), cycles) for half in halves))
-        return tuple(queues)
+            elif not twins(self.work.parts, index):
+                queues.append(deque(self._rows(index, work)))
+        return _ranked(queues)
+
+    def _rows(self, index: int, work: RowWork) -> Iterator[_Piece]:
+        """A piece for every tile of rows."""
+        steps = self._row_steps(index, None)
+        mapping, design = steps.mapping, steps.place.design
+        cycles = row_cycles(work.shape, mapping.tile_rows, design)
+        if not twins(self.work.parts, index + 1):
+            yield from (_Piece((step,), cycles) for step in steps.generate())
+            return
+        other = self._row_steps(index + 1, steps)
+        cycles += row_cycles(other.work.shape, mapping.tile_rows, design, again=True)
+        pairs = zip(steps.generate(), other.generate(), strict=True)
+        yield from (_Piece(pair, cycles) for pair in pairs)
+
+    def _row_steps(self, index: int, first: RowSteps | None) -> RowSteps:
+        work, mapping = self.work.parts[index], self.mapping.parts[index]
+        assert isinstance(work, RowWork)
+        assert isinstance(mapping, RowMapping)
+        place = own_place(self.places[index], prefix(index))
+        return RowSteps(work, mapping, self.workload, place, first)
 
     def _array(
         self, index: int, work: ArrayWork, mapping: ArrayMapping, other: ArraySteps | None
@@ -126,34 +157,74 @@ class _Parts:
         return ArraySteps(work, mapping, place, tiles, Halves(0))
 
 
-def _apart(step: Step) -> Iterator[Step]:
-    """A step for each instruction of the vector unit; the last one stores."""
-    *first, last, store = step.work
-    yield from (Step(step.items, (draft,)) for draft in first)
-    yield Step(step.items, (last, store))
-
-
 def _array_pieces(steps: ArraySteps) -> Iterator[_Piece]:
-    """A piece for every tile and output block, with what drains it."""
+    """A piece for every tile and a few output blocks, with what drains them."""
     shape, design = steps.shape, steps.design
+    batch = steps.mapping.batch
     for tile, extents in enumerate(steps.tiles):
         period = timing.tile_period(design, extents.pixels, shape.weight_bits)
-        for output, touched in enumerate(shape.touched):
-            made = list(steps.block(tile, output, steps.store))
-            count = sum(shape.tiles(t) * shape.halves[t.operand] for t in touched)
-            _, blocks = steps.blocks(output)
-            reads = timing.vector_cycles(design, extents.pixels * max(shape.residual, 1))
-            last = made[-1]
-            drain = Step(
-                tuple(item for item in last.items if not item.role.endswith(" input")),
-                tuple(draft for draft in last.work if draft.opcode is not Opcode.COMPUTE),
-            )
-            computes = Step(
-                tuple(i for i in last.items if i.role.endswith((" input", " weight"))),
-                tuple(draft for draft in last.work if draft.opcode is Opcode.COMPUTE),
-            )
-            after = _Piece((drain,), blocks * shape.made * (reads + timing.QUEUE))
-            yield _Piece((*made[:-1], computes), count * period, after)
+        reads = timing.vector_cycles(design, extents.pixels * max(shape.residual, 1), shape.table)
+        for first, count in cut(len(shape.touched), batch):
+            outputs = range(first, first + count)
+            whole = Box.line(Space.ACCUMULATOR, 0, count * extents.pixels)
+            made, drains, products, blocks = list[Step](), list[Step](), 0, 0
+            for place, output in enumerate(outputs):
+                touched = shape.touched[output]
+                products += sum(shape.tiles(t) * shape.halves[t.operand] for t in touched)
+                blocks += steps.blocks(output)[1]
+                steps.halves.now = 0
+                one, drain = _split(list(steps.block(tile, output, steps.store)))
+                start = place * extents.pixels
+                made += [_moved(step, start, whole if not place else None) for step in one]
+                drains.append(_moved(drain, start, whole))
+            after = _Piece(tuple(drains), blocks * shape.made * (reads + timing.QUEUE))
+            yield _Piece(tuple(made), products * period, after)
+
+
+def _split(steps: list[Step]) -> tuple[list[Step], Step]:
+    """The steps of an output block: its products, and what drains them."""
+    *made, last = steps
+    drain = Step(
+        tuple(item for item in last.items if not item.role.endswith((" input", " weight"))),
+        tuple(draft for draft in last.work if draft.opcode is not Opcode.COMPUTE),
+    )
+    computes = Step(
+        tuple(i for i in last.items if i.role.endswith((" input", " weight"))),
+        tuple(draft for draft in last.work if draft.opcode is Opcode.COMPUTE),
+    )
+    return [*made, computes], drain
+
+
+def _ranked(queues: Sequence[deque[_Piece]]) -> tuple[deque[_Piece], ...]:
+    """`queues` with the `rest` of every piece: it, and the longest chain of what waits for it.
+
+    A piece waits for those whose words it reads, and for the one before it in its queue.
+    """
+    pieces = [piece for queue in queues for piece in queue]
+    written = [box for piece in pieces for part in piece.parts for box in part.boxes(written=True)]
+    read = [box for piece in pieces for part in piece.parts for box in part.boxes(written=False)]
+    writers = np.full(max(map(_end, (*written, *read)), default=0), -1, np.int32)
+    for index, piece in enumerate(pieces):
+        for part in piece.parts:
+            for box in part.boxes(written=True):
+                box_view(writers, box)[...] = index
+    rest = [0] * len(pieces)
+    place, ranked = len(pieces), list[deque[_Piece]]()
+    for queue in reversed(queues):
+        done = deque[_Piece]()
+        following = 0
+        for piece in reversed(queue):
+            place -= 1
+            rest[place] = max(rest[place], following) + sum(part.cycles for part in piece.parts)
+            following = rest[place] - sum(part.cycles for part in piece.parts[1:])
+            done.appendleft(replace(piece, rest=rest[place]))
+            for part in piece.parts:
+                for box in part.boxes(written=False):
+                    for maker in np.unique(box_view(writers, box)).tolist():
+                        if maker >= 0:
+                            rest[maker] = max(rest[maker], rest[place])
+        ranked.insert(0, done)
+    return tuple(ranked)
 
 
 @dataclass(slots=True)
@@ -164,7 +235,6 @@ class _Order:
     design: NpuDesign
     halves: Halves
     when: NDArray[np.int32] = field(init=False)
-    lengths: tuple[int, ...] = field(init=False)
     array_bound: bool = field(init=False)
     array: int = 0
     vector: int = 0
@@ -172,11 +242,10 @@ class _Order:
     drains: deque[tuple[_Piece, int, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        pieces = [p for queue in self.queues for piece in queue for p in (piece, piece.drain) if p]
+        pieces = [part for queue in self.queues for piece in queue for part in piece.parts]
         ends = [_end(box) for p in pieces for w in (False, True) for box in p.boxes(written=w)]
         products = sum(p.cycles for p in pieces if p.drain)
         self.array_bound = products > sum(p.cycles for p in pieces if not p.drain)
-        self.lengths = tuple(len(queue) for queue in self.queues)
         self.when = np.zeros(max(ends, default=0), np.int32)
         for piece in pieces:
             for box in piece.boxes(written=True):
@@ -205,10 +274,10 @@ class _Order:
         return end > max(ready, product[0]) + following
 
     def _next(self, *, of_array: bool) -> tuple[int, int]:
-        """When the next piece of a unit can start, and its queue: of several the one behind."""
+        """When the next piece of a unit can start, and its queue: of several the most urgent."""
         unit = max(self.array, self.free[self.halves.now]) if of_array else self.vector
         starts = [
-            (max(unit, self._ready(queue[0])), -len(queue) / self.lengths[index], index)
+            (max(unit, self._ready(queue[0])), -queue[0].rest, index)
             for index, queue in enumerate(self.queues)
             if queue and (queue[0].drain is not None) == of_array
         ]
@@ -217,8 +286,7 @@ class _Order:
 
     def _ready(self, piece: _Piece) -> int:
         """When all that a piece, and what drains it, reads is there."""
-        parts = (piece, *((piece.drain,) if piece.drain else ()))
-        boxes = [box for part in parts for box in part.boxes(written=False)]
+        boxes = [box for part in piece.parts for box in part.boxes(written=False)]
         return max((int(box_view(self.when, box).max()) for box in boxes), default=0)
 
     def _drain_start(self) -> int:
@@ -256,8 +324,7 @@ class _Order:
     def _in_half(self, piece: _Piece, half: int) -> Iterator[Step]:
         """The steps of `piece`, with its sums in `half`."""
         words = self.design.accumulator_words
-        for step in piece.steps:
-            yield replace(step, work=tuple(_moved(draft, half * words) for draft in step.work))
+        return (_moved(step, half * words, None) for step in piece.steps)
 
 
 def _end(box: Box) -> int:
@@ -266,13 +333,25 @@ def _end(box: Box) -> int:
     return box.start + sum((count - 1) * stride for count, stride in steps) + 1
 
 
-def _moved(draft: Draft, start: int) -> Draft:
-    """`draft` with its sums from accumulator word `start` on."""
+def _moved(step: Step, offset: int, whole: Box | None) -> Step:
+    """`step` with its sums `offset` words further on.
+
+    As a half of the accumulators has one owner at a time, `whole` are the sums that it is said to
+    touch when they are more than its own.
+    """
+    return replace(step, work=tuple(_moved_draft(draft, offset, whole) for draft in step.work))
+
+
+def _moved_draft(draft: Draft, offset: int, whole: Box | None) -> Draft:
     name = {Opcode.COMPUTE: "acc_address", Opcode.DRAIN: "source_address"}.get(draft.opcode)
     if name is None:
         return draft
-    reads, writes = (
-        tuple(replace(b, start=start) if b.space is Space.ACCUMULATOR else b for b in boxes)
-        for boxes in (draft.reads, draft.writes)
-    )
-    return replace(draft, fields={**draft.fields, name: start}, reads=reads, writes=writes)
+
+    def moved(box: Box) -> Box:
+        if box.space is not Space.ACCUMULATOR:
+            return box
+        return whole or replace(box, start=box.start + offset)
+
+    reads, writes = (tuple(map(moved, boxes)) for boxes in (draft.reads, draft.writes))
+    fields = {**draft.fields, name: draft.fields[name] + offset}
+    return replace(draft, fields=fields, reads=reads, writes=writes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from intaglio.errors import ArtifactError, DesignError
 
-ISA_VERSION = 3
+ISA_VERSION = 4
 INSTRUCTION_WORDS = 16
 INSTRUCTION_BYTES = 4 * INSTRUCTION_WORDS
 TOKEN_LIMIT = 255
@@ -196,7 +196,8 @@ _SOFTMAX = {
 }
 _NORM = {
     "centred": Field(1, 18, 1),
-    "output_high": Field(1, 20, 1),
+    "again": Field(1, 19, 1),
+    "output_wide": Field(1, 20, 1),
     "count": Field(9, 0, 21),
     "record_address": Field(10, 0, 24),
     "epsilon_low": Field(11, 0, 32),
@@ -204,6 +205,7 @@ _NORM = {
     "fraction": Field(13, 0, 6),
     "lo": Field(14, 0, 16, signed=True),
     "hi": Field(14, 16, 16, signed=True),
+    "output_high_offset": Field(15, 0, 24),
 }
 FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.SYNC_LOAD: {},

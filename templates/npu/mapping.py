@@ -64,6 +64,7 @@ class ArrayMapping:
     input_slots, weight_slots, output_slots   pieces of each kind that the buffers hold at once
     cycles            estimate of the operator alone
     memory_words      words moved between memory and the buffers
+    batch             output blocks whose sums are in a half of the accumulators at once
     """
 
     tile_y: int
@@ -79,6 +80,7 @@ class ArrayMapping:
     output_slots: int
     cycles: int = 0
     memory_words: int = 0
+    batch: int = 1
 
     def __str__(self) -> str:
         order = "outputs, tiles" if self.outputs_outer else "tiles, outputs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 
@@ -16,6 +16,7 @@ from intaglio.templates.npu.steps import (
     Item,
     Place,
     RegionNeed,
+    Ring,
     Step,
     load_constants,
     load_tile,
@@ -47,18 +48,30 @@ def row_steps(work: RowWork, mapping: RowMapping, workload: Workload, place: Pla
 
 @dataclass(frozen=True, slots=True)
 class RowSteps:
-    """Generates the steps of one operator."""
+    """Generates the steps of one operator.
+
+    The second of two norms of the same rows takes the input of the first, and its sums: its steps
+    follow those of the first one by one.
+    """
 
     work: RowWork
     mapping: RowMapping
     workload: Workload
     place: Place
+    first: RowSteps | None = None
+    rings: dict[str, Ring] = field(init=False)
+
+    def __post_init__(self) -> None:
+        made = {role: self.place.ring(role) for role in self.place.regions}
+        if self.first is not None:
+            made["input"] = self.first.rings["input"]
+        object.__setattr__(self, "rings", made)
 
     def generate(self) -> Iterator[Step]:
         """A step for every tile of rows of a head."""
         shape, op, place = self.work.shape, self.work.op, self.place
         blocks = shape.blocks
-        rings = {role: place.ring(role) for role in place.regions}
+        rings = self.rings
         pieces = product(range(shape.heads), cut(shape.rows, self.mapping.tile_rows))
         for head, (first, rows) in pieces:
             tile = Tile(0, first, 1, rows)
@@ -70,10 +83,10 @@ class RowSteps:
             if isinstance(op, Softmax) and op.mask is not None:
                 flags = head * shape.masks, tile if shape.mask > 1 else Tile(0, 0, 1, 1)
                 items.append(rings["mask"].get(flags, partial(self._load, op.mask, *flags)))
-            drafts = [self._instruction(rows, half, items) for half in range(shape.made)]
+            draft = self._instruction(rows, items)
             layout = place.layouts[op.output]
             store = store_tile(place, layout, tile, head * blocks, blocks, result.start)
-            yield Step(tuple(items), (*drafts, store))
+            yield Step(tuple(items), (draft, store))
 
     def _load(self, name: str, head: int, tile: Tile, start: int) -> tuple[Draft, ...]:
         """Bring all blocks of the rows of a tile of one head to word `start`."""
@@ -84,10 +97,10 @@ class RowSteps:
         words = self.work.shape.blocks * RECORD_WORDS
         return (load_constants(self.place, self.place.constants[0], words, start),)
 
-    def _instruction(self, rows: int, half: int, items: list[Item]) -> Draft:
-        """What makes one half of a tile; `items` are input, output, and records or mask."""
+    def _instruction(self, rows: int, items: list[Item]) -> Draft:
+        """What makes a tile; `items` are input, output, and records or mask."""
         shape, op = self.work.shape, self.work.op
-        source, target = items[0].start, items[1].start + half * rows
+        source, target = items[0].start, items[1].start
         fields = {
             "input_signed": int(self.place.layouts[op.input].signed),
             "input_wide": int(shape.halves > 1),
@@ -105,7 +118,9 @@ class RowSteps:
         match op:
             case Norm():
                 opcode = Opcode.NORM
-                fields |= self._norm(op, half, items[2].start)
+                fields |= self._norm(op, items[2].start)
+                if shape.made > 1:
+                    fields |= {"output_wide": 1, "output_high_offset": rows}
                 words = shape.blocks * RECORD_WORDS
                 reads.append(Box.line(Space.WEIGHT, items[2].start, words))
             case Softmax():
@@ -116,14 +131,13 @@ class RowSteps:
                     fields |= {"mask": 1, "mask_address": mask.start, "mask_block_stride": count}
                     fields |= {"mask_row_stride": int(shape.mask > 1)}
                     reads.append(Box.line(Space.ACTIVATION, mask.start, shape.blocks * count))
-        counts = (1, shape.blocks, rows)
-        written = Box(Space.ACTIVATION, target, counts, (0, shape.made * rows))
+        written = Box.line(Space.ACTIVATION, target, shape.blocks * shape.made * rows)
         return Draft(opcode, fields, self.place.layer, tuple(reads), (written,))
 
-    def _norm(self, op: Norm, half: int, records: int) -> dict[str, int]:
+    def _norm(self, op: Norm, records: int) -> dict[str, int]:
         return {
             "centred": int(op.kind == "layer"),
-            "output_high": half,
+            "again": int(self.first is not None),
             "count": self.work.features,
             "record_address": records,
             "epsilon_low": op.epsilon & 0xFFFFFFFF,

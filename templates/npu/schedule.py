@@ -163,9 +163,10 @@ class _Layering:
         steps = mapped_steps(layer.mapped, self.workload, places)
         self.steps += steps
         self.owners += [index] * len(steps)
-        drafts = [draft for step in steps for draft in step.work]
-        sums = sum(d.opcode is Opcode.COMPUTE and not d.fields["accumulate"] for d in drafts)
-        self.half ^= sums & 1
+        drafts = (draft for step in reversed(steps) for draft in reversed(step.work))
+        last = next((draft for draft in drafts if draft.opcode is Opcode.COMPUTE), None)
+        if last is not None:
+            self.half = 1 - last.fields["acc_address"] // design.accumulator_words
         self.layers.append(layer.info(index, self.workload))
 
     def _constants(self, op: Op, work: Work) -> tuple[tuple[int, ...], int]:

@@ -6,7 +6,10 @@ The mapper sums these forms; the simulator adds queues, ports and memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
 
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, RECORD_WORDS, TABLE_ENTRIES
@@ -21,10 +24,14 @@ LOAD_PIPELINE = 7
 """Cycles of a LOAD beyond memory latency and data: first address, and the last write."""
 STORE_PIPELINE = 7
 """Cycles of a STORE beyond data and acknowledgement: first beat, and retirement."""
-NORM_ROW, NORM_ROOT, NORM_BLOCK = 7, 56, 32
-"""Cycles of a NORM: of a row beyond its blocks and pipes, of its root, of a block of results."""
-SOFTMAX_ROW = 67
-"""Cycles of a row of a SOFTMAX beyond its three passes and the folding of its pipes."""
+NORM_ROW, NORM_ROOT, NORM_BLOCK, NORM_LAST = 7, 56, 20, 9
+"""Cycles of a NORM: of a row beyond its blocks and pipes, of its root, of a block of results, and
+what the last block has more."""
+WALK_SLICES = 2
+"""Cycles from the start of a walk over a row to its last slice, beside blocks and tail."""
+SOFTMAX_MAXIMUM, SOFTMAX_SUM, SOFTMAX_WRITE = 2, 38, 18
+"""Cycles from the last slice until a row's maximum is known, or its sum's reciprocal, beside the
+folding of the pipes; and until a block's results are written."""
 ROW_RETIRE = 1
 """Cycles from the end of a SOFTMAX or NORM to its retirement."""
 FILL = 4
@@ -94,10 +101,10 @@ class RowTiming:
     tail: int
 
 
-def row_timing(design: NpuDesign, reads: int) -> RowTiming:
-    """Of rows whose blocks are `reads` words: the slower of reading and handling them."""
+def row_timing(design: NpuDesign, reads: int, made: int = 1) -> RowTiming:
+    """Of rows whose blocks are `reads` words: the slowest of reading, handling and writing them."""
     slices = design.lanes // design.row_lanes
-    period = max(reads, slices)
+    period = max(reads, slices, made)
     return RowTiming(period, reads + slices - period)
 
 
@@ -108,18 +115,59 @@ def norm_sum_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> in
     return row + (rows - 1) * max(row, NORM_ROOT) + NORM_ROOT
 
 
-def norm_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> int:
-    """A NORM of `rows` rows of `blocks` blocks, each of `reads` words: 1, or 2 when wide."""
-    own = row_timing(design, reads)
-    apply = blocks * (rows * own.period + own.tail + NORM_BLOCK)
-    return norm_sum_cycles(design, blocks, rows, reads) + apply + ROW_RETIRE
+def norm_block_cycles(design: NpuDesign, rows: int, reads: int, made: int) -> int:
+    """The second pass of a NORM over one block: its records, then `rows` rows."""
+    own = row_timing(design, reads, made)
+    return rows * own.period + own.tail + NORM_BLOCK
 
 
+def norm_cycles(
+    design: NpuDesign, blocks: int, rows: int, reads: int, made: int = 1, again: bool = False
+) -> int:
+    """A NORM of `rows` rows of `blocks` blocks, each of `reads` words and `made` results.
+
+    With `again` the sums of the one before hold.
+    """
+    sums = 0 if again else norm_sum_cycles(design, blocks, rows, reads)
+    apply = blocks * norm_block_cycles(design, rows, reads, made) + NORM_LAST + made - 1
+    return sums + apply + ROW_RETIRE
+
+
+class Walk(IntEnum):
+    """What a SOFTMAX makes when it goes over a row."""
+
+    MAXIMUM = 0
+    SUM = 1
+    SCALE = 2
+
+
+def softmax_walks(rows: int) -> Iterator[tuple[Walk, int]]:
+    """The walks of a SOFTMAX in their order, each with its row."""
+    for row in range(rows):
+        yield Walk.MAXIMUM, row
+        if row > 1:
+            yield Walk.SCALE, row - 2
+        yield Walk.SUM, row
+    yield from ((Walk.SCALE, row) for row in range(max(rows - 2, 0), rows))
+
+
+@cache
 def softmax_cycles(design: NpuDesign, blocks: int, rows: int, reads: int) -> int:
     """A SOFTMAX; `reads` counts the mask's word of a block too."""
     own = row_timing(design, reads)
-    row = 3 * (blocks * own.period + own.tail) + 2 * design.row_lanes + SOFTMAX_ROW
-    return rows * row + ROW_RETIRE
+    length, last = blocks * own.period, blocks * own.period + own.tail + WALK_SLICES
+    free, maximum, reciprocals = 1, 0, [0]
+    for walk, row in softmax_walks(rows):
+        start = free
+        if walk is Walk.MAXIMUM:
+            maximum = start + last + design.row_lanes + SOFTMAX_MAXIMUM
+        elif walk is Walk.SUM:
+            start = max(start, maximum, reciprocals[-1])
+            reciprocals.append(start + last + design.row_lanes + SOFTMAX_SUM)
+        else:
+            start = max(start, reciprocals[row + 1])
+        free = start + length
+    return free - length + last + SOFTMAX_WRITE + ROW_RETIRE
 
 
 def memory_cycles(design: NpuDesign, words: int) -> int:

@@ -31,10 +31,11 @@ def elements(activations: np.ndarray, item: Instruction) -> np.ndarray:
     return np.stack(rows)
 
 
-def write(activations: np.ndarray, item: Instruction, results: np.ndarray) -> None:
-    """Put the rows of a result where an instruction wants them."""
+def write(activations: np.ndarray, item: Instruction, results: np.ndarray, offset: int = 0) -> None:
+    """Put the rows of a result where an instruction wants them, or `offset` words further on."""
     for row, result in enumerate(results):
         words = row_words(item, row, "output_address", "output_row_stride", "output_block_stride")
+        words = words + offset
         activations[words] = (result & 0xFF).astype(np.uint8).reshape(len(words), -1)
 
 
@@ -74,7 +75,10 @@ def norm(activations: np.ndarray, item: Instruction, records: dict[str, np.ndarr
         centred=bool(item["centred"]),
     )
     beyond = np.full((len(values), values.shape[1] - count), np.clip(0, item["lo"], item["hi"]))
-    write(activations, item, np.concatenate([result, beyond], axis=1) >> 8 * item["output_high"])
+    whole = np.concatenate([result, beyond], axis=1)
+    write(activations, item, whole)
+    if item["output_wide"]:
+        write(activations, item, whole >> 8, item["output_high_offset"])
 
 
 def record_words(records: dict[str, np.ndarray], lanes: int) -> np.ndarray:

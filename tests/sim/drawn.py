@@ -102,6 +102,9 @@ def _rows(draw: random.Random, opcode: Opcode) -> Fields:
     if opcode == Opcode.SOFTMAX:
         fields["mask"] = draw.randint(0, 1)
         kinds.append("mask")
+    else:
+        fields |= {name: draw.randint(0, 1) for name in ("output_wide", "again")}
+        fields["output_high_offset"] = draw.randint(0, 9)
     for kind in kinds:
         for part in ("address", "block_stride", "row_stride"):
             fields[f"{kind}_{part}"] = draw.randint(0, 9)

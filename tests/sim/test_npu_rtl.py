@@ -216,10 +216,11 @@ def rows(chooser: random.Random, opcode: Opcode) -> dict[str, int]:
         "source_address", "source_block_stride", "source_row_stride", "source_high_offset",
         "output_address", "output_block_stride", "output_row_stride",
     )  # fmt: skip
+    halves = {name: chooser.randint(0, 1) for name in ("output_wide", "again")}
     own = (
         {"mask": chooser.randint(0, 1), "entries": 9, "multiplier": 1, "shift": 1, "largest": 255}
         if opcode == Opcode.SOFTMAX
-        else {"count": 7, "fraction": 20}
+        else {"count": 7, "fraction": 20, **halves, "output_high_offset": chooser.randint(0, 60)}
     )
     return {
         **own,

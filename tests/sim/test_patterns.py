@@ -93,3 +93,11 @@ def test_a_norm_reads_the_records_of_a_block_before_its_rows() -> None:
     assert np.unpackbits(banks).sum() == 2 * 2 * 3 + 2 * 3
     before = timing.norm_sum_cycles(DESIGN, 3, 2, 1)
     assert (found.taken[before : before + RECORDS] >> BANK_BITS).all()
+
+
+def test_a_norm_again_writes_both_halves_without_a_first_pass() -> None:
+    fields = {"output_wide": 1, "again": 1, "output_high_offset": 1, "output_address": 1}
+    found = pattern(Opcode.NORM, blocks=3, rows=2, **fields)
+    assert found.cycles == timing.norm_cycles(DESIGN, 3, 2, 1, 2, again=True) + found.stalls
+    assert np.unpackbits(found.taken % (1 << BANK_BITS)).sum() == 2 * 3 + 2 * 2 * 3
+    assert (found.taken[:RECORDS] >> BANK_BITS).all()

@@ -27,7 +27,7 @@ SOFTMAX = {
 }  # fmt: skip
 NORM = {
     **PLACES, "count": 10, "epsilon_low": 5, "fraction": 20, "lo": -700, "hi": 900,
-    "record_address": 2,
+    "record_address": 2, "output_high_offset": 1,
 }  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_norm(machine: Machine, wide: int, signed: int, centred: int, half: int)
     }
     stored = rows.record_words(records, LANES)
     machine.weight.data[2 * LANES :][: stored.size] = stored.reshape(-1)
-    own = {"input_wide": wide, "input_signed": signed, "centred": centred, "output_high": half}
+    own = {"input_wide": wide, "input_signed": signed, "centred": centred, "output_wide": half}
     own |= {"epsilon_low": chosen.epsilon & 0xFFFFFFFF, "epsilon_high": chosen.epsilon >> 32}
     item = Instruction(Opcode.NORM, {**NORM, **own, "fraction": chosen.fraction})
     _clear_padding(machine)
@@ -89,6 +89,21 @@ def test_norm(machine: Machine, wide: int, signed: int, centred: int, half: int)
     rows.norm(expected, item, records)
     machine.execute(item)
     assert np.array_equal(words(machine), expected)
+
+
+def test_a_norm_goes_again_over_the_rows_of_the_one_before_alone(machine: Machine) -> None:
+    _clear_padding(machine)
+    again = Instruction(Opcode.NORM, {**NORM, "again": 1})
+    sentence = "goes again over rows that are not those of the NORM before it"
+    with pytest.raises(VerificationError, match=sentence):
+        machine.execute(again)
+    machine.execute(Instruction(Opcode.NORM, NORM))
+    made = words(machine).copy()
+    machine.execute(again)
+    assert np.array_equal(words(machine), made)
+    words(machine)[NORM["source_address"], 0] ^= 1
+    with pytest.raises(VerificationError, match=sentence):
+        machine.execute(again)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 
 /* verilator lint_off UNUSEDPARAM */
 package npu_isa_pkg;
-  localparam int ISA_VERSION = 3;
+  localparam int ISA_VERSION = 4;
   localparam int INSTRUCTION_BITS = 512;
   localparam int INSTRUCTION_BYTES = 64;
   localparam int RECORD_WORDS = 12;
@@ -216,8 +216,10 @@ package npu_isa_pkg;
 
   localparam int NORM_CENTRED_LSB = 50;
   localparam int NORM_CENTRED_BITS = 1;
-  localparam int NORM_OUTPUT_HIGH_LSB = 52;
-  localparam int NORM_OUTPUT_HIGH_BITS = 1;
+  localparam int NORM_AGAIN_LSB = 51;
+  localparam int NORM_AGAIN_BITS = 1;
+  localparam int NORM_OUTPUT_WIDE_LSB = 52;
+  localparam int NORM_OUTPUT_WIDE_BITS = 1;
   localparam int NORM_COUNT_LSB = 288;
   localparam int NORM_COUNT_BITS = 21;
   localparam int NORM_RECORD_ADDRESS_LSB = 320;
@@ -232,5 +234,7 @@ package npu_isa_pkg;
   localparam int NORM_LO_BITS = 16;
   localparam int NORM_HI_LSB = 464;
   localparam int NORM_HI_BITS = 16;
+  localparam int NORM_OUTPUT_HIGH_OFFSET_LSB = 480;
+  localparam int NORM_OUTPUT_HIGH_OFFSET_BITS = 24;
 endpackage
 /* verilator lint_on UNUSEDPARAM */

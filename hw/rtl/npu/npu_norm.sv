@@ -3,17 +3,19 @@
 //
 // The first pass adds up the elements of each row and their squares (npu_root makes a mean and a
 // reciprocal deviation of them); the second takes one block of lanes after the other, reads its
-// records, and sends all rows of the block through the pipes (npu_standard).
+// records, and sends all rows of the block through the pipes (npu_standard).  With `again` the first
+// pass is left out: what the NORM before it found of the rows holds.
 //
 // Contract
 // - `instr_i` is a NORM whose counts rows (at most 64) and blocks are at least 1; the lanes of the
 //   last block that are no elements are 0 in memory and in the records.
 // - With R, S, T as in npu_row_words, B blocks, P rows and C = B*T + R + S - T + Pipes + 7, the
-//   first pass takes C + (P-1) * max(C, 56) + 56 cycles and the second B * (P*T + R + S - T + 32),
-//   more when `wr_ready_i` or `vr_ready_i` held a read up.  The first pass starts in the cycle after
-//   the handshake; `retire_valid_o` rises as the second one ends.
+//   first pass takes C + (P-1) * max(C, 56) + 56 cycles and the second
+//   B * (P*T + R + S - T + 20) + 9, one more when the results are wide, and more when `wr_ready_i`
+//   or `vr_ready_i` held a read up.  The first pass starts in the cycle after the handshake;
+//   `retire_valid_o` rises as the second one ends.
 // - Data of weight and activation reads follow exactly 2 cycles after their handshake.  A word is
-//   written in the cycle of `vw_valid_o`.
+//   written in the cycle of `vw_valid_o`, that of the high bytes of wide results in the next.
 
 module npu_norm #(
   parameter int Lanes = 16,
@@ -53,7 +55,7 @@ module npu_norm #(
   localparam int Slices = Lanes / Pipes;
   localparam int RecordCycles = 7;
   localparam int ResultCycles = 13;
-  localparam int RecordEnd = npu_isa_pkg::RECORD_WORDS + 2;
+  localparam int RecordsFree = 5;
 
   localparam logic [2:0] StIdle = 3'd0;
   localparam logic [2:0] StSum = 3'd1;
@@ -73,19 +75,22 @@ module npu_norm #(
   logic       last_row;
   logic       recorded;
   logic       applied;
+  logic       over;
   logic       last_block;
+  logic       again;
 
   assign accept = instr_valid_i && instr_ready_o;
+  assign again = instr_i[npu_isa_pkg::NORM_AGAIN_LSB];
 
   always_comb begin
     state_d = state_q;
     case (state_q)
-      StIdle: if (accept) state_d = StSum;
+      StIdle: if (accept) state_d = again ? StRecords : StSum;
       StSum: if (summed) state_d = StFold;
       StFold: if (folded && !root_busy) state_d = last_row ? StRoot : StSum;
       StRoot: if (!root_busy && !entered_q) state_d = StRecords;
       StRecords: if (recorded) state_d = StApply;
-      StApply: if (applied) state_d = last_block ? StRetire : StRecords;
+      StApply: if (last_block ? over : applied) state_d = last_block ? StRetire : StRecords;
       default: if (retire_ready_i) state_d = StIdle;
     endcase
   end
@@ -105,7 +110,7 @@ module npu_norm #(
   logic               signed_q;
   logic               wide_q;
   logic               centred_q;
-  logic               output_high_q;
+  logic               output_wide_q;
   logic [15:0]        blocks_q;
   logic [RowBits:0]   rows_q;
   logic [20:0]        count_q;
@@ -118,6 +123,7 @@ module npu_norm #(
   logic [ActAddr-1:0] row_stride_q;
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] out_row_stride_q;
+  logic [ActAddr-1:0] out_high_offset_q;
   logic [ActAddr-1:0] first_q;
   logic [ActAddr-1:0] source_q;
   logic [ActAddr-1:0] output_q;
@@ -136,7 +142,7 @@ module npu_norm #(
       signed_q <= instr_i[npu_isa_pkg::ROW_INPUT_SIGNED_LSB];
       wide_q <= instr_i[npu_isa_pkg::ROW_INPUT_WIDE_LSB];
       centred_q <= instr_i[npu_isa_pkg::NORM_CENTRED_LSB];
-      output_high_q <= instr_i[npu_isa_pkg::NORM_OUTPUT_HIGH_LSB];
+      output_wide_q <= instr_i[npu_isa_pkg::NORM_OUTPUT_WIDE_LSB];
       blocks_q <= instr_i[npu_isa_pkg::ROW_BLOCKS_LSB +: 16];
       rows_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: RowBits + 1];
       count_q <= instr_i[npu_isa_pkg::NORM_COUNT_LSB +: 21];
@@ -150,6 +156,7 @@ module npu_norm #(
       row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_SOURCE_ROW_STRIDE_LSB +: 16]);
       out_stride_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_BLOCK_STRIDE_LSB +: ActAddr];
       out_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_OUTPUT_ROW_STRIDE_LSB +: 16]);
+      out_high_offset_q <= instr_i[npu_isa_pkg::NORM_OUTPUT_HIGH_OFFSET_LSB +: ActAddr];
       first_q <= instr_i[npu_isa_pkg::ROW_SOURCE_ADDRESS_LSB +: ActAddr];
       source_q <= instr_i[npu_isa_pkg::ROW_SOURCE_ADDRESS_LSB +: ActAddr];
       output_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_ADDRESS_LSB +: ActAddr];
@@ -158,7 +165,7 @@ module npu_norm #(
     end else if (root_start) begin
       row_q <= row_q + RowBits'(1);
       source_q <= last_row ? first_q : source_q + row_stride_q;
-    end else if (applied) begin
+    end else if (applied && !last_block) begin
       source_q <= source_q + block_stride_q;
       output_q <= output_q + out_stride_q;
       blocks_left_q <= blocks_left_q - 16'd1;
@@ -172,6 +179,9 @@ module npu_norm #(
   logic                slice;
   logic [17*Pipes-1:0] elements;
   logic [Pipes-1:0]    kept;
+  logic                unused_ready;
+  logic                unused_first;
+  logic                unused_tag;
   logic                block_last;
   logic                words_last;
 
@@ -187,6 +197,9 @@ module npu_norm #(
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
     .start_i        (words_start),
+    .ready_o        (unused_ready),
+    .tag_i          (1'b0),
+    .double_i       (output_wide_q && !summing),
     .signed_i       (signed_q),
     .wide_i         (wide_q),
     .mask_i         (1'b0),
@@ -205,6 +218,8 @@ module npu_norm #(
     .slice_valid_o  (slice),
     .elements_o     (elements),
     .kept_o         (kept),
+    .tag_o          (unused_tag),
+    .row_first_o    (unused_first),
     .block_last_o   (block_last),
     .row_last_o     (words_last)
   );
@@ -282,21 +297,23 @@ module npu_norm #(
     .write_data_i(root_constants)
   );
 
-  // Second pass: the records of a block shift in byte by byte, then go round with the slices.
-  logic [4:0]          record_q;
+  // Second pass: the records of a block shift in byte by byte, then go round with the slices.  The
+  // next block's are read when the last slice is so near to its own that they come behind it, and
+  // the first slice to meet them comes when all of them are there.
+  logic [3:0]          record_q;
   logic [96*Lanes-1:0] records_q;
   logic                rotate;
   logic                record_step;
 
-  assign wr_valid_o = state_q == StRecords && record_q < 5'(npu_isa_pkg::RECORD_WORDS);
-  assign record_step = state_q == StRecords && (!wr_valid_o || wr_ready_i);
-  assign recorded = record_step && record_q == 5'(RecordEnd);
+  assign wr_valid_o = state_q == StRecords;
+  assign record_step = wr_valid_o && wr_ready_i;
+  assign recorded = record_step && record_q == 4'(npu_isa_pkg::RECORD_WORDS - 1);
 
   always_ff @(posedge clk_i) begin
     if (accept) wr_addr_o <= instr_i[npu_isa_pkg::NORM_RECORD_ADDRESS_LSB +: WgtAddr];
-    else if (wr_valid_o && wr_ready_i) wr_addr_o <= wr_addr_o + WgtAddr'(1);
-    if (state_q != StRecords) record_q <= '0;
-    else if (record_step) record_q <= record_q + 5'd1;
+    else if (record_step) wr_addr_o <= wr_addr_o + WgtAddr'(1);
+    if (!wr_valid_o) record_q <= '0;
+    else if (record_step) record_q <= record_q + 4'd1;
   end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_record
@@ -317,7 +334,8 @@ module npu_norm #(
   logic [ResultCycles-1:0] block_last_q;
   logic                    applying;
 
-  assign applying = slice && state_q == StApply;
+  assign applying = slice && !summing;
+  assign applied = block_last_q[RecordsFree-1];
   assign rotate = slice_q[RecordCycles-1];
 
   always_ff @(posedge clk_i) begin
@@ -333,6 +351,7 @@ module npu_norm #(
   end
 
   logic [8*Pipes-1:0] results;
+  logic [8*Pipes-1:0] high_results;
 
   for (genvar p = 0; p < Pipes; p++) begin : gen_pipe
     logic signed [16:0] element;
@@ -341,7 +360,8 @@ module npu_norm #(
 
     assign element = $signed(elements[17*p +: 17]);
     assign row_sum = $signed(row_constants[64:32]);
-    assign results[8*p +: 8] = output_high_q ? result[15:8] : result[7:0];
+    assign results[8*p +: 8] = result[7:0];
+    assign high_results[8*p +: 8] = result[15:8];
 
     npu_standard u_standard (
       .clk_i    (clk_i),
@@ -357,42 +377,62 @@ module npu_norm #(
     );
   end
 
-  // Results fill a word from its upper end; then it is written.
+  // Results fill a word from its upper end; then it is written.  High bytes come a cycle later.
   logic               write_q;
+  logic               high_write_q;
+  logic               last_q;
   logic               over_q;
+  logic               high_slice_q;
   logic [ActAddr-1:0] write_addr_q;
+  logic [ActAddr-1:0] high_addr_q;
   logic [Width-1:0]   word_q;
+  logic [Width-1:0]   high_word_q;
+  logic [8*Pipes-1:0] high_results_q;
 
   if (Slices == 1) begin : gen_whole
-    always_ff @(posedge clk_i) word_q <= results;
+    always_ff @(posedge clk_i) begin
+      word_q <= results;
+      high_word_q <= high_results_q;
+    end
+
+    logic unused_slice;
+    assign unused_slice = high_slice_q;
   end else begin : gen_slices
     always_ff @(posedge clk_i) begin
       if (slice_q[ResultCycles-1]) word_q <= {results, word_q[Width-1:8*Pipes]};
+      if (high_slice_q) high_word_q <= {high_results_q, high_word_q[Width-1:8*Pipes]};
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       write_q <= 1'b0;
+      high_write_q <= 1'b0;
+      last_q <= 1'b0;
       over_q <= 1'b0;
     end else begin
       write_q <= row_last_q[ResultCycles-1];
-      over_q <= block_last_q[ResultCycles-1];
+      high_write_q <= write_q && output_wide_q;
+      last_q <= block_last_q[ResultCycles-1];
+      over_q <= last_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (words_start) write_addr_q <= output_q;
     else if (write_q) write_addr_q <= write_addr_q + out_row_stride_q;
+    high_addr_q <= write_addr_q + out_high_offset_q;
+    high_slice_q <= slice_q[ResultCycles-1];
+    high_results_q <= high_results;
   end
 
-  assign vw_valid_o = write_q;
-  assign vw_addr_o = write_addr_q;
-  assign vw_data_o = word_q;
-  assign applied = over_q;
-  assign progress_o = slice || vw_valid_o || (wr_valid_o && wr_ready_i);
+  assign vw_valid_o = write_q || high_write_q;
+  assign vw_addr_o = high_write_q ? high_addr_q : write_addr_q;
+  assign vw_data_o = high_write_q ? high_word_q : word_q;
+  assign over = output_wide_q ? over_q : last_q;
+  assign progress_o = slice || vw_valid_o || record_step;
 
   logic unused_signals;
-  assign unused_signals = ^instr_i ^ ^kept;
+  assign unused_signals = ^instr_i ^ ^kept ^ unused_ready ^ unused_first ^ unused_tag;
 
 endmodule

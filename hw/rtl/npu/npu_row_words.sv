@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads one row of a tensor, a block of lanes after the other, and hands on Pipes elements a cycle.
+// Reads rows of a tensor, a block of lanes after the other, and hands on Pipes elements a cycle.
 //
 // An element is one byte, or two when `wide_i`: the words of the high bytes lie `high_offset_i`
 // behind those of the low ones.  With `mask_i` a word of flags is read beside every block.
 //
 // Contract
-// - `start_i` begins a row; the settings hold until its last slice.  Let R be the words of a block
-//   (1, one more when wide, one more with a mask), S = Lanes / Pipes and T = max(R, S).  After a
-//   start in cycle 0 the words of block k are read in cycles 1 + k*T to R + k*T, later by every
-//   cycle in which `vr_ready_i` held one up, and its slices come in the S cycles from 3 + R + k*T
-//   on.  The next start comes with the last slice of a row or later.
+// - `start_i` begins a row, only while `ready_o` is high, which it is again in the last cycle of the
+//   row's last block.  What begins a row is `blocks_i`, `source_i`, `mask_source_i` and `tag_i`; the
+//   other settings hold until the last slice of all rows.
+// - Let R be the words of a block (1, one more when wide, one more with a mask), S = Lanes / Pipes and
+//   T = max(R, S), at least 2 with `double_i`.  After a start in cycle 0 the words of block k are read
+//   in cycles 1 + k*T to R + k*T, later by every cycle in which `vr_ready_i` held one up, and its
+//   slices come in the S cycles from 3 + R + k*T on.
 // - Data of a read follow exactly 2 cycles after its handshake.
 // - `slice_valid_o`: `elements_o` are signed numbers of 17 bits, `kept_o` those that are not masked
-//   and among the first `entries_i` of the row; `block_last_o` marks the last slice of a block,
-//   `row_last_o` that of the row.
+//   and among the first `entries_i` of the row; `tag_o` is the row's tag, `row_first_o` marks its
+//   first slice, `block_last_o` the last one of a block, `row_last_o` that of the row.
 
 module npu_row_words #(
   parameter int Lanes = 16,
   parameter int Pipes = 4,
   parameter int ActWords = 8192,
+  parameter int TagBits = 1,
   localparam int Width = 8 * Lanes,
   localparam int Slices = Lanes / Pipes,
   localparam int ActAddr = $clog2(ActWords)
@@ -26,6 +29,9 @@ module npu_row_words #(
   input  logic                clk_i,
   input  logic                rst_ni,
   input  logic                start_i,
+  output logic                ready_o,
+  input  logic [TagBits-1:0]  tag_i,
+  input  logic                double_i,
   input  logic                signed_i,
   input  logic                wide_i,
   input  logic                mask_i,
@@ -44,6 +50,8 @@ module npu_row_words #(
   output logic                slice_valid_o,
   output logic [17*Pipes-1:0] elements_o,
   output logic [Pipes-1:0]    kept_o,
+  output logic [TagBits-1:0]  tag_o,
+  output logic                row_first_o,
   output logic                block_last_o,
   output logic                row_last_o
 );
@@ -56,20 +64,25 @@ module npu_row_words #(
 
   // Reads: a block's words in its first beats, then idle beats up to the period.
   logic                reading_q;
+  logic                first_q;
+  logic [TagBits-1:0]  tag_q;
   logic [BeatBits-1:0] beat_q;
   logic [15:0]         blocks_left_q;
   logic [ActAddr-1:0]  low_addr_q;
   logic [ActAddr-1:0]  mask_addr_q;
   logic [BeatBits-1:0] reads;
+  logic [BeatBits-1:0] least;
   logic [BeatBits-1:0] period;
   logic [1:0]          kind;
   logic                is_read;
   logic                is_block_read;
   logic                step;
   logic                beat_last;
+  logic                row_read;
 
   assign reads = BeatBits'(1) + BeatBits'(wide_i) + BeatBits'(mask_i);
-  assign period = reads > BeatBits'(Slices) ? reads : BeatBits'(Slices);
+  assign least = Slices == 1 && double_i ? BeatBits'(2) : BeatBits'(Slices);
+  assign period = reads > least ? reads : least;
   assign kind = beat_q == '0 ? KindLow :
                 beat_q == BeatBits'(1) && wide_i ? KindHigh : KindMask;
   assign is_read = beat_q < reads;
@@ -80,21 +93,27 @@ module npu_row_words #(
                      kind == KindHigh ? low_addr_q + high_offset_i : mask_addr_q;
   assign step = reading_q && (!is_read || vr_ready_i);
 
+  assign row_read = step && beat_last && blocks_left_q == 16'd1;
+  assign ready_o = !reading_q || row_read;
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) reading_q <= 1'b0;
     else if (start_i) reading_q <= 1'b1;
-    else if (step && beat_last && blocks_left_q == 16'd1) reading_q <= 1'b0;
+    else if (row_read) reading_q <= 1'b0;
   end
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       beat_q <= '0;
+      first_q <= 1'b1;
+      tag_q <= tag_i;
       blocks_left_q <= blocks_i;
       low_addr_q <= source_i;
       mask_addr_q <= mask_source_i;
     end else if (step) begin
       beat_q <= beat_last ? '0 : beat_q + BeatBits'(1);
       if (beat_last) begin
+        first_q <= 1'b0;
         blocks_left_q <= blocks_left_q - 16'd1;
         low_addr_q <= low_addr_q + block_stride_i;
         mask_addr_q <= mask_addr_q + mask_stride_i;
@@ -103,21 +122,23 @@ module npu_row_words #(
   end
 
   // What is read, beside the read.
-  logic [3:0] tag;
-  logic [1:0] arrived;
-  logic       arrived_block;
-  logic       arrived_row;
+  logic [TagBits+4:0] beside;
+  logic [TagBits-1:0] arrived_tag;
+  logic [1:0]         arrived;
+  logic               arrived_block;
+  logic               arrived_row;
+  logic               arrived_first;
 
   delay_line #(
-    .Width (4),
+    .Width (TagBits + 5),
     .Cycles(2)
-  ) u_tag (
+  ) u_beside (
     .clk_i (clk_i),
-    .data_i({blocks_left_q == 16'd1, is_block_read, kind}),
-    .data_o(tag)
+    .data_i({tag_q, first_q, blocks_left_q == 16'd1, is_block_read, kind}),
+    .data_o(beside)
   );
 
-  assign {arrived_row, arrived_block, arrived} = tag;
+  assign {arrived_tag, arrived_first, arrived_row, arrived_block, arrived} = beside;
 
   // A block's words arrive one after the other and leave in slices.
   logic [Width-1:0] low_q;
@@ -148,11 +169,13 @@ module npu_row_words #(
   end
 
   logic                 valid_q;
+  logic                 first_block_q;
   logic                 row_block_q;
   logic [SliceBits-1:0] slice_q;
   logic [16:0]          left_q;
 
   assign slice_valid_o = valid_q;
+  assign row_first_o = slice_q == '0 && first_block_q;
   assign block_last_o = slice_q == SliceBits'(Slices - 1);
   assign row_last_o = block_last_o && row_block_q;
 
@@ -165,11 +188,13 @@ module npu_row_words #(
   always_ff @(posedge clk_i) begin
     if (load) begin
       slice_q <= '0;
+      first_block_q <= arrived_first;
       row_block_q <= arrived_row;
+      tag_o <= arrived_tag;
     end else begin
       slice_q <= slice_q + SliceBits'(1);
     end
-    if (start_i) left_q <= entries_i;
+    if (load && arrived_first) left_q <= entries_i;
     else if (valid_q) left_q <= left_q > 17'(Pipes) ? left_q - 17'(Pipes) : '0;
   end
 

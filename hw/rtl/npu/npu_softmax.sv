@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Executes SOFTMAX: probabilities of whole rows, one row after the other in three passes.
+// Executes SOFTMAX: probabilities of whole rows, each walked over three times.
 //
 //   the maximum; the sum of the powers e of all elements (npu_power); then for each element
 //   y = (e*M + 2^(n+6)) >> (n + 7), with M and n of the sum (npu_reciprocal)
 //
 // Elements that the mask or the row's length leaves out count nowhere and give 0.
 //
+// What a walk finds is known a while after it, so the walks of three rows take turns: the sum of a
+// row, the maximum of the next, the results of the one before.
+//
 // Contract
 // - `instr_i` is a SOFTMAX whose counts rows and blocks are at least 1.
-// - With R, S and T as in npu_row_words and B blocks, a row takes 3*B*T + 3*(R + S - T) + 2*Pipes
-//   + 67 cycles, more by every cycle in which `vr_ready_i` held a read up.  The first row starts in
-//   the cycle after the handshake; `retire_valid_o` rises as the last one ends.
+// - The walks of rows 0 to P - 1 go maximum 0, sum 0, maximum 1, sum 1, then by turns maximum k,
+//   results k - 2, sum k, and at last results P - 2 and P - 1.  The first starts in the cycle after
+//   the handshake, every other one in the last cycle of the one before or later: a sum Pipes + 2
+//   cycles behind the last slice of its row's maximum and Pipes + 38 behind that of the sum before,
+//   results as many behind that of their row's sum.
+// - A walk in cycle 0 hands on its slices as npu_row_words does; results are written 18 cycles
+//   behind the last slice of their block; `retire_valid_o` rises in the cycle after the last write.
 // - Data of a read follow exactly 2 cycles after its handshake.  A word is written in the cycle of
 //   `vw_valid_o`.
 
@@ -45,59 +52,17 @@ module npu_softmax #(
   localparam int PowerCycles = 12;
   localparam int ScaleCycles = 5;
   localparam int Inside = PowerCycles + ScaleCycles;
+  localparam int Walks = 3;
 
-  localparam logic [2:0] StIdle = 3'd0;
-  localparam logic [2:0] StMaximum = 3'd1;
-  localparam logic [2:0] StFoldMaximum = 3'd2;
-  localparam logic [2:0] StSum = 3'd3;
-  localparam logic [2:0] StFoldSum = 3'd4;
-  localparam logic [2:0] StDivide = 3'd5;
-  localparam logic [2:0] StScale = 3'd6;
-  localparam logic [2:0] StRetire = 3'd7;
+  localparam logic [1:0] WalkMaximum = 2'd0;
+  localparam logic [1:0] WalkSum = 2'd1;
+  localparam logic [1:0] WalkScale = 2'd2;
 
-  logic [2:0] state_q;
-  logic [2:0] state_d;
-  logic       accept;
-  logic       begin_pass;
-  logic       pass_over;
-  logic       fold_last;
-  logic       divided;
-  logic       row_over;
-  logic       last_row;
-
-  assign accept = instr_valid_i && instr_ready_o;
-
-  always_comb begin
-    state_d = state_q;
-    case (state_q)
-      StIdle: if (accept) state_d = StMaximum;
-      StMaximum: if (pass_over) state_d = StFoldMaximum;
-      StFoldMaximum: if (fold_last) state_d = StSum;
-      StSum: if (pass_over) state_d = StFoldSum;
-      StFoldSum: if (fold_last) state_d = StDivide;
-      StDivide: if (divided) state_d = StScale;
-      StScale: if (row_over) state_d = last_row ? StRetire : StMaximum;
-      default: if (retire_ready_i) state_d = StIdle;
-    endcase
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) state_q <= StIdle;
-    else state_q <= state_d;
-  end
-
-  logic entered_q;
-
-  always_ff @(posedge clk_i) entered_q <= state_d != state_q;
-
-  assign begin_pass = entered_q &&
-                      (state_q == StMaximum || state_q == StSum || state_q == StScale);
-  assign instr_ready_o = state_q == StIdle;
-  assign retire_valid_o = state_q == StRetire;
-  assign busy_o = state_q != StIdle;
-  assign stall_o = vr_valid_o && !vr_ready_i;
-
-  // The instruction's settings, and the addresses of the present row.
+  // The instruction's settings, and what is left of its rows.
+  logic               busy_q;
+  logic               retire_q;
+  logic               accept;
+  logic               written;
   logic               signed_q;
   logic               wide_q;
   logic               mask_q;
@@ -113,12 +78,26 @@ module npu_softmax #(
   logic [ActAddr-1:0] mask_row_stride_q;
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] out_row_stride_q;
-  logic [15:0]        rows_left_q;
-  logic [ActAddr-1:0] source_q;
-  logic [ActAddr-1:0] mask_source_q;
-  logic [ActAddr-1:0] output_q;
+  logic [15:0]        unread_q;
+  logic [15:0]        unwritten_q;
 
-  assign last_row = rows_left_q == 16'd1;
+  assign accept = instr_valid_i && instr_ready_o;
+  assign instr_ready_o = !busy_q;
+  assign retire_valid_o = retire_q;
+  assign busy_o = busy_q;
+  assign stall_o = vr_valid_o && !vr_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      busy_q <= 1'b0;
+      retire_q <= 1'b0;
+    end else begin
+      if (accept) busy_q <= 1'b1;
+      else if (retire_q && retire_ready_i) busy_q <= 1'b0;
+      if (written && unwritten_q == 16'd1) retire_q <= 1'b1;
+      else if (retire_ready_i) retire_q <= 1'b0;
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     if (accept) begin
@@ -137,42 +116,128 @@ module npu_softmax #(
       mask_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::SOFTMAX_MASK_ROW_STRIDE_LSB +: 16]);
       out_stride_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_BLOCK_STRIDE_LSB +: ActAddr];
       out_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_OUTPUT_ROW_STRIDE_LSB +: 16]);
-      rows_left_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: 16];
-      source_q <= instr_i[npu_isa_pkg::ROW_SOURCE_ADDRESS_LSB +: ActAddr];
-      mask_source_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_ADDRESS_LSB +: ActAddr];
-      output_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_ADDRESS_LSB +: ActAddr];
-    end else if (row_over) begin
-      rows_left_q <= rows_left_q - 16'd1;
-      source_q <= source_q + row_stride_q;
-      mask_source_q <= mask_source_q + mask_row_stride_q;
-      output_q <= output_q + out_row_stride_q;
+      unwritten_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: 16];
+    end else if (written) begin
+      unwritten_q <= unwritten_q - 16'd1;
     end
   end
 
-  // The row's elements, in every pass anew.
+  // The next walk.  Of rows whose maximum is begun and whose results are not, there are `ahead_q`;
+  // the last of them owes its sum when `owing_q`.
+  logic               walking_q;
+  logic [1:0]         walk_q;
+  logic [1:0]         walk_d;
+  logic [1:0]         ahead_q;
+  logic [1:0]         ahead_d;
+  logic               owing_q;
+  logic               maximum_known_q;
+  logic               summing_q;
+  logic [1:0]         divided_q;
+  logic [1:0]         read_row_q;
+  logic [1:0]         made_row_q;
+  logic [1:0]         row;
+  logic               words_ready;
+  logic               known;
+  logic               go;
+  logic               begin_maximum;
+  logic               begin_sum;
+  logic               begin_scale;
+
+  assign known = walk_q == WalkMaximum ? 1'b1 :
+                 walk_q == WalkSum ? maximum_known_q && !summing_q : divided_q != 2'd0;
+  assign go = walking_q && words_ready && known;
+  assign begin_maximum = go && walk_q == WalkMaximum;
+  assign begin_sum = go && walk_q == WalkSum;
+  assign begin_scale = go && walk_q == WalkScale;
+  assign ahead_d = ahead_q + {1'b0, begin_maximum} - {1'b0, begin_scale};
+  assign row = walk_q == WalkMaximum ? read_row_q :
+               walk_q == WalkSum ? read_row_q - 2'd1 : made_row_q;
+
+  always_comb begin
+    walk_d = WalkScale;
+    case (walk_q)
+      WalkMaximum: if (ahead_d != 2'd3) walk_d = WalkSum;
+      WalkSum: if (unread_q != 16'd0) walk_d = WalkMaximum;
+      default: if (owing_q) walk_d = WalkSum;
+    endcase
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) walking_q <= 1'b0;
+    else if (accept) walking_q <= 1'b1;
+    else if (begin_scale && ahead_d == 2'd0) walking_q <= 1'b0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (accept) begin
+      walk_q <= WalkMaximum;
+      ahead_q <= '0;
+      owing_q <= 1'b0;
+      read_row_q <= '0;
+      made_row_q <= '0;
+      unread_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: 16];
+    end else if (go) begin
+      walk_q <= walk_d;
+      ahead_q <= ahead_d;
+      owing_q <= begin_maximum || (owing_q && !begin_sum);
+      read_row_q <= read_row_q + {1'b0, begin_maximum};
+      made_row_q <= made_row_q + {1'b0, begin_scale};
+      unread_q <= unread_q - {15'd0, begin_maximum};
+    end
+  end
+
+  // Every walk has a row of its own, and its address.
+  logic [Walks*ActAddr-1:0] sources;
+  logic [Walks*ActAddr-1:0] mask_sources;
+
+  for (genvar w = 0; w < Walks; w++) begin : gen_walk
+    logic [ActAddr-1:0] source_q;
+    logic [ActAddr-1:0] mask_source_q;
+
+    assign sources[ActAddr*w +: ActAddr] = source_q;
+    assign mask_sources[ActAddr*w +: ActAddr] = mask_source_q;
+
+    always_ff @(posedge clk_i) begin
+      if (accept) begin
+        source_q <= instr_i[npu_isa_pkg::ROW_SOURCE_ADDRESS_LSB +: ActAddr];
+        mask_source_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_ADDRESS_LSB +: ActAddr];
+      end else if (go && walk_q == 2'(w)) begin
+        source_q <= source_q + row_stride_q;
+        mask_source_q <= mask_source_q + mask_row_stride_q;
+      end
+    end
+  end
+
   logic                slice;
   logic [17*Pipes-1:0] elements;
   logic [Pipes-1:0]    kept;
+  logic [1:0]          slice_walk;
+  logic [1:0]          slice_row;
+  logic                row_first;
   logic                block_last;
   logic                row_last;
 
   npu_row_words #(
     .Lanes   (Lanes),
     .Pipes   (Pipes),
-    .ActWords(ActWords)
+    .ActWords(ActWords),
+    .TagBits (4)
   ) u_words (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
-    .start_i        (begin_pass),
+    .start_i        (go),
+    .ready_o        (words_ready),
+    .tag_i          ({walk_q, row}),
+    .double_i       (1'b0),
     .signed_i       (signed_q),
     .wide_i         (wide_q),
     .mask_i         (mask_q),
     .blocks_i       (blocks_q),
     .entries_i      (entries_q),
-    .source_i       (source_q),
+    .source_i       (sources[ActAddr*walk_q +: ActAddr]),
     .block_stride_i (block_stride_q),
     .high_offset_i  (high_offset_q),
-    .mask_source_i  (mask_source_q),
+    .mask_source_i  (mask_sources[ActAddr*walk_q +: ActAddr]),
     .mask_stride_i  (mask_stride_q),
     .vr_valid_o     (vr_valid_o),
     .vr_ready_i     (vr_ready_i),
@@ -182,80 +247,150 @@ module npu_softmax #(
     .slice_valid_o  (slice),
     .elements_o     (elements),
     .kept_o         (kept),
+    .tag_o          ({slice_walk, slice_row}),
+    .row_first_o    (row_first),
     .block_last_o   (block_last),
     .row_last_o     (row_last)
   );
 
-  // What travels beside the elements of the second and third pass: bit k of a shift register is
-  // one, k + 1 cycles after its slice.
-  logic [Inside-1:0] slice_q;
-  logic [Inside-1:0] block_q;
-  logic [Inside-1:0] row_q;
-  logic              maximum_over_q;
-  logic              powered;
+  // What travels beside the elements: bit k of a shift register is one, k + 1 cycles after its
+  // slice.
+  logic                   of_maximum;
+  logic                   of_sum;
+  logic                   of_scale;
+  logic                   maximum_over_q;
+  logic [1:0]             maximum_row_q;
+  logic [PowerCycles-1:0] sum_slice_q;
+  logic [PowerCycles-1:0] sum_first_q;
+  logic [PowerCycles:0]   sum_over_q;
+  logic [PowerCycles-1:0] odd_q;
+  logic [Inside-1:0]      scale_slice_q;
+  logic [Inside-1:0]      block_q;
+  logic [Inside-1:0]      row_q;
+
+  assign of_maximum = slice && slice_walk == WalkMaximum;
+  assign of_sum = slice && slice_walk == WalkSum;
+  assign of_scale = slice && slice_walk == WalkScale;
+  assign progress_o = slice || vw_valid_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       maximum_over_q <= 1'b0;
-      slice_q <= '0;
+      sum_slice_q <= '0;
+      sum_over_q <= '0;
+      scale_slice_q <= '0;
       block_q <= '0;
       row_q <= '0;
     end else begin
-      maximum_over_q <= slice && row_last && state_q == StMaximum;
-      slice_q <= {slice_q[Inside-2:0], powered};
-      block_q <= {block_q[Inside-2:0], powered && block_last};
-      row_q <= {row_q[Inside-2:0], powered && row_last};
+      maximum_over_q <= of_maximum && row_last;
+      sum_slice_q <= {sum_slice_q[PowerCycles-2:0], of_sum};
+      sum_over_q <= {sum_over_q[PowerCycles-1:0], of_sum && row_last};
+      scale_slice_q <= {scale_slice_q[Inside-2:0], of_scale};
+      block_q <= {block_q[Inside-2:0], of_scale && block_last};
+      row_q <= {row_q[Inside-2:0], of_scale && row_last};
     end
   end
 
-  assign powered = slice && state_q != StMaximum;
-  assign pass_over = state_q == StMaximum ? maximum_over_q : row_q[PowerCycles];
-  assign progress_o = slice || vw_valid_o;
+  always_ff @(posedge clk_i) begin
+    if (of_maximum) maximum_row_q <= slice_row;
+    sum_first_q <= {sum_first_q[PowerCycles-2:0], row_first};
+    odd_q <= {odd_q[PowerCycles-2:0], slice_row[0]};
+  end
 
-  // Each pipe has a maximum and a sum of its own; afterwards they are folded into those of pipe 0.
-  logic [PipeBits-1:0]  fold_q;
+  // Each pipe has a maximum and a sum of its own; afterwards they are folded, one pipe a cycle.
+  logic [PipeBits-1:0]  maximum_fold_q;
+  logic                 maximum_folding_q;
+  logic                 maximum_folded;
   logic signed [16:0]   maximum_q;
+  logic signed [16:0]   fold_maximum;
+  logic signed [16:0]   larger;
+  logic [PipeBits-1:0]  sum_fold_q;
+  logic                 sum_folding_q;
+  logic                 sum_folded_q;
   logic [46:0]          sum_q;
   logic [17*Pipes-1:0]  maxima;
   logic [47*Pipes-1:0]  sums;
   logic [31*Pipes-1:0]  powers;
-  logic signed [16:0]   fold_maximum;
-  logic [46:0]          fold_sum;
+  logic                 divided;
 
-  assign fold_last = !entered_q && fold_q == PipeBits'(Pipes - 1);
-  assign fold_maximum = $signed(maxima[17*fold_q +: 17]);
-  assign fold_sum = sums[47*fold_q +: 47];
+  assign maximum_folded = maximum_folding_q && maximum_fold_q == PipeBits'(Pipes - 1);
+  assign fold_maximum = $signed(maxima[17*maximum_fold_q +: 17]);
+  assign larger = fold_maximum > maximum_q ? fold_maximum : maximum_q;
 
   always_ff @(posedge clk_i) begin
-    if (entered_q) fold_q <= '0;
-    else fold_q <= fold_q + PipeBits'(1);
-    if (entered_q) begin
-      if (state_q == StFoldMaximum) maximum_q <= 17'sh10000;
-      if (state_q == StFoldSum) sum_q <= '0;
+    if (!rst_ni) begin
+      maximum_folding_q <= 1'b0;
+      sum_folding_q <= 1'b0;
+      sum_folded_q <= 1'b0;
     end else begin
-      if (state_q == StFoldMaximum && fold_maximum > maximum_q) maximum_q <= fold_maximum;
-      if (state_q == StFoldSum) sum_q <= sum_q + fold_sum;
+      maximum_folding_q <= maximum_over_q || (maximum_folding_q && !maximum_folded);
+      sum_folding_q <= sum_over_q[PowerCycles] ||
+                       (sum_folding_q && sum_fold_q != PipeBits'(Pipes - 1));
+      sum_folded_q <= sum_folding_q && sum_fold_q == PipeBits'(Pipes - 1);
     end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (maximum_over_q) begin
+      maximum_fold_q <= '0;
+      maximum_q <= 17'sh10000;
+    end else begin
+      maximum_fold_q <= maximum_fold_q + PipeBits'(1);
+      maximum_q <= larger;
+    end
+    if (sum_over_q[PowerCycles]) begin
+      sum_fold_q <= '0;
+      sum_q <= '0;
+    end else if (sum_folding_q) begin
+      sum_fold_q <= sum_fold_q + PipeBits'(1);
+      sum_q <= sum_q + sums[47*sum_fold_q +: 47];
+    end
+  end
+
+  // What is known of rows: the maxima of four, and of two the reciprocal of the sum.
+  logic [17*4-1:0]    maxima_q;
+  logic signed [16:0] row_maximum;
+
+  assign row_maximum = $signed(maxima_q[17*slice_row +: 17]);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || accept) begin
+      maximum_known_q <= 1'b0;
+      summing_q <= 1'b0;
+      divided_q <= '0;
+    end else begin
+      maximum_known_q <= maximum_folded || (maximum_known_q && !begin_sum);
+      summing_q <= begin_sum || (summing_q && !divided);
+      divided_q <= divided_q + {1'b0, divided} - {1'b0, begin_scale};
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (maximum_folded) maxima_q[17*maximum_row_q +: 17] <= larger;
   end
 
   for (genvar p = 0; p < Pipes; p++) begin : gen_pipe
     logic signed [16:0] element;
     logic signed [16:0] pipe_maximum_q;
+    logic signed [16:0] maximum_before;
     logic        [46:0] pipe_sum_q;
+    logic        [46:0] sum_before;
     logic        [15:0] distance_q;
     logic               kept_q;
 
     assign element = $signed(elements[17*p +: 17]);
     assign maxima[17*p +: 17] = pipe_maximum_q;
     assign sums[47*p +: 47] = pipe_sum_q;
+    assign maximum_before = row_first ? 17'sh10000 : pipe_maximum_q;
+    assign sum_before = sum_first_q[PowerCycles-1] ? '0 : pipe_sum_q;
 
     always_ff @(posedge clk_i) begin
-      if (begin_pass) pipe_maximum_q <= 17'sh10000;
-      else if (slice && kept[p] && element > pipe_maximum_q) pipe_maximum_q <= element;
-      distance_q <= 16'(maximum_q - element);
+      if (of_maximum) begin
+        pipe_maximum_q <= kept[p] && element > maximum_before ? element : maximum_before;
+      end
+      distance_q <= 16'(row_maximum - element);
       kept_q <= kept[p];
-      if (begin_pass) pipe_sum_q <= '0;
-      else if (slice_q[PowerCycles-1]) pipe_sum_q <= pipe_sum_q + 47'(powers[31*p +: 31]);
+      if (sum_slice_q[PowerCycles-1]) pipe_sum_q <= sum_before + 47'(powers[31*p +: 31]);
     end
 
     npu_power u_power (
@@ -268,17 +403,18 @@ module npu_softmax #(
     );
   end
 
-  // The reciprocal of the sum.
-  logic        divide;
-  logic [15:0] reciprocal;
-  logic [4:0]  places;
-
-  assign divide = entered_q && state_q == StDivide;
+  // The reciprocal of a sum.  Rows take turns, as do the two places for what it gives.
+  logic [15:0]     reciprocal;
+  logic [4:0]      places;
+  logic            odd_sum_q;
+  logic [21*2-1:0] known_q;
+  logic [15:0]     reciprocal_q;
+  logic [5*4-1:0]  places_q;
 
   npu_reciprocal u_reciprocal (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
-    .start_i     (divide),
+    .start_i     (sum_folded_q),
     .sum_i       (sum_q),
     .largest_i   (largest_q),
     .done_o      (divided),
@@ -286,12 +422,21 @@ module npu_softmax #(
     .shift_o     (places)
   );
 
-  // Scaling: partial products, their sum, the rounding, a shift by eights, and one by units.
+  always_ff @(posedge clk_i) begin
+    if (accept) odd_sum_q <= 1'b0;
+    else if (divided) odd_sum_q <= !odd_sum_q;
+    if (divided) known_q[21*odd_sum_q +: 21] <= {places, reciprocal};
+    {places_q[4:0], reciprocal_q} <= known_q[21*odd_q[PowerCycles-2] +: 21];
+    places_q[19:5] <= places_q[14:0];
+  end
+
+  // Scaling: partial products, their sum, the rounding, a shift by eights, and one by units.  Of
+  // `places_q` each has those that came with its elements.
   logic [53:0]        half_q;
   logic [8*Pipes-1:0] results;
   logic [Width-1:0]   word_q;
 
-  always_ff @(posedge clk_i) half_q <= (54'd1 << 37) << places;
+  always_ff @(posedge clk_i) half_q <= (54'd1 << 37) << places_q[9:5];
 
   for (genvar p = 0; p < Pipes; p++) begin : gen_scale
     logic [30:0] power;
@@ -301,17 +446,19 @@ module npu_softmax #(
     logic [15:0] rounded_q;
     logic [15:0] coarse_q;
     logic [7:0]  fine_q;
+    logic [2:0]  units_q;
 
     assign power = powers[31*p +: 31];
     assign results[8*p +: 8] = fine_q;
 
     always_ff @(posedge clk_i) begin
-      high_q <= power[30:16] * reciprocal;
-      low_q <= power[15:0] * reciprocal;
+      high_q <= power[30:16] * reciprocal_q;
+      low_q <= power[15:0] * reciprocal_q;
       product_q <= {7'b0, high_q, 16'b0} + 54'(low_q);
       rounded_q <= 16'((product_q + half_q) >> 38);
-      coarse_q <= rounded_q >> {places[4:3], 3'b000};
-      fine_q <= 8'(coarse_q >> places[2:0]);
+      coarse_q <= rounded_q >> {places_q[19:18], 3'b000};
+      units_q <= places_q[17:15];
+      fine_q <= 8'(coarse_q >> units_q);
     end
   end
 
@@ -319,12 +466,16 @@ module npu_softmax #(
   logic               write_q;
   logic               over_q;
   logic [ActAddr-1:0] write_addr_q;
+  logic [ActAddr-1:0] write_row_q;
 
   if (Pipes == Lanes) begin : gen_whole
     always_ff @(posedge clk_i) word_q <= results;
+
+    logic unused_slice;
+    assign unused_slice = scale_slice_q[Inside-1];
   end else begin : gen_slices
     always_ff @(posedge clk_i) begin
-      if (slice_q[Inside-1]) word_q <= {results, word_q[Width-1:8*Pipes]};
+      if (scale_slice_q[Inside-1]) word_q <= {results, word_q[Width-1:8*Pipes]};
     end
   end
 
@@ -333,20 +484,27 @@ module npu_softmax #(
       write_q <= 1'b0;
       over_q <= 1'b0;
     end else begin
-      write_q <= state_q == StScale && block_q[Inside-1];
-      over_q <= state_q == StScale && row_q[Inside-1];
+      write_q <= block_q[Inside-1];
+      over_q <= row_q[Inside-1];
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (begin_pass) write_addr_q <= output_q;
-    else if (write_q) write_addr_q <= write_addr_q + out_stride_q;
+    if (accept) begin
+      write_addr_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_ADDRESS_LSB +: ActAddr];
+      write_row_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_ADDRESS_LSB +: ActAddr];
+    end else if (over_q) begin
+      write_addr_q <= write_row_q + out_row_stride_q;
+      write_row_q <= write_row_q + out_row_stride_q;
+    end else if (write_q) begin
+      write_addr_q <= write_addr_q + out_stride_q;
+    end
   end
 
   assign vw_valid_o = write_q;
   assign vw_addr_o = write_addr_q;
   assign vw_data_o = word_q;
-  assign row_over = over_q;
+  assign written = over_q;
 
   logic unused_instr;
   assign unused_instr = ^instr_i;

@@ -67,9 +67,11 @@ def test_windows_share_columns_that_are_neighbours(fields: dict[str, int], reads
 @pytest.mark.parametrize("wide", [0, 1])
 def test_rows(row_lanes: int, wide: int) -> None:
     design = replace(SMALL, row_lanes=row_lanes)
-    item = {"blocks": 3, "rows": 4, "input_wide": wide}
+    item = {"blocks": 3, "rows": 4, "input_wide": wide, "output_address": 1}
     norm = timing.norm_cycles(design, 3, 4, 1 + wide)
     assert busy(Instruction(Opcode.NORM, item), design) == norm
+    again = Instruction(Opcode.NORM, {**item, "again": 1, "output_wide": 1})
+    assert busy(again, design) == timing.norm_cycles(design, 3, 4, 1 + wide, 2, again=True)
     masked = timing.softmax_cycles(design, 3, 4, 2 + wide)
     assert busy(Instruction(Opcode.SOFTMAX, {**item, "mask": 1}), design) == masked
 
