@@ -26,6 +26,8 @@ def written_words(program: Program) -> NDArray[np.int64]:
     for opcodes, loops in (((Opcode.DRAIN,), ("y", "x")), (ROWS, ("rows", "blocks"))):
         chosen, field = plan.work(*opcodes)
         words[chosen] = field(loops[0]) * field(loops[1])
+    norms, field = plan.work(Opcode.NORM)
+    words[norms] *= 1 + field("output_wide")
     return words
 
 

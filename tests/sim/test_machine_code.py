@@ -36,7 +36,7 @@ def test_machine_code_finds_the_cycles_that_python_finds(tmp_path: Path) -> None
     assert run(*arguments, cache=tmp_path) == f"True {drawn.digest(PROGRAMS)}\n"
     [folder] = (tmp_path / "intaglio" / "simulator").iterdir()
     written = {path.stat().st_mtime_ns for path in folder.rglob("*.nbc")}
-    assert len(written) == 4, "one file an entry of the simulator"
+    assert len(written) == 5, "one file an entry of the simulator"
     run("-m", "tests.sim.drawn", "1", cache=tmp_path)
     assert {path.stat().st_mtime_ns for path in folder.rglob("*.nbc")} == written
 
