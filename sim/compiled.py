@@ -69,7 +69,14 @@ def is_made() -> bool:
 
 
 def compiled(function: Function) -> Function:
-    """`function`, compiled with the `entry` that calls it."""
+    """`function`, compiled with the `entry` that calls it, in whose place it stands."""
+    if not MACHINE_CODE:
+        return function
+    return cast(Function, numba.njit(**_INNER, forceinline=True)(function))
+
+
+def shared(function: Function) -> Function:
+    """`function`, compiled once for all that call it."""
     return cast(Function, numba.njit(**_INNER)(function)) if MACHINE_CODE else function
 
 

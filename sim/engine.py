@@ -6,7 +6,7 @@ come first, in the order of the units.
 
 from __future__ import annotations
 
-from intaglio.sim.compiled import compiled
+from intaglio.sim.compiled import compiled, shared
 from intaglio.sim.registers import INF
 from intaglio.sim.state import EVENTS, ROOM, Event, Run
 
@@ -16,7 +16,7 @@ NOTHING = -1
 """The kind of no event."""
 
 
-@compiled
+@shared
 def at(run: Run, time: int, kind: int, argument: int) -> None:
     """Do `kind` in cycle `time`."""
     clock, heap = run.clock, run.events
