@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeGuard
 
-from intaglio.compiler.workload import BatchMatMul, MatMul, Norm, Softmax
+from intaglio.compiler.workload import BatchMatMul, MatMul, Norm
 from intaglio.templates.npu import timing
 from intaglio.templates.npu.allocator import fits
 from intaglio.templates.npu.array_steps import array_regions
@@ -84,11 +84,6 @@ def twins(works: tuple[Part, ...], index: int) -> bool:
         return False
     names = "input", "kind", "epsilon", "fraction"
     return all(getattr(one, name) == getattr(other, name) for name in names)
-
-
-def waits(work: Work) -> bool:
-    """Whether an operator is a softmax or norm."""
-    return isinstance(work, RowWork) and isinstance(work.op, Norm | Softmax)
 
 
 @lru_cache(maxsize=256)

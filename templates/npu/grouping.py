@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from intaglio.compiler.workload import BatchMatMul, MatMul
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.group import GroupMapping, joins, map_group, twins, waits
-from intaglio.templates.npu.work import Work
+from intaglio.templates.npu.group import GroupMapping, joins, map_group, twins
+from intaglio.templates.npu.work import RowWork, Work
 
 LONGEST = 8
 """Operators of a group at most."""
@@ -47,9 +47,7 @@ def _longest(
     first, end = span
     for behind in range(min(end, first + LONGEST), first + 1, -1):
         parts = [work for work in works[first:behind] if joins(work)]
-        if not any(map(waits, parts)):
-            continue
-        if all(map(waits, parts)) and not any(twins(tuple(parts), k) for k in range(len(parts))):
+        if len({isinstance(work, RowWork) for work in parts}) < 2:
             continue
         mapping = map_group(tuple(parts), design)
         if mapping is None:

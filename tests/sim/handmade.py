@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from intaglio.compiler.workload import Conv2d, ElementType, Pool, Requantise, Tensor, Workload
 from intaglio.templates.npu.design import NpuDesign
-from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, Unit, encode
+from intaglio.templates.npu.isa import RECORD_WORDS, Buffer, Instruction, Opcode, Unit, encode
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.program import LayerInfo, Program, Region
 
@@ -127,110 +127,66 @@ def instructions(
     design: NpuDesign, layouts: dict[str, TensorLayout], image_bytes: int
 ) -> tuple[Instruction, ...]:
     """Load constants and input, convolve, requantise, store, pool, store."""
-    lanes, side = design.lanes, SIZE + 2
-    tile_words = KERNEL * KERNEL * design.rows
-    output, pooled = side * side, side * side + SIZE * SIZE
+    output, pooled = (SIZE + 2) ** 2, (SIZE + 2) ** 2 + SIZE**2
     return (
-        Instruction(
-            Opcode.LOAD,
-            {
-                "buffer": Buffer.WEIGHT,
-                "contiguous": 1,
-                "planes": 1,
-                "rows": 1,
-                "words": image_bytes // lanes,
-            },
-            push=(Unit.VECTOR,),
-        ),
-        Instruction(
-            Opcode.LOAD,
-            {
-                "buffer": Buffer.ACTIVATION,
-                "contiguous": 1,
-                "memory_address": layouts["x"].address,
-                "planes": 1,
-                "rows": SIZE,
-                "words": SIZE,
-                "local_row_stride": side,
-                "pad_top": 1,
-                "pad_bottom": 1,
-                "pad_left": 1,
-                "pad_right": 1,
-            },
-            push=(Unit.COMPUTE,),
-        ),
-        Instruction(
-            Opcode.COMPUTE,
-            {
-                "input_signed": 1,
-                "blocks": 1,
-                "fy": KERNEL,
-                "fx": KERNEL,
-                "y": SIZE,
-                "x": SIZE,
-                "fy_stride": side * lanes,
-                "fx_stride": lanes,
-                "y_stride": side * lanes,
-                "x_stride": lanes,
-            },
-            pop=(Unit.LOAD,),
-            push=(Unit.VECTOR,),
-        ),
-        Instruction(
-            Opcode.DRAIN,
-            {
-                "record_address": tile_words,
-                "output_address": output,
-                "output_row_stride": SIZE,
-                "y": SIZE,
-                "x": SIZE,
-                "lo": -128,
-                "hi": 127,
-            },
-            pop=(Unit.LOAD, Unit.COMPUTE),
-            push=(Unit.STORE, Unit.WINDOW),
-        ),
+        *_loads(layouts["x"], image_bytes // design.lanes),
+        *_convolution(design, output),
         _store(layouts["conv"], output, SIZE, Unit.VECTOR, layer=0),
-        Instruction(
-            Opcode.WINDOW_MAX,
-            {
-                "input_signed": 1,
-                "source_address": output,
-                "record_address": tile_words + 12,
-                "output_address": pooled,
-                "output_row_stride": POOLED,
-                "y": POOLED,
-                "x": POOLED,
-                "window_y": 2,
-                "window_x": 2,
-                "source_y_stride": 2 * SIZE,
-                "source_x_stride": 2,
-                "window_y_stride": SIZE,
-                "window_x_stride": 1,
-                "lo": -128,
-                "hi": 127,
-            },
-            pop=(Unit.VECTOR,),
-            push=(Unit.STORE,),
-            layer=1,
-        ),
+        _pool(design, output, pooled),
         _store(layouts["pool"], pooled, POOLED, Unit.WINDOW, layer=1),
     )
 
 
-def _store(layout: TensorLayout, local: int, size: int, maker: Unit, layer: int) -> Instruction:
-    return Instruction(
-        Opcode.STORE,
-        {
-            "contiguous": 1,
-            "memory_address": layout.address,
-            "planes": 1,
-            "rows": size,
-            "words": size,
-            "local_address": local,
-            "local_row_stride": size,
-        },
-        pop=(maker,),
-        layer=layer,
-        mark=True,
+def _loads(layout: TensorLayout, constant_words: int) -> tuple[Instruction, ...]:
+    """The constants, and the input with a border of zeros."""
+    constants = {
+        "buffer": Buffer.WEIGHT, "contiguous": 1, "planes": 1, "rows": 1, "words": constant_words,
+    }  # fmt: skip
+    activations = {
+        "buffer": Buffer.ACTIVATION, "contiguous": 1, "memory_address": layout.address,
+        "planes": 1, "rows": SIZE, "words": SIZE, "local_row_stride": SIZE + 2,
+        "pad_top": 1, "pad_bottom": 1, "pad_left": 1, "pad_right": 1,
+    }  # fmt: skip
+    return (
+        Instruction(Opcode.LOAD, constants, push=(Unit.VECTOR,)),
+        Instruction(Opcode.LOAD, activations, push=(Unit.COMPUTE,)),
     )
+
+
+def _convolution(design: NpuDesign, output: int) -> tuple[Instruction, ...]:
+    """The array's sums, and their requantisation to the words from `output` on."""
+    row = (SIZE + 2) * design.lanes
+    tiles = {
+        "input_signed": 1, "blocks": 1, "fy": KERNEL, "fx": KERNEL, "y": SIZE, "x": SIZE,
+        "fy_stride": row, "fx_stride": design.lanes, "y_stride": row, "x_stride": design.lanes,
+    }  # fmt: skip
+    results = {
+        "record_address": KERNEL**2 * design.rows, "output_address": output,
+        "output_row_stride": SIZE, "y": SIZE, "x": SIZE, "lo": -128, "hi": 127,
+    }  # fmt: skip
+    sources, users = (Unit.LOAD, Unit.COMPUTE), (Unit.STORE, Unit.WINDOW)
+    return (
+        Instruction(Opcode.COMPUTE, tiles, pop=(Unit.LOAD,), push=(Unit.VECTOR,)),
+        Instruction(Opcode.DRAIN, results, pop=sources, push=users),
+    )
+
+
+def _pool(design: NpuDesign, source: int, output: int) -> Instruction:
+    """The largest of every 2 x 2 words from `source` on."""
+    fields = {
+        "input_signed": 1, "source_address": source, "output_address": output,
+        "record_address": KERNEL**2 * design.rows + RECORD_WORDS, "output_row_stride": POOLED,
+        "y": POOLED, "x": POOLED, "window_y": 2, "window_x": 2, "source_y_stride": 2 * SIZE,
+        "source_x_stride": 2, "window_y_stride": SIZE, "window_x_stride": 1, "lo": -128, "hi": 127,
+    }  # fmt: skip
+    pop, push = (Unit.VECTOR,), (Unit.STORE,)
+    return Instruction(Opcode.WINDOW_MAX, fields, pop, push, layer=1)
+
+
+def _store(layout: TensorLayout, local: int, size: int, maker: Unit, layer: int) -> Instruction:
+    """All words of a tensor, with which a layer ends."""
+    fields = {
+        "contiguous": 1, "memory_address": layout.address, "planes": 1, "rows": size,
+        "words": size, "local_address": local, "local_row_stride": size,
+    }  # fmt: skip
+    return Instruction(Opcode.STORE, fields, pop=(maker,), layer=layer, mark=True)

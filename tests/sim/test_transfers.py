@@ -13,10 +13,11 @@ from intaglio.sim.plan import Plan
 from intaglio.sim.registers import OUTSTANDING
 from intaglio.sim.run import begin, tables
 from intaglio.sim.state import Run
+from intaglio.templates.npu import timing
 from intaglio.templates.npu.isa import Buffer, Instruction, Opcode, encode
 from intaglio.templates.npu.program import Program
 from tests.sim import drawn
-from tests.sim.programs import LINE, SMALL
+from tests.sim.programs import LINE, SMALL, make
 
 DESIGN = replace(SMALL, activation_buffer_kib=16, weight_buffer_kib=16)
 
@@ -129,6 +130,12 @@ def test_the_queue_of_load_takes_beats_until_64_wait_for_a_word() -> None:
         run.load.writing = False
         run.load_words.active = False
     assert run.load.queued == load.QUEUE_BEATS
+
+
+@pytest.mark.parametrize("bottom", [0, 1, 3])
+def test_a_load_takes_what_its_closed_form_says(bottom: int) -> None:
+    line = simulate(make([weights(20, pad_bottom=bottom)])).timeline
+    assert line.retired[0] - line.issued[0] == timing.load_cycles(SMALL, 20, 20 * (1 + bottom))
 
 
 @pytest.mark.parametrize("seed", [*range(12), 98])

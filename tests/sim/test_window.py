@@ -86,8 +86,19 @@ def test_a_drain_goes_before_a_window_and_is_not_held_up() -> None:
 
 
 def test_words_that_find_no_room_hold_up_the_reads() -> None:
-    """A drain that writes one bank alone leaves no write of that bank to the window."""
+    """A drain that writes one bank alone leaves no write of that bank to the window.
+
+    So its words wait until the drain has retired.  Nothing keeps its reads, of the other bank, but
+    the 17th from its place behind the one before it: there is room for 16 words.
+    """
     drain = Instruction(Opcode.DRAIN, {"y": 400, "x": 1, "output_row_stride": 2})
-    item = window(**ONES | {"source_x_stride": 0}, x=40, source_address=1)
-    both = trace_of(drain, item).timeline
-    assert both.retired[1] > both.retired[0]
+    fields = ONES | {"x": 1, "source_address": 1, "output_row_stride": 2}
+    few, many = (trace_of(drain, window(**fields | {"y": outputs})) for outputs in (16, 40))
+    before = few.units[Unit.WINDOW].port_stall
+    line = many.timeline
+    unhindered = line.issued[1] + 1 + RECORD_WORDS + before + 16
+    waits = line.retired[0] + 1 - unhindered
+    assert waits > 300
+    assert many.units[Unit.WINDOW].port_stall - before == waits
+    assert few.timeline.retired[1] - few.timeline.retired[0] == 16
+    assert line.retired[1] - line.retired[0] == 40
