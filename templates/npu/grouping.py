@@ -47,7 +47,10 @@ def _longest(
     first, end = span
     for behind in range(min(end, first + LONGEST), first + 1, -1):
         parts = [work for work in works[first:behind] if joins(work)]
-        if len({isinstance(work, RowWork) for work in parts}) < 2:
+        waits = [isinstance(work, RowWork) for work in parts]
+        if not any(waits):
+            continue
+        if all(waits) and not any(twins(tuple(parts), k) for k in range(len(parts))):
             continue
         mapping = map_group(tuple(parts), design)
         if mapping is None:
