@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: demo test lint bench area mutation clean
+.PHONY: demo test lint bench area place mutation clean
 
 demo: $(STAMP)
 	$(BIN)/intaglio demo
@@ -35,6 +35,10 @@ bench: $(STAMP)
 
 area: $(STAMP)
 	$(BIN)/python benchmarks/area.py
+
+place: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[place]'
+	$(BIN)/python benchmarks/place.py
 
 mutation: $(STAMP)
 	$(BIN)/python -m benchmarks.mutation

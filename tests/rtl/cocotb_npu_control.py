@@ -297,7 +297,7 @@ async def the_watchdog_needs_that_many_quiet_cycles(dut: Any) -> None:
         dut.progress_i.value = 0
         await clock(dut, limit)
         assert not value(dut.halt_o)
-        await clock(dut, 3)
+        await clock(dut, 5)
         assert value(dut.halt_o)
         assert await host.number(Register.STATUS) == 4 << 8 | ERROR
         dut.memory_idle_i.value = 1

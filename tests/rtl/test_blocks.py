@@ -20,6 +20,7 @@ BLOCKS = (
     Block("fifo", (("Width", 3), ("Depth", 2))),
     Block("ram_1r1w", (("Width", 9), ("Depth", 16))),
     Block("ram_2p", (("Width", 9), ("Depth", 16))),
+    Block("register_slice", (("Width", 5),)),
     Block("stream_narrow", (("InBits", 32), ("OutBits", 8))),
     Block("stream_narrow", (("InBits", 8), ("OutBits", 8))),
     Block("stream_widen", (("InBits", 8), ("OutBits", 32))),

@@ -20,14 +20,21 @@ module ram_1r1w #(
   input  logic [Width-1:0]    write_data_i
 );
 
-  (* no_rw_check *) logic [Width-1:0] mem [0:Depth-1];
+  // A small one is made of look-up tables, whose read leaves time for logic behind it.
+  if (Depth <= 64) begin : gen_small
+    (* no_rw_check, ram_style = "distributed" *) logic [Width-1:0] mem [0:Depth-1];
 
-  always_ff @(posedge clk_i) begin
-    if (read_en_i) read_data_o <= mem[read_addr_i];
-  end
+    always_ff @(posedge clk_i) begin
+      if (read_en_i) read_data_o <= mem[read_addr_i];
+      if (write_en_i) mem[write_addr_i] <= write_data_i;
+    end
+  end else begin : gen_large
+    (* no_rw_check, ram_style = "block" *) logic [Width-1:0] mem [0:Depth-1];
 
-  always_ff @(posedge clk_i) begin
-    if (write_en_i) mem[write_addr_i] <= write_data_i;
+    always_ff @(posedge clk_i) begin
+      if (read_en_i) read_data_o <= mem[read_addr_i];
+      if (write_en_i) mem[write_addr_i] <= write_data_i;
+    end
   end
 
 endmodule

@@ -59,23 +59,25 @@ module npu_act_buffer #(
   logic [2*Width-1:0] b_bank_data;
 
   // Port A: the lanes from the offset on come from the word of the first element, those below it
-  // from the word after; then a rotation by the offset, one power of two at a time.
+  // from the word after; then a rotation by the offset, one power of two at a time.  Both words go
+  // from their banks straight into registers, and from these through the rotation to the output.
   logic [ActAddr-1:0]            a_word;
   logic [RowBits-1:0]            a_even_row;
-  logic [LaneBits-1:0]           a_offset_q;
+  logic [LaneBits-1:0]           a_offset_q1;
+  logic [LaneBits-1:0]           a_offset_q2;
   logic [Lanes-1:0]              a_below;
   logic                          a_odd_q;
+  logic [Lanes-1:0]              a_from_odd_q;
+  logic [2*Width-1:0]            a_words_q;
   logic [(LaneBits+1)*Width-1:0] a_rotated;
 
   assign a_word = a_addr_i[LaneBits +: ActAddr];
   assign a_even_row = a_word[ActAddr-1:1] + RowBits'(a_word[0]);
-  assign a_below = ~({Lanes{1'b1}} << a_offset_q);
+  assign a_below = ~({Lanes{1'b1}} << a_offset_q1);
 
   for (genvar i = 0; i < Lanes; i++) begin : gen_select
-    logic from_odd;
-
-    assign from_odd = a_odd_q ^ a_below[i];
-    assign a_rotated[8*i +: 8] = from_odd ? a_bank_data[Width + 8*i +: 8] : a_bank_data[8*i +: 8];
+    assign a_rotated[8*i +: 8] =
+        a_from_odd_q[i] ? a_words_q[Width + 8*i +: 8] : a_words_q[8*i +: 8];
   end
 
   for (genvar k = 0; k < LaneBits; k++) begin : gen_rotate
@@ -85,16 +87,20 @@ module npu_act_buffer #(
 
     assign source = a_rotated[k*Width +: Width];
     assign a_rotated[(k+1)*Width +: Width] =
-        a_offset_q[k] ? {source[Bits-1:0], source[Width-1:Bits]} : source;
+        a_offset_q2[k] ? {source[Bits-1:0], source[Width-1:Bits]} : source;
   end
 
   always_ff @(posedge clk_i) begin
     if (a_en_i) begin
-      a_offset_q <= a_addr_i[LaneBits-1:0];
+      a_offset_q1 <= a_addr_i[LaneBits-1:0];
       a_odd_q <= a_word[0];
     end
-    a_data_o <= a_rotated[LaneBits*Width +: Width];
+    a_offset_q2 <= a_offset_q1;
+    a_from_odd_q <= {Lanes{a_odd_q}} ^ a_below;
+    a_words_q <= a_bank_data;
   end
+
+  assign a_data_o = a_rotated[LaneBits*Width +: Width];
 
   // Port B: fixed priority in each bank.  Which banks the vector and the window unit ask for:
   logic [1:0] vector_here;

@@ -46,7 +46,8 @@ module npu_box_runs #(
   assign contiguous = instr_i[npu_isa_pkg::DMA_CONTIGUOUS_LSB];
   assign unused_instr = ^instr_i;
 
-  logic setup_q, walk_q, empty, taken, row_end, plane_end;
+  // Whether the run at hand ends a plane or the box is worked out a run ahead.
+  logic setup_q, walk_q, empty, taken, row_end_q, plane_end_q, one_row, one_row_q;
   logic [AddrBits-1:0] addr_q, plane_addr_q;
   logic [31:0] row_stride_q, plane_stride_q;
   logic [23:0] run_words_q;
@@ -58,9 +59,8 @@ module npu_box_runs #(
   assign run_valid_o = walk_q;
   assign run_addr_o  = addr_q;
   assign run_beats_o = RunBits'(run_words_q) << BeatShift;
-  assign row_end     = contiguous_q || row_left_q == 16'd1;
-  assign plane_end   = plane_left_q == 16'd1;
-  assign run_last_o  = row_end && plane_end;
+  assign one_row     = contiguous || rows == 16'd1;
+  assign run_last_o  = row_end_q && plane_end_q;
   assign taken       = run_valid_o && run_ready_i;
 
   always_ff @(posedge clk_i) begin
@@ -83,18 +83,24 @@ module npu_box_runs #(
       plane_left_q   <= planes;
       words_q        <= words;
       contiguous_q   <= contiguous;
+      one_row_q      <= one_row;
+      row_end_q      <= one_row;
+      plane_end_q    <= planes == 16'd1;
     end else if (setup_q) begin
       addr_q       <= addr_q + base_i;
       plane_addr_q <= addr_q + base_i;
       run_words_q  <= contiguous_q ? 24'(words_q) * 24'(row_count_q) : 24'(words_q);
-    end else if (taken && row_end) begin
+    end else if (taken && row_end_q) begin
       addr_q       <= plane_addr_q + AddrBits'(plane_stride_q);
       plane_addr_q <= plane_addr_q + AddrBits'(plane_stride_q);
       row_left_q   <= row_count_q;
       plane_left_q <= plane_left_q - 1'b1;
+      row_end_q    <= one_row_q;
+      plane_end_q  <= plane_left_q == 16'd2;
     end else if (taken) begin
       addr_q     <= addr_q + AddrBits'(row_stride_q);
       row_left_q <= row_left_q - 1'b1;
+      row_end_q  <= row_left_q == 16'd2;
     end
   end
 endmodule

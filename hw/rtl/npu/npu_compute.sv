@@ -119,9 +119,18 @@ module npu_compute #(
   logic tile_ready;
   logic tile_last;
   logic pixel_last;
-  logic fx_last;
-  logic fy_last;
-  logic x_last;
+
+  // Whether a counter is at its last is worked out a step ahead.
+  logic fx_last_q;
+  logic fy_last_q;
+  logic block_last_q;
+  logic x_last_q;
+  logic y_last_q;
+  logic fx_one;
+  logic fy_one;
+  logic fx_one_q;
+  logic fy_one_q;
+  logic x_one_q;
 
   logic                   filling;
   logic [LaneBits-1:0]    last_word;
@@ -130,11 +139,10 @@ module npu_compute #(
   logic [ElementBits-1:0] next_pixel;
 
   assign accept = instr_valid_i && instr_ready_o;
-  assign fx_last = fx_left_q == '0;
-  assign fy_last = fy_left_q == '0;
-  assign x_last = x_left_q == '0;
-  assign tile_last = fx_last && fy_last && blocks_left_q == '0;
-  assign pixel_last = x_last && y_left_q == '0;
+  assign fx_one = instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] == 10'd1;
+  assign fy_one = instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] == 10'd1;
+  assign tile_last = fx_last_q && fy_last_q && block_last_q;
+  assign pixel_last = x_last_q && y_last_q;
   assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == last_row);
   assign take = tile_ready && (!stream_busy_q || pixel_last);
 
@@ -145,9 +153,9 @@ module npu_compute #(
   assign a_en_o = stream_busy_q;
   assign a_addr_o = pixel_q;
 
-  assign next_tile = (!fx_last ? tile_base_q : !fy_last ? fy_base_q : block_base_q) +
-                     (!fx_last ? fx_stride_q : !fy_last ? fy_stride_q : block_stride_q);
-  assign next_pixel = (x_last ? line_q : pixel_q) + (x_last ? y_stride_q : x_stride_q);
+  assign next_tile = (!fx_last_q ? tile_base_q : !fy_last_q ? fy_base_q : block_base_q) +
+                     (!fx_last_q ? fx_stride_q : !fy_last_q ? fy_stride_q : block_stride_q);
+  assign next_pixel = (x_last_q ? line_q : pixel_q) + (x_last_q ? y_stride_q : x_stride_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -185,6 +193,11 @@ module npu_compute #(
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
       fy_reload_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_reload_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
+      fx_one_q <= fx_one;
+      fx_last_q <= fx_one;
+      fy_one_q <= fy_one;
+      fy_last_q <= fy_one;
+      block_last_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] == 12'd1;
       fill_y_reload_q <= instr_i[npu_isa_pkg::COMPUTE_Y_LSB +: 16] - 16'd1;
       fill_x_reload_q <= instr_i[npu_isa_pkg::COMPUTE_X_LSB +: 16] - 16'd1;
     end else begin
@@ -193,11 +206,18 @@ module npu_compute #(
       if (take) begin
         fill_accumulate_q <= 1'b1;
         tile_base_q <= next_tile;
-        if (fx_last) fy_base_q <= next_tile;
-        if (fx_last && fy_last) block_base_q <= next_tile;
-        fx_left_q <= fx_last ? fx_reload_q : fx_left_q - 10'd1;
-        if (fx_last) fy_left_q <= fy_last ? fy_reload_q : fy_left_q - 10'd1;
-        if (fx_last && fy_last) blocks_left_q <= blocks_left_q - 12'd1;
+        if (fx_last_q) fy_base_q <= next_tile;
+        if (fx_last_q && fy_last_q) block_base_q <= next_tile;
+        fx_left_q <= fx_last_q ? fx_reload_q : fx_left_q - 10'd1;
+        fx_last_q <= fx_last_q ? fx_one_q : fx_left_q == 10'd1;
+        if (fx_last_q) begin
+          fy_left_q <= fy_last_q ? fy_reload_q : fy_left_q - 10'd1;
+          fy_last_q <= fy_last_q ? fy_one_q : fy_left_q == 10'd1;
+        end
+        if (fx_last_q && fy_last_q) begin
+          blocks_left_q <= blocks_left_q - 12'd1;
+          block_last_q <= blocks_left_q == 12'd1;
+        end
       end
     end
   end
@@ -217,13 +237,20 @@ module npu_compute #(
       y_left_q <= fill_y_reload_q;
       x_left_q <= fill_x_reload_q;
       x_reload_q <= fill_x_reload_q;
+      x_one_q <= fill_x_reload_q == '0;
+      x_last_q <= fill_x_reload_q == '0;
+      y_last_q <= fill_y_reload_q == '0;
     end else if (stream_busy_q) begin
       stream_first_q <= 1'b0;
       pixel_q <= next_pixel;
-      if (x_last) line_q <= next_pixel;
+      if (x_last_q) line_q <= next_pixel;
       acc_q <= acc_q + AccAddr'(1);
-      x_left_q <= x_last ? x_reload_q : x_left_q - 16'd1;
-      if (x_last) y_left_q <= y_left_q - 16'd1;
+      x_left_q <= x_last_q ? x_reload_q : x_left_q - 16'd1;
+      x_last_q <= x_last_q ? x_one_q : x_left_q == 16'd1;
+      if (x_last_q) begin
+        y_left_q <= y_left_q - 16'd1;
+        y_last_q <= y_left_q == 16'd1;
+      end
     end
   end
 

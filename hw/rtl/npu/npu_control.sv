@@ -9,7 +9,7 @@
 // A start resets the units and clears counters and tokens, then pulses `start_o`.  The run is done
 // when `count_o` instructions have retired.  On an error `halt_o` stays high until a soft reset.  A
 // soft reset holds `unit_rst_no` low and `flush_o` high, and STATUS busy, until `memory_idle_i`
-// says that no AXI transaction is outstanding.
+// says that no AXI transaction is outstanding.  The watchdog sees progress two cycles late.
 //
 // Counters of a unit: cycles with an instruction inside (busy); cycles in which the unit is empty
 // and its next instruction waits for a token; cycles stalled on a port or memory; instructions
@@ -157,12 +157,12 @@ module npu_control #(
   assign count_o   = count_q;
   assign unused_base_sum = ^base_sum;
 
-  // The life of a run.
+  // The life of a run.  `left_q` counts instructions down to the last but those of the cycle before.
   logic [1:0] state_q;
-  logic [31:0] retired_q, quiet_q;
-  logic [2:0] retired_now;
+  logic [31:0] left_q, quiet_q;
+  logic [2:0] retired_now, retired_now_q;
   logic [7:0] error_q;
-  logic done_q, finish, expired, begin_run, clear;
+  logic done_q, finish, progress_q, expired_q, begin_run, clear;
 
   assign begin_run   = start && state_q == StateIdle && error_q == '0;
   assign clear       = !rst_ni || state_q == StateClear || state_q == StateReset;
@@ -171,8 +171,7 @@ module npu_control #(
     for (int u = 0; u < Units; u++) retired_now = retired_now + 3'(retired_i[u]);
   end
 
-  assign finish      = state_q == StateRun && retired_q == count_q;
-  assign expired     = watchdog_q != '0 && quiet_q >= watchdog_q;
+  assign finish      = state_q == StateRun && left_q == 32'(retired_now_q);
 
   assign unit_rst_no = !clear;
   assign flush_o     = state_q == StateReset;
@@ -205,7 +204,7 @@ module npu_control #(
             else if (write_error_i) error_q <= 8'd3;
             else if (illegal_i) error_q <= 8'd1;
             else if (finish) done_q <= 1'b1;
-            else if (expired) error_q <= 8'd4;
+            else if (expired_q) error_q <= 8'd4;
           end
         end
         default: if (memory_idle_i) state_q <= StateIdle;
@@ -215,11 +214,17 @@ module npu_control #(
 
   always_ff @(posedge clk_i) begin
     if (clear) begin
-      retired_q <= '0;
-      quiet_q   <= '0;
+      left_q        <= count_q;
+      retired_now_q <= '0;
+      quiet_q       <= '0;
+      progress_q    <= 1'b0;
+      expired_q     <= 1'b0;
     end else if (state_q == StateRun) begin
-      retired_q <= retired_q + 32'(retired_now);
-      quiet_q   <= progress_i ? '0 : quiet_q + 1'b1;
+      left_q        <= left_q - 32'(retired_now_q);
+      retired_now_q <= retired_now;
+      quiet_q       <= progress_q ? '0 : quiet_q + 1'b1;
+      progress_q    <= progress_i;
+      expired_q     <= watchdog_q != '0 && !progress_q && quiet_q >= watchdog_q;
     end
   end
 

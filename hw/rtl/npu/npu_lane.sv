@@ -152,14 +152,13 @@ module npu_lane #(
   logic        [47:0]              main_q;
   logic        [47:0]              bias_q;
   logic signed [47:0]              sum_q;
-  logic        [2:0]               eights;
+  logic        [2:0]               eights_q;
   logic signed [47:0]              coarse_q;
   logic signed [47:0]              fine_q;
   logic        [7:0]               clamped_q;
   logic                            too_low;
   logic                            too_high;
 
-  assign eights = shift[5:3] + 3'(high_i);
   assign too_low = fine_q < 48'($signed(lo_i));
   assign too_high = fine_q > 48'($signed(hi_i));
 
@@ -174,7 +173,8 @@ module npu_lane #(
       bias_q <= subtract ? b - 48'(side_q) : b + 48'(side_q);
     end
     if (stage_valid_i[2]) sum_q <= $signed(main_q + bias_q);
-    if (stage_valid_i[3]) coarse_q <= sum_q >>> {eights, 3'b000};
+    eights_q <= shift[5:3] + 3'(high_i);
+    if (stage_valid_i[3]) coarse_q <= sum_q >>> {eights_q, 3'b000};
     if (stage_valid_i[4]) fine_q <= coarse_q >>> shift[2:0];
     if (stage_valid_i[5]) clamped_q <= too_low ? lo_i[7:0] : too_high ? hi_i[7:0] : fine_q[7:0];
   end

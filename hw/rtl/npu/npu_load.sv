@@ -170,40 +170,39 @@ module npu_load #(
     .data_o  (word)
   );
 
-  // The write register: one word on its way into a buffer.
-  logic write_valid_q, write_present_q, write_last_q, write_wgt_q, write_done, wants_word;
-  logic unused_addr;
-  logic [23:0] write_addr_q;
-  logic [WordBits-1:0] write_data_q;
+  // Words on their way into a buffer.
+  logic write_valid, write_present, write_last, write_wgt, write_done, write_ready, wants_word;
+  logic offered, unused_addr;
+  logic [23:0] write_addr;
+  logic [WordBits-1:0] write_data;
 
   assign wants_word = step_present && step_inside;
-  assign write_done = write_valid_q
-                   && (!write_present_q || (write_wgt_q ? wgt_ready_i : act_ready_i));
-  assign step_ready = (!write_valid_q || write_done) && (!wants_word || word_valid);
+  assign write_done = write_valid
+                   && (!write_present || (write_wgt ? wgt_ready_i : act_ready_i));
+  assign offered    = step_valid && (!wants_word || word_valid);
+  assign step_ready = write_ready && (!wants_word || word_valid);
   assign word_ready = step_valid && step_ready && wants_word;
-  assign unused_addr = ^write_addr_q;
+  assign unused_addr = ^write_addr;
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) write_valid_q <= 1'b0;
-    else write_valid_q <= (step_valid && step_ready) || (write_valid_q && !write_done);
-  end
+  register_slice #(.Width(WordBits + 27)) u_write (
+    .clk_i   (clk_i),
+    .rst_ni  (rst_ni),
+    .valid_i (offered),
+    .ready_o (write_ready),
+    .data_i  ({
+      step_present, step_last, step_wgt_q, step_addr, step_inside ? word : {Lanes{fill_q}}
+    }),
+    .valid_o (write_valid),
+    .ready_i (write_done),
+    .data_o  ({write_present, write_last, write_wgt, write_addr, write_data})
+  );
 
-  always_ff @(posedge clk_i) begin
-    if (step_valid && step_ready) begin
-      write_present_q <= step_present;
-      write_last_q    <= step_last;
-      write_wgt_q     <= step_wgt_q;
-      write_addr_q    <= step_addr;
-      write_data_q    <= step_inside ? word : {Lanes{fill_q}};
-    end
-  end
-
-  assign act_valid_o = write_valid_q && write_present_q && !write_wgt_q;
-  assign act_addr_o  = write_addr_q[ActAddrBits-1:0];
-  assign act_data_o  = write_data_q;
-  assign wgt_valid_o = write_valid_q && write_present_q && write_wgt_q;
-  assign wgt_addr_o  = write_addr_q[WgtAddrBits-1:0];
-  assign wgt_data_o  = write_data_q;
+  assign act_valid_o = write_valid && write_present && !write_wgt;
+  assign act_addr_o  = write_addr[ActAddrBits-1:0];
+  assign act_data_o  = write_data;
+  assign wgt_valid_o = write_valid && write_present && write_wgt;
+  assign wgt_addr_o  = write_addr[WgtAddrBits-1:0];
+  assign wgt_data_o  = write_data;
 
   // `inside_q` counts instructions taken and not retired, `finished_q` those of them all written.
   logic [3:0] inside_q, finished_q;
@@ -212,7 +211,7 @@ module npu_load #(
   assign retire         = retire_valid_o && retire_ready_i;
   assign retire_valid_o = finished_q != '0;
   assign busy_o         = inside_q != '0;
-  assign stall_o        = write_valid_q ? !write_done : step_valid && wants_word && !word_valid;
+  assign stall_o        = write_valid ? !write_done : step_valid && wants_word && !word_valid;
   assign progress_o     = write_done || (run_valid_o && run_ready_i);
 
   always_ff @(posedge clk_i) begin
@@ -221,7 +220,7 @@ module npu_load #(
       finished_q <= '0;
     end else begin
       inside_q   <= inside_q + 4'(take) - 4'(retire);
-      finished_q <= finished_q + 4'(write_done && write_last_q) - 4'(retire);
+      finished_q <= finished_q + 4'(write_done && write_last) - 4'(retire);
     end
   end
 endmodule

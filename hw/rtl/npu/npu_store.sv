@@ -6,7 +6,7 @@
 // instruction retires, in order, when memory has acknowledged its last burst.  An empty box retires
 // once nothing is before it.
 //
-// Issue to first run and to first buffer read: two and one cycles; a buffer word, read two cycles
+// Issue to first run and to first buffer read: two cycles; a buffer word, read two cycles
 // after its request was accepted, is on the W channel at the earliest 5 cycles after it (6 when a
 // word has several beats).
 
@@ -80,7 +80,7 @@ module npu_store #(
   );
 
   logic step_valid, step_ready, unused_present, unused_inside, unused_last, unused_step;
-  logic [23:0] step_addr;
+  logic [23:0] step_addr, read_addr;
 
   npu_box_words u_words (
     .clk_i          (clk_i),
@@ -108,14 +108,25 @@ module npu_store #(
   // `held_q` counts words asked of the buffer that have not left the data queue: each has its place
   // there.
   logic [HeldBits-1:0] held_q;
-  logic asked, word_valid, word_ready, unused_data_ready;
+  logic read_valid, asked, left, full_q, word_valid, word_ready, unused_data_ready;
   logic [WordBits-1:0] word;
 
-  assign unused_step = ^{step_addr, instr_i};
-  assign act_valid_o = step_valid && held_q != HeldBits'(DataDepth);
-  assign act_addr_o  = step_addr[ActAddrBits-1:0];
-  assign step_ready  = act_ready_i && held_q != HeldBits'(DataDepth);
+  register_slice #(.Width(24)) u_reads (
+    .clk_i   (clk_i),
+    .rst_ni  (rst_ni),
+    .valid_i (step_valid),
+    .ready_o (step_ready),
+    .data_i  (step_addr),
+    .valid_o (read_valid),
+    .ready_i (act_ready_i && !full_q),
+    .data_o  (read_addr)
+  );
+
+  assign unused_step = ^{read_addr, instr_i};
+  assign act_valid_o = read_valid && !full_q;
+  assign act_addr_o  = read_addr[ActAddrBits-1:0];
   assign asked       = act_valid_o && act_ready_i;
+  assign left        = word_valid && word_ready;
 
   fifo #(.Width(WordBits), .Depth(DataDepth)) u_data (
     .clk_i   (clk_i),
@@ -146,8 +157,8 @@ module npu_store #(
   assign retire         = retire_valid_o && retire_ready_i;
   assign busy_o         = inside_q != '0;
   assign stall_o        = (act_valid_o && !act_ready_i)
-                       || (step_valid && !act_valid_o)
-                       || (busy_o && !step_valid && !retire_valid_o && !data_valid_o);
+                       || (read_valid && !act_valid_o)
+                       || (busy_o && !step_valid && !read_valid && !retire_valid_o && !data_valid_o);
   assign progress_o     = asked || (data_valid_o && data_ready_i) || done_i;
 
   always_ff @(posedge clk_i) begin
@@ -156,11 +167,13 @@ module npu_store #(
       finished_q <= '0;
       empty_q    <= 1'b0;
       held_q     <= '0;
+      full_q     <= 1'b0;
     end else begin
       inside_q   <= inside_q + 4'(take) - 4'(retire);
       finished_q <= finished_q + 4'(done_i) - 4'(retire && !empty_done);
       empty_q    <= (take && empty) || (empty_q && !(empty_done && retire));
-      held_q     <= held_q + HeldBits'(asked) - HeldBits'(word_valid && word_ready);
+      held_q     <= held_q + HeldBits'(asked) - HeldBits'(left);
+      full_q     <= !left && (full_q || (asked && held_q == HeldBits'(DataDepth - 1)));
     end
   end
 endmodule
