@@ -83,7 +83,7 @@ module counters_proof #(
     .missing_i     (missing_i)
   );
 
-  logic running, happens, empty_waits, asked_q = 1'b0, started_q = 1'b0;
+  logic running, happens, empty_waits, asked_q = 1'b0, happened_q, started_q = 1'b0;
   logic [63:0] count_q;
   logic [31:0] word_q;
 
@@ -104,12 +104,14 @@ module counters_proof #(
     started_q <= 1'b1;
     asked_q   <= arvalid_i && arready && rst_ni;
     word_q    <= high_i ? count_q[63:32] : count_q[31:0];
+    happened_q <= unit_rst_n && running && happens;
     if (!unit_rst_n) count_q <= '0;
-    else if (running && happens) count_q <= count_q + 64'd1;
+    else count_q <= count_q + 64'(happened_q);
   end
 
   always_comb begin
-    if (!started_q) assume (count_q == u_dut.values[64*Counter +: 64]);
+    if (!started_q) assume (count_q == u_dut.values[64*Counter +: 64]
+                            && happened_q == u_dut.step_q[Counter]);
     counts: assert (count_q == u_dut.values[64*Counter +: 64]);
     if (asked_q) reads: assert (rvalid && rdata == word_q && rresp == 2'b00);
   end

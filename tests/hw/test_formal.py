@@ -75,8 +75,8 @@ FAULTS = (
     ),
     # A carry that is lost where no simulation gets to.
     Fault(
-        "counters_proof", "npu_control", "count_c_q + 64'(step[c])",
-        "{count_c_q[63:40], 40'(count_c_q[39:0] + 40'(step[c]))}", "counts",
+        "counters_proof", "npu_control", "count_c_q + 64'(step_q[c])",
+        "{count_c_q[63:40], 40'(count_c_q[39:0] + 40'(step_q[c]))}", "counts",
     ),
 )  # fmt: skip
 

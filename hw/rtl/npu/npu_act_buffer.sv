@@ -107,9 +107,7 @@ module npu_act_buffer #(
   logic [1:0] window_here;
 
   logic vr_go;
-  logic gw_go;
   logic gr_go;
-  logic lw_go;
   logic sr_go;
 
   assign vr_ready_o = !(vw_valid_i && vw_addr_i[0] == vr_addr_i[0]);
@@ -120,11 +118,10 @@ module npu_act_buffer #(
   assign sr_ready_o = !vector_here[sr_addr_i[0]] && !window_here[sr_addr_i[0]] &&
                       !(lw_valid_i && lw_addr_i[0] == sr_addr_i[0]);
   assign vr_go = vr_valid_i && vr_ready_o;
-  assign gw_go = gw_valid_i && gw_ready_o;
   assign gr_go = gr_valid_i && gr_ready_o;
-  assign lw_go = lw_valid_i && lw_ready_o;
   assign sr_go = sr_valid_i && sr_ready_o;
 
+  // What a bank does is chosen by who asks for it, so it does not wait for who is granted.
   for (genvar k = 0; k < 2; k++) begin : gen_bank
     logic               vw_here;
     logic               vr_here;
@@ -137,20 +134,19 @@ module npu_act_buffer #(
 
     assign a_row = k == 0 ? a_even_row : a_word[ActAddr-1:1];
     assign vw_here = vw_valid_i && vw_addr_i[0] == 1'(k);
-    assign vr_here = vr_go && vr_addr_i[0] == 1'(k);
-    assign gw_here = gw_go && gw_addr_i[0] == 1'(k);
-    assign gr_here = gr_go && gr_addr_i[0] == 1'(k);
-    assign lw_here = lw_go && lw_addr_i[0] == 1'(k);
-    assign sr_here = sr_go && sr_addr_i[0] == 1'(k);
+    assign vr_here = vr_valid_i && vr_addr_i[0] == 1'(k);
+    assign gw_here = gw_valid_i && gw_addr_i[0] == 1'(k);
+    assign gr_here = gr_valid_i && gr_addr_i[0] == 1'(k);
+    assign lw_here = lw_valid_i && lw_addr_i[0] == 1'(k);
+    assign sr_here = sr_valid_i && sr_addr_i[0] == 1'(k);
     assign row = vw_here ? vw_addr_i[ActAddr-1:1] :
                  vr_here ? vr_addr_i[ActAddr-1:1] :
                  gw_here ? gw_addr_i[ActAddr-1:1] :
                  gr_here ? gr_addr_i[ActAddr-1:1] :
                  lw_here ? lw_addr_i[ActAddr-1:1] : sr_addr_i[ActAddr-1:1];
 
-    assign vector_here[k] = vw_here || (vr_valid_i && vr_addr_i[0] == 1'(k));
-    assign window_here[k] = (gw_valid_i && gw_addr_i[0] == 1'(k)) ||
-                            (gr_valid_i && gr_addr_i[0] == 1'(k));
+    assign vector_here[k] = vw_here || vr_here;
+    assign window_here[k] = gw_here || gr_here;
 
     ram_2p #(
       .Width(Width),
@@ -161,7 +157,7 @@ module npu_act_buffer #(
       .a_addr_i (a_row),
       .a_data_o (a_bank_data[k*Width +: Width]),
       .b_en_i   (vw_here || vr_here || gw_here || gr_here || lw_here || sr_here),
-      .b_write_i(vw_here || gw_here || lw_here),
+      .b_write_i(vw_here || (!vr_here && (gw_here || (!gr_here && lw_here)))),
       .b_addr_i (row),
       .b_data_i (vw_here ? vw_data_i : gw_here ? gw_data_i : lw_data_i),
       .b_data_o (b_bank_data[k*Width +: Width])

@@ -162,7 +162,7 @@ module npu_control #(
   logic [31:0] left_q, quiet_q;
   logic [2:0] retired_now, retired_now_q;
   logic [7:0] error_q;
-  logic done_q, finish, progress_q, expired_q, begin_run, clear;
+  logic done_q, finish, progress_q, expired_q, flush_q, halt_q, begin_run, clear;
 
   assign begin_run   = start && state_q == StateIdle && error_q == '0;
   assign clear       = !rst_ni || state_q == StateClear || state_q == StateReset;
@@ -174,9 +174,18 @@ module npu_control #(
   assign finish      = state_q == StateRun && left_q == 32'(retired_now_q);
 
   assign unit_rst_no = !clear;
-  assign flush_o     = state_q == StateReset;
-  assign halt_o      = error_q != '0;
+  assign flush_o     = flush_q;
+  assign halt_o      = halt_q;
   assign irq_o       = interrupt_q && (done_q || error_q != '0);
+
+  // `flush_q` is high in StateReset, `halt_q` with an error.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) flush_q <= 1'b0;
+    else flush_q <= soft_reset || (flush_q && !memory_idle_i);
+    if (!rst_ni || soft_reset) halt_q <= 1'b0;
+    else if (state_q == StateRun)
+      halt_q <= halt_q || read_error_i || write_error_i || illegal_i || (expired_q && !finish);
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -228,10 +237,11 @@ module npu_control #(
     end
   end
 
-  // Counters, in the order of their addresses: cycles, beats, then four a unit.
+  // Counters, in the order of their addresses: cycles, beats, then four a unit.  They count what was
+  // the cycle before.
   localparam int Counters = 3 + 4 * Units;
 
-  logic [Counters-1:0] step;
+  logic [Counters-1:0] step, step_q;
   logic [64*Counters-1:0] values;
 
   assign step[0] = state_q == StateRun;
@@ -245,6 +255,11 @@ module npu_control #(
     assign step[6 + 4*u] = retired_i[u];
   end
 
+  always_ff @(posedge clk_i) begin
+    if (clear) step_q <= '0;
+    else step_q <= state_q == StateRun ? step : '0;
+  end
+
   for (genvar c = 0; c < Counters; c++) begin : gen_counters
     logic [63:0] count_c_q;
 
@@ -252,7 +267,7 @@ module npu_control #(
 
     always_ff @(posedge clk_i) begin
       if (clear) count_c_q <= '0;
-      else if (state_q == StateRun) count_c_q <= count_c_q + 64'(step[c]);
+      else count_c_q <= count_c_q + 64'(step_q[c]);
     end
   end
 

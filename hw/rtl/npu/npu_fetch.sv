@@ -97,14 +97,19 @@ module npu_fetch #(
     .data_o  (instr_o)
   );
 
-  logic [7:0] opcode;
-  logic [Units-1:0] own, pop, push;
-  logic known, own_token;
+  // The header of the instruction that is being joined: its first bits, which the last beat moves to
+  // their place, so that its unit and whether it is legal are registers when it is whole.
+  localparam int HeaderBits = npu_isa_pkg::VERSION_LSB + npu_isa_pkg::VERSION_BITS;
 
-  assign opcode = instr_o[npu_isa_pkg::OPCODE_LSB +: npu_isa_pkg::OPCODE_BITS];
+  logic [HeaderBits-1:0] header;
+  logic [7:0] opcode;
+  logic [Units-1:0] own, pop, push, unit;
+  logic known, own_token, illegal, wrong;
+
+  assign opcode = header[npu_isa_pkg::OPCODE_LSB +: npu_isa_pkg::OPCODE_BITS];
   assign own    = Units'(1) << opcode[npu_isa_pkg::UNIT_BITS-1:0];
-  assign pop    = instr_o[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
-  assign push   = instr_o[npu_isa_pkg::PUSH_LSB +: npu_isa_pkg::PUSH_BITS];
+  assign pop    = header[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
+  assign push   = header[npu_isa_pkg::PUSH_LSB +: npu_isa_pkg::PUSH_BITS];
   assign own_token = |(own & (pop | push));
 
   always_comb begin
@@ -127,10 +132,26 @@ module npu_fetch #(
     endcase
   end
 
-  assign illegal_o = wide_valid && (!known || own_token
-    || instr_o[npu_isa_pkg::VERSION_LSB +: npu_isa_pkg::VERSION_BITS]
-       != 8'(npu_isa_pkg::ISA_VERSION));
+  assign illegal = !known || own_token
+    || header[npu_isa_pkg::VERSION_LSB +: npu_isa_pkg::VERSION_BITS]
+       != 8'(npu_isa_pkg::ISA_VERSION);
 
-  assign instr_valid_o = wide_valid && !illegal_o ? own : '0;
-  assign dispatch = |(instr_valid_o & instr_ready_i);
+  if (Beats > 1) begin : gen_ahead
+    assign header = instr_o[8*MemBytes +: HeaderBits];
+
+    always_ff @(posedge clk_i) begin
+      if (beat_valid && beat_ready) begin
+        unit  <= own;
+        wrong <= illegal;
+      end
+    end
+  end else begin : gen_whole
+    assign header = instr_o[HeaderBits-1:0];
+    assign unit   = own;
+    assign wrong  = illegal;
+  end
+
+  assign illegal_o     = wide_valid && wrong;
+  assign instr_valid_o = wide_valid && !wrong ? unit : '0;
+  assign dispatch      = |(instr_valid_o & instr_ready_i);
 endmodule

@@ -181,7 +181,7 @@ module npu_load #(
                    && (!write_present || (write_wgt ? wgt_ready_i : act_ready_i));
   assign offered    = step_valid && (!wants_word || word_valid);
   assign step_ready = write_ready && (!wants_word || word_valid);
-  assign word_ready = step_valid && step_ready && wants_word;
+  assign word_ready = step_valid && write_ready && wants_word;
   assign unused_addr = ^write_addr;
 
   register_slice #(.Width(WordBits + 27)) u_write (

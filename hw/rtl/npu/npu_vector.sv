@@ -130,8 +130,10 @@ module npu_vector #(
     end
   end
 
-  // Phases of an instruction.  setup_index_q counts the words of the constants that are being read.
+  // Phases of an instruction.  setup_index_q counts the words of the constants that are being read,
+  // setup_number_q is one more.
   logic [6:0] setup_index_q;
+  logic [6:0] setup_number_q;
   logic [6:0] setup_words;
   logic       at_taps;
   logic       at_table;
@@ -152,7 +154,7 @@ module npu_vector #(
   assign setup_words = at_taps ? taps_q :
                        at_table ? 7'(TableWords) : 7'(npu_isa_pkg::RECORD_WORDS);
   assign setup_step = setup && wr_ready_i;
-  assign setup_last = setup_step && setup_index_q + 7'd1 == setup_words;
+  assign setup_last = setup_step && setup_number_q == setup_words;
   assign hold = emit && !room_i;
   assign step = state_q == StIssue && !hold && (!act_valid || vr_ready_i);
   assign emit_o = step && emit;
@@ -180,8 +182,13 @@ module npu_vector #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (accept || setup_last) setup_index_q <= '0;
-    else if (setup_step) setup_index_q <= setup_index_q + 7'd1;
+    if (accept || setup_last) begin
+      setup_index_q <= '0;
+      setup_number_q <= 7'd1;
+    end else if (setup_step) begin
+      setup_index_q <= setup_number_q;
+      setup_number_q <= setup_number_q + 7'd1;
+    end
     if (accept) begin
       wr_addr_o <= is_mac ? instr_i[npu_isa_pkg::VECTOR_TAP_ADDRESS_LSB +: WgtAddr] :
                   has_table ? instr_i[npu_isa_pkg::VECTOR_TABLE_ADDRESS_LSB +: WgtAddr] :

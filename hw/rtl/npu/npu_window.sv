@@ -70,10 +70,24 @@ module npu_window #(
   logic [7:0]  outer_reload_q;
   logic [7:0]  inner_reload_q;
   logic [7:0]  slide_reload_q;
-  logic        x_last;
-  logic        inner_last;
   logic        window_last;
   logic        slide;
+
+  // Whether a loop is at its last is worked out a step ahead, as is what is read.
+  logic [7:0]  inner_count;
+  logic [7:0]  outer_count;
+  logic [15:0] y_count;
+  logic [15:0] x_count;
+  logic        inner_last_q;
+  logic        inner_one_q;
+  logic        outer_last_q;
+  logic        outer_one_q;
+  logic        slide_one_q;
+  logic        x_last_q;
+  logic        x_one_q;
+  logic        y_last_q;
+  logic        tap_q;
+  logic        act_valid_q;
 
   logic [ActAddr-1:0] element_q;
   logic [ActAddr-1:0] outer_base_q;
@@ -103,35 +117,41 @@ module npu_window #(
   assign x_stride = instr_i[npu_isa_pkg::VECTOR_SOURCE_X_STRIDE_LSB +: 16];
   assign wx_stride = instr_i[npu_isa_pkg::VECTOR_WINDOW_X_STRIDE_LSB +: 16];
   assign by_columns = window_x <= 8'(Places);
-  assign x_last = x_left_q == '0;
-  assign inner_last = inner_left_q == '0;
-  assign window_last = inner_last && outer_left_q == '0;
-  assign slide = slides_q && !x_last;
+  assign inner_count = by_columns ? window_y : window_x;
+  assign outer_count = by_columns ? window_x : window_y;
+  assign y_count = instr_i[npu_isa_pkg::VECTOR_Y_LSB +: 16];
+  assign x_count = instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16];
+  assign window_last = inner_last_q && outer_last_q;
+  assign slide = slides_q && !x_last_q;
 
-  assign tap_o = !Drain && !at_residual_q;
+  assign tap_o = tap_q;
   assign emit_o = (Drain && !at_high_q) || at_residual_q || (window_last && !residual_q);
-  assign last_o = x_last && y_left_q == '0;
-  assign act_valid_o = !Drain || residual_q;
-  assign act_addr_o = tap_o ? element_q :
+  assign last_o = x_last_q && y_last_q;
+  assign act_valid_o = act_valid_q;
+  assign act_addr_o = tap_q ? element_q :
                       at_high_q ? residual_addr_q + high_offset_q : residual_addr_q;
 
-  assign base = !inner_last ? element_q :
-                !window_last || slide ? outer_base_q : !x_last ? x_base_q : y_base_q;
-  assign stride = !inner_last ? inner_stride_q :
-                  !window_last || slide ? outer_stride_q : !x_last ? x_stride_q : y_stride_q;
+  assign base = !inner_last_q ? element_q :
+                !outer_last_q || slide ? outer_base_q : !x_last_q ? x_base_q : y_base_q;
+  assign stride = !inner_last_q ? inner_stride_q :
+                  !outer_last_q || slide ? outer_stride_q : !x_last_q ? x_stride_q : y_stride_q;
   assign next_element = base + stride;
-  assign next_residual = x_last ? residual_line_q + residual_stride_q
+  assign next_residual = x_last_q ? residual_line_q + residual_stride_q
                                 : residual_addr_q + ActAddr'(1);
-  assign next_out = x_last ? out_line_q + out_stride_q : out_addr_o + ActAddr'(1);
+  assign next_out = x_last_q ? out_line_q + out_stride_q : out_addr_o + ActAddr'(1);
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       residual_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
       wide_q <= wide;
       high_offset_q <= instr_i[npu_isa_pkg::DRAIN_RESIDUAL_HIGH_OFFSET_LSB +: ActAddr];
-      y_left_q <= instr_i[npu_isa_pkg::VECTOR_Y_LSB +: 16] - 16'd1;
-      x_left_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
-      x_reload_q <= instr_i[npu_isa_pkg::VECTOR_X_LSB +: 16] - 16'd1;
+      act_valid_q <= !Drain || instr_i[npu_isa_pkg::VECTOR_RESIDUAL_LSB];
+      y_left_q <= y_count - 16'd1;
+      y_last_q <= y_count == 16'd1;
+      x_left_q <= x_count - 16'd1;
+      x_last_q <= x_count == 16'd1;
+      x_reload_q <= x_count - 16'd1;
+      x_one_q <= x_count == 16'd1;
       acc_addr_o <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: AccAddr];
       residual_addr_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_ADDRESS_LSB +: ActAddr];
       residual_line_q <= instr_i[npu_isa_pkg::VECTOR_RESIDUAL_ADDRESS_LSB +: ActAddr];
@@ -140,13 +160,17 @@ module npu_window #(
       out_line_q <= instr_i[npu_isa_pkg::VECTOR_OUTPUT_ADDRESS_LSB +: ActAddr];
       out_stride_q <= ActAddr'(instr_i[npu_isa_pkg::VECTOR_OUTPUT_ROW_STRIDE_LSB +: 16]);
     end else if (step_i && emit_o) begin
-      x_left_q <= x_last ? x_reload_q : x_left_q - 16'd1;
-      if (x_last) y_left_q <= y_left_q - 16'd1;
+      x_left_q <= x_last_q ? x_reload_q : x_left_q - 16'd1;
+      x_last_q <= x_last_q ? x_one_q : x_left_q == 16'd1;
       acc_addr_o <= acc_addr_o + AccAddr'(1);
       residual_addr_q <= next_residual;
-      if (x_last) residual_line_q <= next_residual;
       out_addr_o <= next_out;
-      if (x_last) out_line_q <= next_out;
+      if (x_last_q) begin
+        y_left_q <= y_left_q - 16'd1;
+        y_last_q <= y_left_q == 16'd1;
+        residual_line_q <= next_residual;
+        out_line_q <= next_out;
+      end
     end
   end
 
@@ -155,9 +179,12 @@ module npu_window #(
       by_columns_q <= by_columns;
       slides_q <= by_columns && wx_stride == 16'd1 && x_stride != '0 && x_stride < 16'(window_x);
       place_o <= by_columns ? Places'(1) << (8'(Places) - window_x) : Places'(1) << (Places - 1);
-      inner_reload_q <= (by_columns ? window_y : window_x) - 8'd1;
-      outer_reload_q <= (by_columns ? window_x : window_y) - 8'd1;
+      inner_reload_q <= inner_count - 8'd1;
+      inner_one_q <= inner_count == 8'd1;
+      outer_reload_q <= outer_count - 8'd1;
+      outer_one_q <= outer_count == 8'd1;
       slide_reload_q <= x_stride[7:0] - 8'd1;
+      slide_one_q <= x_stride[7:0] == 8'd1;
       inner_stride_q <= by_columns ? instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_STRIDE_LSB +: ActAddr]
                                    : ActAddr'(wx_stride);
       outer_stride_q <= by_columns ? ActAddr'(wx_stride)
@@ -170,28 +197,38 @@ module npu_window #(
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       at_residual_q <= 1'b0;
+      tap_q <= !Drain;
       at_high_q <= wide;
       first_o <= 1'b1;
       tap_index_o <= '0;
-      inner_left_q <= (by_columns ? window_y : window_x) - 8'd1;
-      outer_left_q <= (by_columns ? window_x : window_y) - 8'd1;
+      inner_left_q <= inner_count - 8'd1;
+      inner_last_q <= inner_count == 8'd1;
+      outer_left_q <= outer_count - 8'd1;
+      outer_last_q <= outer_count == 8'd1;
       element_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
       outer_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
       x_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
       y_base_q <= instr_i[npu_isa_pkg::VECTOR_SOURCE_ADDRESS_LSB +: ActAddr];
     end else if (step_i) begin
-      at_residual_q <= tap_o && window_last && residual_q;
+      at_residual_q <= tap_q && window_last && residual_q;
+      tap_q <= !Drain && !(tap_q && window_last && residual_q);
       at_high_q <= wide_q && !at_high_q;
-      if (tap_o) begin
-        first_o <= window_last || (inner_last && by_columns_q);
-        tap_index_o <= window_last || (inner_last && by_columns_q) ? '0 : tap_index_o + 6'd1;
-        inner_left_q <= inner_last ? inner_reload_q : inner_left_q - 8'd1;
-        if (window_last) outer_left_q <= slide ? slide_reload_q : outer_reload_q;
-        else if (inner_last) outer_left_q <= outer_left_q - 8'd1;
+      if (tap_q) begin
+        first_o <= window_last || (inner_last_q && by_columns_q);
+        tap_index_o <= window_last || (inner_last_q && by_columns_q) ? '0 : tap_index_o + 6'd1;
+        inner_left_q <= inner_last_q ? inner_reload_q : inner_left_q - 8'd1;
+        inner_last_q <= inner_last_q ? inner_one_q : inner_left_q == 8'd1;
+        if (window_last) begin
+          outer_left_q <= slide ? slide_reload_q : outer_reload_q;
+          outer_last_q <= slide ? slide_one_q : outer_one_q;
+        end else if (inner_last_q) begin
+          outer_left_q <= outer_left_q - 8'd1;
+          outer_last_q <= outer_left_q == 8'd1;
+        end
         element_q <= next_element;
-        if (inner_last) outer_base_q <= next_element;
+        if (inner_last_q) outer_base_q <= next_element;
         if (window_last) x_base_q <= next_element;
-        if (window_last && x_last) y_base_q <= next_element;
+        if (window_last && x_last_q) y_base_q <= next_element;
       end
     end
   end
