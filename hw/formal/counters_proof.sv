@@ -83,7 +83,7 @@ module counters_proof #(
     .missing_i     (missing_i)
   );
 
-  logic running, happens, empty_waits, asked_q = 1'b0, happened_q, started_q = 1'b0;
+  logic running, happens, empty_waits, asked_q1 = 1'b0, asked_q2 = 1'b0, high_q, happened_q, started_q = 1'b0;
   logic [63:0] count_q;
   logic [31:0] word_q;
 
@@ -102,8 +102,10 @@ module counters_proof #(
 
   always_ff @(posedge clk_i) begin
     started_q <= 1'b1;
-    asked_q   <= arvalid_i && arready && rst_ni;
-    word_q    <= high_i ? count_q[63:32] : count_q[31:0];
+    asked_q1  <= arvalid_i && arready && rst_ni;
+    asked_q2  <= asked_q1 && rst_ni;
+    high_q    <= high_i;
+    word_q    <= high_q ? count_q[63:32] : count_q[31:0];
     happened_q <= unit_rst_n && running && happens;
     if (!unit_rst_n) count_q <= '0;
     else count_q <= count_q + 64'(happened_q);
@@ -113,6 +115,6 @@ module counters_proof #(
     if (!started_q) assume (count_q == u_dut.values[64*Counter +: 64]
                             && happened_q == u_dut.step_q[Counter]);
     counts: assert (count_q == u_dut.values[64*Counter +: 64]);
-    if (asked_q) reads: assert (rvalid && rdata == word_q && rresp == 2'b00);
+    if (asked_q2) reads: assert (rvalid && rdata == word_q && rresp == 2'b00);
   end
 endmodule

@@ -271,13 +271,13 @@ module npu_control #(
     end
   end
 
-  // Read channel.
+  // Read channel: what an address holds the cycle after it was taken.
   logic [31:0] status, counter_word, read_data;
   logic [31:0] waiting_low, waiting_high;
   logic [63:0] waiting_words;
-  logic [9:0] read_word;
+  logic [9:0] read_word_q;
   logic [4:0] counter;
-  logic read_known, is_counter, rvalid_q, read;
+  logic read_known, is_counter, rvalid_q, read_q;
 
   assign status = {16'd0, error_q, 5'd0, error_q != '0, done_q, state_q != StateIdle};
 
@@ -288,16 +288,16 @@ module npu_control #(
   assign waiting_words[63:8*Units] = '0;
   assign {waiting_high, waiting_low} = waiting_words;
 
-  assign read_word  = araddr_i[11:2];
-  assign is_counter = read_word >= 10'h040 && read_word < 10'(16'h048 + 8 * Units)
-                   && read_word != 10'h046 && read_word != 10'h047;
-  assign counter    = (read_word < 10'h048) ? 5'(read_word[2:1]) : 5'((read_word - 10'h042) >> 1);
-  assign counter_word = is_counter ? values[{counter, read_word[0], 5'd0} +: 32] : '0;
+  assign is_counter = read_word_q >= 10'h040 && read_word_q < 10'(16'h048 + 8 * Units)
+                   && read_word_q != 10'h046 && read_word_q != 10'h047;
+  assign counter    = (read_word_q < 10'h048) ? 5'(read_word_q[2:1])
+                    : 5'((read_word_q - 10'h042) >> 1);
+  assign counter_word = is_counter ? values[{counter, read_word_q[0], 5'd0} +: 32] : '0;
 
   always_comb begin
     read_known = 1'b1;
     read_data  = '0;
-    case (read_word)
+    case (read_word_q)
       10'h000: read_data = Id;
       10'h001: read_data = Version;
       10'h002: read_data = '0;
@@ -318,17 +318,22 @@ module npu_control #(
     endcase
   end
 
-  assign arready_o = !rvalid_q;
-  assign read      = arvalid_i && arready_o;
+  assign arready_o = !rvalid_q && !read_q;
   assign rvalid_o  = rvalid_q;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) rvalid_q <= 1'b0;
-    else rvalid_q <= read || (rvalid_q && !rready_i);
+    if (!rst_ni) begin
+      read_q   <= 1'b0;
+      rvalid_q <= 1'b0;
+    end else begin
+      read_q   <= arvalid_i && arready_o;
+      rvalid_q <= read_q || (rvalid_q && !rready_i);
+    end
   end
 
   always_ff @(posedge clk_i) begin
-    if (read) rdata_o <= read_data;
-    if (read) rresp_o <= read_known ? Okay : SlvErr;
+    if (arready_o) read_word_q <= araddr_i[11:2];
+    if (read_q) rdata_o <= read_data;
+    if (read_q) rresp_o <= read_known ? Okay : SlvErr;
   end
 endmodule
