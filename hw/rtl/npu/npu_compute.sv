@@ -133,8 +133,10 @@ module npu_compute #(
   logic x_one_q;
 
   logic                   filling;
+  logic [1:0]             packing;
   logic [LaneBits-1:0]    last_word;
-  logic [LaneBits-1:0]    last_row;
+  logic [LaneBits-1:0]    last_word_q;
+  logic [LaneBits-1:0]    last_row_q;
   logic [ElementBits-1:0] next_tile;
   logic [ElementBits-1:0] next_pixel;
 
@@ -143,13 +145,13 @@ module npu_compute #(
   assign fy_one = instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] == 10'd1;
   assign tile_last = fx_last_q && fy_last_q && block_last_q;
   assign pixel_last = x_last_q && y_last_q;
-  assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == last_row);
+  assign tile_ready = fill_done_q || (fill_busy_q && fill_row_q == last_row_q);
   assign take = tile_ready && (!stream_busy_q || pixel_last);
 
   assign filling = fill_busy_q && !fill_done_q;
-  assign last_word = {LaneBits{1'b1}} >> fill_packing_q;
-  assign last_row = last_word < LeastRow ? LeastRow : last_word;
-  assign f_en_o = filling && fill_row_q <= last_word;
+  assign packing = instr_i[npu_isa_pkg::COMPUTE_PACKING_LSB +: 2] & PackingMask;
+  assign last_word = {LaneBits{1'b1}} >> packing;
+  assign f_en_o = filling && fill_row_q <= last_word_q;
   assign a_en_o = stream_busy_q;
   assign a_addr_o = pixel_q;
 
@@ -187,7 +189,9 @@ module npu_compute #(
       fill_signed_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_SIGNED_LSB];
       fill_high_q <= instr_i[npu_isa_pkg::COMPUTE_INPUT_HIGH_LSB];
       fill_columns_q <= instr_i[npu_isa_pkg::COMPUTE_FILL_COLUMNS_LSB];
-      fill_packing_q <= instr_i[npu_isa_pkg::COMPUTE_PACKING_LSB +: 2] & PackingMask;
+      fill_packing_q <= packing;
+      last_word_q <= last_word;
+      last_row_q <= last_word < LeastRow ? LeastRow : last_word;
       blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
       fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;
@@ -201,7 +205,7 @@ module npu_compute #(
       fill_y_reload_q <= instr_i[npu_isa_pkg::COMPUTE_Y_LSB +: 16] - 16'd1;
       fill_x_reload_q <= instr_i[npu_isa_pkg::COMPUTE_X_LSB +: 16] - 16'd1;
     end else begin
-      if (filling) fill_row_q <= fill_row_q == last_row ? '0 : fill_row_q + LaneBits'(1);
+      if (filling) fill_row_q <= fill_row_q == last_row_q ? '0 : fill_row_q + LaneBits'(1);
       if (f_en_o) f_row_o <= f_row_o + RowBits'(1);
       if (take) begin
         fill_accumulate_q <= 1'b1;
