@@ -1,14 +1,14 @@
 """The load unit in time, behind its requests: beats become words, and words are written.
 
-Beats wait in a queue, are joined, and one word a cycle goes through a register into a buffer;
-padding does not wait for beats.
+Beats wait in a queue, are joined, and one word a cycle goes through a register, which has a spare,
+into a buffer; padding does not wait for beats.
 """
 
 from __future__ import annotations
 
 from intaglio.sim import box_words, engine, port, requests
 from intaglio.sim.compiled import compiled
-from intaglio.sim.registers import INF
+from intaglio.sim.registers import INF, LoadUnit
 from intaglio.sim.state import ACTIVATION, LOAD, ROOM, Box, Run
 
 QUEUE_BEATS = 64
@@ -82,7 +82,7 @@ def move(run: Run, now: int, taken: int, beat: bool) -> bool:
     joins = run.constants.word_beats > 1
     word = load.joined == run.constants.word_beats if joins else load.beat
     done = load.writing and _is_written(run, taken)
-    steps = walk.active and (done or not load.writing) and (word or not wants)
+    steps = walk.active and not load.spare and (word or not wants)
     load.blocked += load.writing and not done
     load.waits = wants and not word and not load.writing
     load.starved += load.waits
@@ -90,12 +90,22 @@ def move(run: Run, now: int, taken: int, beat: bool) -> bool:
     if done:
         _finish(run, now)
     if steps:
-        load.writing, load.present, load.buffer = True, not empty, box.buffer
-        load.address = walk.address
+        load.spare, load.spare_present, load.spare_buffer = True, not empty, box.buffer
+        load.spare_address = walk.address
         box_words.advance(walk, box)
         walk.active = walk.active and not empty
-        load.last = not walk.active
+        load.spare_last = not walk.active
+    if load.spare and not load.writing:
+        _pass_on(load)
     return _begin(run) or moved or steps or done or load.writing
+
+
+@compiled
+def _pass_on(load: LoadUnit) -> None:
+    """Move the word in the spare to the register, which is free."""
+    load.spare, load.writing = False, True
+    load.present, load.last = load.spare_present, load.spare_last
+    load.buffer, load.address = load.spare_buffer, load.spare_address
 
 
 @compiled

@@ -96,6 +96,7 @@ class LoadUnit:
     queued, beat, joined    beats in the queue's RAM, whether one is at its output, and those joined
     writing                 whether the write register has a word, or the end of an empty box
     present, last, buffer, address      of that word
+    spare                   whether its spare has the next one, with spare_present, ...
     starved, blocked        cycles without data, and without the buffer's port
     waits                   whether it is starved until something moves
     """
@@ -113,6 +114,11 @@ class LoadUnit:
     last: bool = False
     buffer: int = 0
     address: int = 0
+    spare: bool = False
+    spare_present: bool = False
+    spare_last: bool = False
+    spare_buffer: int = 0
+    spare_address: int = 0
     starved: int = 0
     blocked: int = 0
     waits: bool = False
@@ -124,6 +130,9 @@ class StoreUnit:
 
     inside, finished, empty     instructions taken and not retired, those of them acknowledged, and
                                 whether the newest has nothing to move
+    asking, address             whether the register before the buffer's port has a word, and its
+                                address
+    spare, spare_address        likewise of its spare
     held                        words asked of the buffer that have not left the queue
     asked, read                 whether one was asked for one, and two cycles ago
     queued, word, split         words in the queue's RAM, whether one is at its output, and beats
@@ -135,6 +144,10 @@ class StoreUnit:
     inside: int = 0
     finished: int = 0
     empty: bool = False
+    asking: bool = False
+    address: int = 0
+    spare: bool = False
+    spare_address: int = 0
     held: int = 0
     asked: bool = False
     read: bool = False

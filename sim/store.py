@@ -1,7 +1,7 @@
 """The store unit in time, behind its requests: words are read, split into beats, and written.
 
-A word has its place in a queue before it is asked of the buffer.  npu_writer hands beats to memory
-in the order of the bursts.
+Addresses of words wait in a register, which has a spare; a word has its place in a queue before it
+is asked of the buffer.  npu_writer hands beats to memory in the order of the bursts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ INSIDE = 8
 
 
 @compiled
-def is_ready(run: Run, asks: bool) -> bool:
-    """Whether the unit takes an instruction in this cycle, in which the buffer gives a word or not.
+def is_ready(run: Run) -> bool:
+    """Whether the unit takes an instruction in this cycle.
 
     A walk over words that ends in this cycle leaves room for the next.
     """
     store, walk = run.store, run.store_words
     box = run.store_boxes[walk.place % ROOM]
-    free = not walk.active or (asks and box_words.is_last(walk, box))
+    free = not walk.active or (not store.spare and box_words.is_last(walk, box))
     return requests.is_free(run.store_runs) and free and not store.empty and store.inside < INSIDE
 
 
@@ -58,18 +58,18 @@ def retire(run: Run) -> None:
 @compiled
 def asks(run: Run, taken: int) -> bool:
     """Whether a word is read of the activation buffer in this cycle."""
-    walk = run.store_words
-    if not walk.active or run.store.held == QUEUE_WORDS:
+    store = run.store
+    if not store.asking or store.held == QUEUE_WORDS:
         return False
-    bank = walk.address % port.BANKS
+    bank = store.address % port.BANKS
     return not (taken >> bank & 1 or load.takes_bank(run, bank))
 
 
 @compiled
 def is_still(run: Run) -> bool:
     """Whether the unit waits for an instruction, for an answer of memory, or for its first word."""
-    writer = run.writer
-    still = not (run.store_words.active or run.store.held or run.store.split)
+    writer, store = run.writer, run.store
+    still = not (run.store_words.active or store.asking or store.held or store.split)
     return still and not (writer.beat or writer.ready) and writer.length == writer.end
 
 
@@ -87,7 +87,7 @@ def move(run: Run, now: int, asks: bool, granted: bool) -> bool:
     """One cycle, in which a word is read or not and memory takes the beat that is on its channel
     or not; return whether anything moved or waits for the buffer's port.
     """
-    store, writer, walk = run.store, run.writer, run.store_words
+    store, writer = run.store, run.writer
     blocked = _count_waits(run, asks)
     if granted:
         _sent(run, now)
@@ -98,18 +98,31 @@ def move(run: Run, now: int, asks: bool, granted: bool) -> bool:
         writer.beat, writer.last = True, writer.left == 0
     moved = _split(run, asks, takes)
     moved |= _begin(run, takes)
-    if asks:
+    steps = _walk(run, asks)
+    return asks or takes or moved or blocked or steps
+
+
+@compiled
+def _walk(run: Run, asks: bool) -> bool:
+    """Move addresses of words through the register before the port; the first is asked or not."""
+    store, walk = run.store, run.store_words
+    store.asking = store.asking and not asks
+    steps = walk.active and not store.spare
+    if steps:
+        store.spare, store.spare_address = True, walk.address
         box_words.advance(walk, run.store_boxes[walk.place % ROOM])
-    return asks or takes or moved or blocked
+    if store.spare and not store.asking:
+        store.spare, store.asking, store.address = False, True, store.spare_address
+    return steps
 
 
 @compiled
 def _count_waits(run: Run, asks: bool) -> bool:
     """Count the cycle if nothing of store moves in it; return whether the buffer's port is why."""
-    store, walk = run.store, run.store_words
-    if not walk.active:
+    store = run.store
+    if not store.asking:
         beat = store.split > 0 if run.constants.word_beats > 1 else store.word
-        if beat:
+        if beat or run.store_words.active:
             store.waits = False
         else:
             wait(run, 1)

@@ -80,7 +80,13 @@ def _flows_in(run: Run, now: int) -> bool:
     memory, unit, walk = run.memory, run.load, run.load_words
     if not (unit.beat and unit.queued and unit.writing and unit.present and walk.active):
         return False
-    if unit.last or memory.held or memory.first == memory.end or not store.is_still(run):
+    if (
+        unit.last
+        or unit.spare
+        or memory.held
+        or memory.first == memory.end
+        or not store.is_still(run)
+    ):
         return False
     burst = run.bursts[memory.first % OUTSTANDING]
     ready = burst.loads and burst.ready <= now and load.has_room(run)
@@ -118,6 +124,8 @@ def _flows_out(run: Run, now: int) -> bool:
     memory, unit, writer = run.memory, run.store, run.writer
     if not (unit.asked and unit.read and unit.queued and unit.word and run.store_words.active):
         return False
+    if unit.spare or not unit.asking:
+        return False
     if not writer.active or not writer.beat or writer.last or unit.held == store.QUEUE_WORDS:
         return False
     return load.is_still(run) and not memory.held and (writer.ready or writer.length == writer.end)
@@ -141,5 +149,9 @@ def _move_out(run: Run, cycles: int) -> None:
     run.memory.wrote = True
     run.store.waits = False
     run.writer.left -= cycles
-    box_words.skip(run.store_words, run.store_boxes[run.store_words.place % ROOM], cycles)
+    walk = run.store_words
+    box = run.store_boxes[walk.place % ROOM]
+    box_words.skip(walk, box, cycles - 1)
+    run.store.address = walk.address
+    box_words.skip(walk, box, 1)
     load.wait(run, cycles)

@@ -38,7 +38,7 @@ def _step(run: Run, ports: Sequence[int], now: int) -> None:
     taken = window.held(run, ports, now)
     asks = store.asks(run, taken)
     _offer(run, LOAD, load.is_ready(run), now)
-    _offer(run, STORE, store.is_ready(run, asks), now)
+    _offer(run, STORE, store.is_ready(run), now)
     leapt = streams.leap(run, ports, now)
     if leapt:
         run.transfers.cycle = run.transfers.settled = now + leapt
