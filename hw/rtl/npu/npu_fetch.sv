@@ -104,13 +104,14 @@ module npu_fetch #(
   logic [HeaderBits-1:0] header;
   logic [7:0] opcode;
   logic [Units-1:0] own, pop, push, unit;
-  logic known, own_token, illegal, wrong;
+  logic known, own_token, illegal, wrong, unused_header;
 
   assign opcode = header[npu_isa_pkg::OPCODE_LSB +: npu_isa_pkg::OPCODE_BITS];
   assign own    = Units'(1) << opcode[npu_isa_pkg::UNIT_BITS-1:0];
   assign pop    = header[npu_isa_pkg::POP_LSB +: npu_isa_pkg::POP_BITS];
   assign push   = header[npu_isa_pkg::PUSH_LSB +: npu_isa_pkg::PUSH_BITS];
   assign own_token = |(own & (pop | push));
+  assign unused_header = ^header;
 
   always_comb begin
     case (opcode)

@@ -132,7 +132,7 @@ module npu_vector #(
 
   // Phases of an instruction.  setup_index_q counts the words of the constants that are being read,
   // setup_number_q is one more.
-  logic [6:0] setup_index_q;
+  logic [5:0] setup_index_q;
   logic [6:0] setup_number_q;
   logic [6:0] setup_words;
   logic       at_taps;
@@ -186,7 +186,7 @@ module npu_vector #(
       setup_index_q <= '0;
       setup_number_q <= 7'd1;
     end else if (setup_step) begin
-      setup_index_q <= setup_number_q;
+      setup_index_q <= setup_number_q[5:0];
       setup_number_q <= setup_number_q + 7'd1;
     end
     if (accept) begin
@@ -219,7 +219,7 @@ module npu_vector #(
     .Cycles(ReadCycles)
   ) u_setup (
     .clk_i (clk_i),
-    .data_i({at_taps, at_table, setup_index_q[5:0]}),
+    .data_i({at_taps, at_table, setup_index_q}),
     .data_o({to_taps, to_table, setup_index})
   );
 
