@@ -184,7 +184,9 @@ def load_cycles(design: NpuDesign, memory_words: int, buffer_words: int) -> int:
 
 def store_cycles(design: NpuDesign, words: int) -> int:
     """A STORE of `words` words up to memory's acknowledgement."""
-    return memory_cycles(design, words) + design.memory_latency_cycles + STORE_PIPELINE
+    narrow = int(design.word_bytes > design.memory_bytes_per_cycle)
+    data = memory_cycles(design, words)
+    return design.memory_latency_cycles + data + STORE_PIPELINE + narrow
 
 
 def fetch_words(design: NpuDesign, instructions: int) -> int:

@@ -215,7 +215,7 @@ def test_the_watchdog_counts_quiet_cycles(library: Path) -> None:
         _pulse(control, progress_i=1)
     control.step(49)
     assert control.peek("halt_o") == 0
-    control.step(3)
+    control.step(5)
     assert control.value(Register.STATUS) == 4 << 8 | ERROR
     control.close()
 
