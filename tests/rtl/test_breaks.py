@@ -31,15 +31,21 @@ BREAKS = {
         "stages_q[(Cycles-1)*Width +: Width]", "stages_q[(Cycles-2)*Width +: Width]"
     ),
     "fifo": Fault("fetch || (room_q && !(push && last_place))", "1'b1"),
-    "ram_1r1w": Fault("if (read_en_i) read_data_o", "read_data_o"),
+    "ram_1r1w": Fault(
+        "if (read_en_i) read_data_o <= mem[read_addr_i];\n      if (write_en_i) mem[write_addr_i] "
+        "<= write_data_i;\n    end\n  end else",
+        "read_data_o <= mem[read_addr_i];\n      if (write_en_i) mem[write_addr_i] "
+        "<= write_data_i;\n    end\n  end else",
+    ),
     "ram_2p": Fault("else b_data_o <= mem[b_addr_i];", "b_data_o <= mem[b_addr_i];"),
+    "register_slice": Fault("if (!spare_valid_q) spare_q <= data_i;", "spare_q <= data_i;"),
     "stream_narrow": Fault("else if (ready_i) data_q", "else data_q"),
     "stream_widen": Fault("count_q <= CountBits'(take);", "count_q <= '0;"),
     "npu_accumulators": Fault("(overwrite_q[1] ?", "(overwrite_q[0] ?"),
     "npu_act_buffer": Fault("lw_addr_i[0] == sr_addr_i[0]", "lw_addr_i == sr_addr_i"),
     "npu_array": Fault("vector_signed_i & vector_i[8*i+7]", "vector_signed_i & vector_i[7]"),
     "npu_box_runs": Fault("row_left_q   <= row_count_q;\n      plane_left_q", "plane_left_q"),
-    "npu_box_words": Fault("col_q < inner_col_end_q", "col_q <= inner_col_end_q"),
+    "npu_box_words": Fault("col_after_q != inner_col_end_q", "1'b1"),
     "npu_compute": Fault("fill_accumulate_q <= 1'b1;", ""),
     "npu_control": Fault("if (wready_o) wstrb_q <= wstrb_i;", "wstrb_q <= wstrb_i;"),
     "npu_core": Fault(".lw_addr_i       (lw_addr_i)", ".lw_addr_i       (sr_addr_i)"),
@@ -61,14 +67,14 @@ BREAKS = {
     "npu_row_words": Fault("row_block_q <= arrived_row;", "row_block_q <= 1'b1;"),
     "npu_softmax": Fault("kept_q <= kept[p];", "kept_q <= 1'b1;"),
     "npu_standard": Fault("60'((61'd1 << shift) >> 1)", "60'd0"),
-    "npu_store": Fault("step_valid && held_q != HeldBits'(DataDepth);", "step_valid;"),
+    "npu_store": Fault("act_valid_o = read_valid && !full_q;", "act_valid_o = read_valid;"),
     "npu_taps": Fault("assign row = write_first_i ? '0 : row_q;", "assign row = row_q;"),
     "npu_tokens": Fault("- 8'(pop);", "- 8'(pop && !push);"),
     "npu_top": Fault(".unit_rst_ni        (unit_rst_n)", ".unit_rst_ni        (rst_ni)"),
     "npu_vector": Fault("emit_o = step && emit;", "emit_o = state_q == StIssue && emit;"),
     "npu_vector_queue": Fault("instr_ready_o = &ready;", "instr_ready_o = ready[0];"),
     "npu_weight_buffer": Fault("vr_slice_q <= vr_slice;", "if (vr_valid_i) vr_slice_q <= '0;"),
-    "npu_window": Fault("if (window_last && x_last) y_base_q", "if (window_last) y_base_q"),
+    "npu_window": Fault("if (window_last && x_last_q) y_base_q", "if (window_last) y_base_q"),
     "npu_writer": Fault("wstrb_o <= {MemBytes{!flush_i}};", "wstrb_o <= '1;"),
 }
 

@@ -78,8 +78,8 @@ FAULTS = {
     ),
     "array addresses": Fault(
         "npu_compute.sv",
-        "if (fx_last) fy_base_q",
-        "if (FAULT ? fy_last : fx_last) fy_base_q",
+        "if (fx_last_q) fy_base_q",
+        "if (FAULT ? fy_last_q : fx_last_q) fy_base_q",
         COMPUTE,
         "compute",
         "activation addresses",
@@ -134,8 +134,8 @@ FAULTS = {
     ),
     "window addresses": Fault(
         "npu_window.sv",
-        "if (inner_last) outer_base_q <= next_element;",
-        "if (inner_last && !FAULT) outer_base_q <= next_element;",
+        "if (inner_last_q) outer_base_q <= next_element;",
+        "if (inner_last_q && !FAULT) outer_base_q <= next_element;",
         POOL,
         "window",
         "window and requantisation",
@@ -150,8 +150,8 @@ FAULTS = {
     ),
     "store reads": Fault(
         "npu_store.sv",
-        "= step_addr[ActAddrBits-1:0];",
-        "= step_addr[ActAddrBits-1:0] ^ ActAddrBits'(FAULT);",
+        "= read_addr[ActAddrBits-1:0];",
+        "= read_addr[ActAddrBits-1:0] ^ ActAddrBits'(FAULT);",
         STORE,
         "store",
         "data from the buffer",

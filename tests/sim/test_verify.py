@@ -121,7 +121,7 @@ def test_progress_counts_cycles(model_cache: Path) -> None:
 
 MUTATIONS = {
     "requantiser": ("npu_lane.sv", "$signed(main_q + bias_q)", "$signed(main_q - bias_q)"),
-    "array addresses": ("npu_compute.sv", "if (fx_last) fy_base_q", "if (fy_last) fy_base_q"),
+    "array addresses": ("npu_compute.sv", "if (fx_last_q) fy_base_q", "if (fy_last_q) fy_base_q"),
     "load addresses": ("npu_box_words.sv", "row_addr_q <= row_addr_next;", ""),
 }
 
