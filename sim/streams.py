@@ -37,8 +37,8 @@ def leap(run: Run, ports: Sequence[int], now: int) -> int:
         walk = run.store_words
         most = min(_outwards(run, now), _until(run, now))
         if most >= WORTH:
-            row = box_words.left_in_row(walk, run.store_boxes[walk.place % ROOM])
-            words = walk.address, walk.address + 1
+            row = 1 + box_words.left_in_row(walk, run.store_boxes[walk.place % ROOM])
+            words = run.store.address, walk.address
             cycles = _free(run, ports, now, ACTIVATION, words, (row, most))
             _move_out(run, cycles)
     return cycles
