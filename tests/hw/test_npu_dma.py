@@ -228,8 +228,8 @@ def test_an_empty_program_is_done(hardware: tuple[Path, Sizes]) -> None:
 
 @pytest.mark.parametrize("latency", [10, 100])
 def test_cycles_of_a_load_and_a_store(hardware: tuple[Path, Sizes], latency: int) -> None:
-    # Both contracts hold to the cycle: `latency + beats + 7` from issue to retirement, one more when
-    # words have several beats; bursts follow each other without a gap.
+    # Both contracts hold to the cycle: `latency + beats + 7` from issue to retirement, one more
+    # when words have several beats; bursts follow each other without a gap.
     library, sizes = hardware
     box = {"memory_address": sizes.source, "words": ACT_WORDS, "rows": 1, "planes": 1}
     program = (
