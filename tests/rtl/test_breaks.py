@@ -58,6 +58,9 @@ BREAKS = {
     "npu_load": Fault("&& wants_word && !word_valid;", "&& wants_word;"),
     "npu_marks": Fault("valid_i ^ (valid_i - 1'b1)", "valid_i | (valid_i - 1'b1)"),
     "npu_norm": Fault("read_row = words_start ? '0 : next_row;", "read_row = next_row;"),
+    "npu_norm_results": Fault(
+        "high_write_q <= low_write_q && wide_i;", "high_write_q <= low_write_q;"
+    ),
     "npu_power": Fault("half_q <= 41'd1 << (shift_i - 6'd1);", "half_q <= '0;"),
     "npu_program": Fault(".full_i          (full[Units*u +: Units])", ".full_i          ('0)"),
     "npu_reader": Fault("!fetch_valid && ahead_q", "ahead_q"),
@@ -66,6 +69,8 @@ BREAKS = {
     "npu_row_sums": Fault("end else if (slice_q) begin", "end else begin"),
     "npu_row_words": Fault("row_block_q <= arrived_row;", "row_block_q <= 1'b1;"),
     "npu_softmax": Fault("kept_q <= kept[p];", "kept_q <= 1'b1;"),
+    "npu_softmax_scale": Fault("known_q[21*odd_i +: 21];", "known_q[20:0];"),
+    "npu_softmax_walks": Fault("maximum_known_q && !summing_q", "maximum_known_q"),
     "npu_standard": Fault("60'((61'd1 << shift) >> 1)", "60'd0"),
     "npu_store": Fault("act_valid_o = read_valid && !full_q;", "act_valid_o = read_valid;"),
     "npu_taps": Fault("assign row = write_first_i ? '0 : row_q;", "assign row = row_q;"),

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executes NORM: layer or RMS norm of up to 64 rows, in two passes.
 //
-// The first pass adds up the elements of each row and their squares (npu_root makes a mean and a
-// reciprocal deviation of them); the second takes one block of lanes after the other, reads its
-// records, and sends all rows of the block through the pipes (npu_standard).  With `again` the first
-// pass is left out: what the NORM before it found of the rows holds.
+// The first pass, left out with `again`, adds up the elements of each row and their squares (npu_root
+// makes a mean and a reciprocal deviation of them); the second takes one block of lanes after the
+// other, reads its records, and sends all rows of the block through the pipes (npu_standard).
 //
 // Contract
 // - `instr_i` is a NORM whose counts rows (at most 64) and blocks are at least 1; the lanes of the
@@ -52,7 +51,6 @@ module npu_norm #(
 );
 
   localparam int RowBits = $clog2(npu_isa_pkg::MAX_NORM_ROWS);
-  localparam int Slices = Lanes / Pipes;
   localparam int RecordCycles = 7;
   localparam int ResultCycles = 13;
   localparam int RecordsFree = 5;
@@ -179,9 +177,7 @@ module npu_norm #(
   logic                slice;
   logic [17*Pipes-1:0] elements;
   logic [Pipes-1:0]    kept;
-  logic                unused_ready;
-  logic                unused_first;
-  logic                unused_tag;
+  logic [2:0]          unused_words;
   logic                block_last;
   logic                words_last;
 
@@ -197,7 +193,7 @@ module npu_norm #(
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
     .start_i        (words_start),
-    .ready_o        (unused_ready),
+    .ready_o        (unused_words[0]),
     .tag_i          (1'b0),
     .double_i       (output_wide_q && !summing),
     .signed_i       (signed_q),
@@ -218,8 +214,8 @@ module npu_norm #(
     .slice_valid_o  (slice),
     .elements_o     (elements),
     .kept_o         (kept),
-    .tag_o          (unused_tag),
-    .row_first_o    (unused_first),
+    .tag_o          (unused_words[2]),
+    .row_first_o    (unused_words[1]),
     .block_last_o   (block_last),
     .row_last_o     (words_last)
   );
@@ -350,18 +346,14 @@ module npu_norm #(
     end
   end
 
-  logic [8*Pipes-1:0] results;
-  logic [8*Pipes-1:0] high_results;
+  logic [16*Pipes-1:0] results;
 
   for (genvar p = 0; p < Pipes; p++) begin : gen_pipe
     logic signed [16:0] element;
     logic signed [32:0] row_sum;
-    logic        [15:0] result;
 
     assign element = $signed(elements[17*p +: 17]);
     assign row_sum = $signed(row_constants[64:32]);
-    assign results[8*p +: 8] = result[7:0];
-    assign high_results[8*p +: 8] = result[15:8];
 
     npu_standard u_standard (
       .clk_i    (clk_i),
@@ -373,66 +365,35 @@ module npu_norm #(
       .root_i   (row_constants[31:6]),
       .shift_i  (row_constants[5:0]),
       .record_i (records_q[96*p +: 96]),
-      .result_o (result)
+      .result_o (results[16*p +: 16])
     );
   end
 
-  // Results fill a word from its upper end; then it is written.  High bytes come a cycle later.
-  logic               write_q;
-  logic               high_write_q;
-  logic               last_q;
-  logic               over_q;
-  logic               high_slice_q;
-  logic [ActAddr-1:0] write_addr_q;
-  logic [ActAddr-1:0] high_addr_q;
-  logic [Width-1:0]   word_q;
-  logic [Width-1:0]   high_word_q;
-  logic [8*Pipes-1:0] high_results_q;
+  npu_norm_results #(
+    .Lanes   (Lanes),
+    .Pipes   (Pipes),
+    .ActWords(ActWords)
+  ) u_results (
+    .clk_i        (clk_i),
+    .rst_ni       (rst_ni),
+    .start_i      (words_start),
+    .wide_i       (output_wide_q),
+    .address_i    (output_q),
+    .row_stride_i (out_row_stride_q),
+    .high_offset_i(out_high_offset_q),
+    .slice_valid_i(slice_q[ResultCycles-1]),
+    .word_last_i  (row_last_q[ResultCycles-1]),
+    .results_i    (results),
+    .block_last_i (block_last_q[ResultCycles-1]),
+    .over_o       (over),
+    .vw_valid_o   (vw_valid_o),
+    .vw_addr_o    (vw_addr_o),
+    .vw_data_o    (vw_data_o)
+  );
 
-  if (Slices == 1) begin : gen_whole
-    always_ff @(posedge clk_i) begin
-      word_q <= results;
-      high_word_q <= high_results_q;
-    end
-
-    logic unused_slice;
-    assign unused_slice = high_slice_q;
-  end else begin : gen_slices
-    always_ff @(posedge clk_i) begin
-      if (slice_q[ResultCycles-1]) word_q <= {results, word_q[Width-1:8*Pipes]};
-      if (high_slice_q) high_word_q <= {high_results_q, high_word_q[Width-1:8*Pipes]};
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      write_q <= 1'b0;
-      high_write_q <= 1'b0;
-      last_q <= 1'b0;
-      over_q <= 1'b0;
-    end else begin
-      write_q <= row_last_q[ResultCycles-1];
-      high_write_q <= write_q && output_wide_q;
-      last_q <= block_last_q[ResultCycles-1];
-      over_q <= last_q;
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (words_start) write_addr_q <= output_q;
-    else if (write_q) write_addr_q <= write_addr_q + out_row_stride_q;
-    high_addr_q <= write_addr_q + out_high_offset_q;
-    high_slice_q <= slice_q[ResultCycles-1];
-    high_results_q <= high_results;
-  end
-
-  assign vw_valid_o = write_q || high_write_q;
-  assign vw_addr_o = high_write_q ? high_addr_q : write_addr_q;
-  assign vw_data_o = high_write_q ? high_word_q : word_q;
-  assign over = output_wide_q ? over_q : last_q;
   assign progress_o = slice || vw_valid_o || record_step;
 
   logic unused_signals;
-  assign unused_signals = ^instr_i ^ ^kept ^ unused_ready ^ unused_first ^ unused_tag;
+  assign unused_signals = ^instr_i ^ ^kept ^ ^unused_words;
 
 endmodule

@@ -52,8 +52,6 @@ module npu_softmax #(
   localparam int PowerCycles = 12;
   localparam int ScaleCycles = 5;
   localparam int Inside = PowerCycles + ScaleCycles;
-  localparam int Walks = 3;
-
   localparam logic [1:0] WalkMaximum = 2'd0;
   localparam logic [1:0] WalkSum = 2'd1;
   localparam logic [1:0] WalkScale = 2'd2;
@@ -73,12 +71,9 @@ module npu_softmax #(
   logic [7:0]         largest_q;
   logic [ActAddr-1:0] block_stride_q;
   logic [ActAddr-1:0] high_offset_q;
-  logic [ActAddr-1:0] row_stride_q;
   logic [ActAddr-1:0] mask_stride_q;
-  logic [ActAddr-1:0] mask_row_stride_q;
   logic [ActAddr-1:0] out_stride_q;
   logic [ActAddr-1:0] out_row_stride_q;
-  logic [15:0]        unread_q;
   logic [15:0]        unwritten_q;
 
   assign accept = instr_valid_i && instr_ready_o;
@@ -111,9 +106,7 @@ module npu_softmax #(
       largest_q <= instr_i[npu_isa_pkg::SOFTMAX_LARGEST_LSB +: 8];
       block_stride_q <= instr_i[npu_isa_pkg::ROW_SOURCE_BLOCK_STRIDE_LSB +: ActAddr];
       high_offset_q <= instr_i[npu_isa_pkg::ROW_SOURCE_HIGH_OFFSET_LSB +: ActAddr];
-      row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_SOURCE_ROW_STRIDE_LSB +: 16]);
       mask_stride_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_BLOCK_STRIDE_LSB +: ActAddr];
-      mask_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::SOFTMAX_MASK_ROW_STRIDE_LSB +: 16]);
       out_stride_q <= instr_i[npu_isa_pkg::ROW_OUTPUT_BLOCK_STRIDE_LSB +: ActAddr];
       out_row_stride_q <= ActAddr'(instr_i[npu_isa_pkg::ROW_OUTPUT_ROW_STRIDE_LSB +: 16]);
       unwritten_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: 16];
@@ -122,91 +115,32 @@ module npu_softmax #(
     end
   end
 
-  // The next walk.  Of rows whose maximum is begun and whose results are not, there are `ahead_q`;
-  // the last of them owes its sum when `owing_q`.
-  logic               walking_q;
-  logic [1:0]         walk_q;
-  logic [1:0]         walk_d;
-  logic [1:0]         ahead_q;
-  logic [1:0]         ahead_d;
-  logic               owing_q;
-  logic               maximum_known_q;
-  logic               summing_q;
-  logic [1:0]         divided_q;
-  logic [1:0]         read_row_q;
-  logic [1:0]         made_row_q;
-  logic [1:0]         row;
+  // Which row is walked over, and what for.
   logic               words_ready;
-  logic               known;
   logic               go;
-  logic               begin_maximum;
-  logic               begin_sum;
-  logic               begin_scale;
+  logic [1:0]         walk;
+  logic [1:0]         row;
+  logic [ActAddr-1:0] source;
+  logic [ActAddr-1:0] mask_source;
+  logic               maximum_folded;
+  logic               divided;
 
-  assign known = walk_q == WalkMaximum ? 1'b1 :
-                 walk_q == WalkSum ? maximum_known_q && !summing_q : divided_q != 2'd0;
-  assign go = walking_q && words_ready && known;
-  assign begin_maximum = go && walk_q == WalkMaximum;
-  assign begin_sum = go && walk_q == WalkSum;
-  assign begin_scale = go && walk_q == WalkScale;
-  assign ahead_d = ahead_q + {1'b0, begin_maximum} - {1'b0, begin_scale};
-  assign row = walk_q == WalkMaximum ? read_row_q :
-               walk_q == WalkSum ? read_row_q - 2'd1 : made_row_q;
-
-  always_comb begin
-    walk_d = WalkScale;
-    case (walk_q)
-      WalkMaximum: if (ahead_d != 2'd3) walk_d = WalkSum;
-      WalkSum: if (unread_q != 16'd0) walk_d = WalkMaximum;
-      default: if (owing_q) walk_d = WalkSum;
-    endcase
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) walking_q <= 1'b0;
-    else if (accept) walking_q <= 1'b1;
-    else if (begin_scale && ahead_d == 2'd0) walking_q <= 1'b0;
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (accept) begin
-      walk_q <= WalkMaximum;
-      ahead_q <= '0;
-      owing_q <= 1'b0;
-      read_row_q <= '0;
-      made_row_q <= '0;
-      unread_q <= instr_i[npu_isa_pkg::ROW_ROWS_LSB +: 16];
-    end else if (go) begin
-      walk_q <= walk_d;
-      ahead_q <= ahead_d;
-      owing_q <= begin_maximum || (owing_q && !begin_sum);
-      read_row_q <= read_row_q + {1'b0, begin_maximum};
-      made_row_q <= made_row_q + {1'b0, begin_scale};
-      unread_q <= unread_q - {15'd0, begin_maximum};
-    end
-  end
-
-  // Every walk has a row of its own, and its address.
-  logic [Walks*ActAddr-1:0] sources;
-  logic [Walks*ActAddr-1:0] mask_sources;
-
-  for (genvar w = 0; w < Walks; w++) begin : gen_walk
-    logic [ActAddr-1:0] source_q;
-    logic [ActAddr-1:0] mask_source_q;
-
-    assign sources[ActAddr*w +: ActAddr] = source_q;
-    assign mask_sources[ActAddr*w +: ActAddr] = mask_source_q;
-
-    always_ff @(posedge clk_i) begin
-      if (accept) begin
-        source_q <= instr_i[npu_isa_pkg::ROW_SOURCE_ADDRESS_LSB +: ActAddr];
-        mask_source_q <= instr_i[npu_isa_pkg::SOFTMAX_MASK_ADDRESS_LSB +: ActAddr];
-      end else if (go && walk_q == 2'(w)) begin
-        source_q <= source_q + row_stride_q;
-        mask_source_q <= mask_source_q + mask_row_stride_q;
-      end
-    end
-  end
+  npu_softmax_walks #(
+    .ActWords(ActWords)
+  ) u_walks (
+    .clk_i         (clk_i),
+    .rst_ni        (rst_ni),
+    .start_i       (accept),
+    .instr_i       (instr_i),
+    .ready_i       (words_ready),
+    .maximum_i     (maximum_folded),
+    .reciprocal_i  (divided),
+    .go_o          (go),
+    .walk_o        (walk),
+    .row_o         (row),
+    .source_o      (source),
+    .mask_source_o (mask_source)
+  );
 
   logic                slice;
   logic [17*Pipes-1:0] elements;
@@ -227,17 +161,17 @@ module npu_softmax #(
     .rst_ni         (rst_ni),
     .start_i        (go),
     .ready_o        (words_ready),
-    .tag_i          ({walk_q, row}),
+    .tag_i          ({walk, row}),
     .double_i       (1'b0),
     .signed_i       (signed_q),
     .wide_i         (wide_q),
     .mask_i         (mask_q),
     .blocks_i       (blocks_q),
     .entries_i      (entries_q),
-    .source_i       (sources[ActAddr*walk_q +: ActAddr]),
+    .source_i       (source),
     .block_stride_i (block_stride_q),
     .high_offset_i  (high_offset_q),
-    .mask_source_i  (mask_sources[ActAddr*walk_q +: ActAddr]),
+    .mask_source_i  (mask_source),
     .mask_stride_i  (mask_stride_q),
     .vr_valid_o     (vr_valid_o),
     .vr_ready_i     (vr_ready_i),
@@ -263,7 +197,7 @@ module npu_softmax #(
   logic [PowerCycles-1:0] sum_slice_q;
   logic [PowerCycles-1:0] sum_first_q;
   logic [PowerCycles:0]   sum_over_q;
-  logic [PowerCycles-1:0] odd_q;
+  logic [PowerCycles-2:0] odd_q;
   logic [Inside-1:0]      scale_slice_q;
   logic [Inside-1:0]      block_q;
   logic [Inside-1:0]      row_q;
@@ -294,13 +228,12 @@ module npu_softmax #(
   always_ff @(posedge clk_i) begin
     if (of_maximum) maximum_row_q <= slice_row;
     sum_first_q <= {sum_first_q[PowerCycles-2:0], row_first};
-    odd_q <= {odd_q[PowerCycles-2:0], slice_row[0]};
+    odd_q <= {odd_q[PowerCycles-3:0], slice_row[0]};
   end
 
   // Each pipe has a maximum and a sum of its own; afterwards they are folded, one pipe a cycle.
   logic [PipeBits-1:0]  maximum_fold_q;
   logic                 maximum_folding_q;
-  logic                 maximum_folded;
   logic signed [16:0]   maximum_q;
   logic signed [16:0]   fold_maximum;
   logic signed [16:0]   larger;
@@ -311,7 +244,6 @@ module npu_softmax #(
   logic [17*Pipes-1:0]  maxima;
   logic [47*Pipes-1:0]  sums;
   logic [31*Pipes-1:0]  powers;
-  logic                 divided;
 
   assign maximum_folded = maximum_folding_q && maximum_fold_q == PipeBits'(Pipes - 1);
   assign fold_maximum = $signed(maxima[17*maximum_fold_q +: 17]);
@@ -347,23 +279,11 @@ module npu_softmax #(
     end
   end
 
-  // What is known of rows: the maxima of four, and of two the reciprocal of the sum.
+  // The maxima of the last rows.
   logic [17*4-1:0]    maxima_q;
   logic signed [16:0] row_maximum;
 
   assign row_maximum = $signed(maxima_q[17*slice_row +: 17]);
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || accept) begin
-      maximum_known_q <= 1'b0;
-      summing_q <= 1'b0;
-      divided_q <= '0;
-    end else begin
-      maximum_known_q <= maximum_folded || (maximum_known_q && !begin_sum);
-      summing_q <= begin_sum || (summing_q && !divided);
-      divided_q <= divided_q + {1'b0, divided} - {1'b0, begin_scale};
-    end
-  end
 
   always_ff @(posedge clk_i) begin
     if (maximum_folded) maxima_q[17*maximum_row_q +: 17] <= larger;
@@ -403,64 +323,23 @@ module npu_softmax #(
     );
   end
 
-  // The reciprocal of a sum.  Rows take turns, as do the two places for what it gives.
-  logic [15:0]     reciprocal;
-  logic [4:0]      places;
-  logic            odd_sum_q;
-  logic [21*2-1:0] known_q;
-  logic [15:0]     reciprocal_q;
-  logic [5*4-1:0]  places_q;
-
-  npu_reciprocal u_reciprocal (
-    .clk_i       (clk_i),
-    .rst_ni      (rst_ni),
-    .start_i     (sum_folded_q),
-    .sum_i       (sum_q),
-    .largest_i   (largest_q),
-    .done_o      (divided),
-    .reciprocal_o(reciprocal),
-    .shift_o     (places)
-  );
-
-  always_ff @(posedge clk_i) begin
-    if (accept) odd_sum_q <= 1'b0;
-    else if (divided) odd_sum_q <= !odd_sum_q;
-    if (divided) known_q[21*odd_sum_q +: 21] <= {places, reciprocal};
-    {places_q[4:0], reciprocal_q} <= known_q[21*odd_q[PowerCycles-2] +: 21];
-    places_q[19:5] <= places_q[14:0];
-  end
-
-  // Scaling: partial products, their sum, the rounding, a shift by eights, and one by units.  Of
-  // `places_q` each has those that came with its elements.
-  logic [53:0]        half_q;
   logic [8*Pipes-1:0] results;
   logic [Width-1:0]   word_q;
 
-  always_ff @(posedge clk_i) half_q <= (54'd1 << 37) << places_q[9:5];
-
-  for (genvar p = 0; p < Pipes; p++) begin : gen_scale
-    logic [30:0] power;
-    logic [30:0] high_q;
-    logic [31:0] low_q;
-    logic [53:0] product_q;
-    logic [15:0] rounded_q;
-    logic [15:0] coarse_q;
-    logic [7:0]  fine_q;
-    logic [2:0]  units_q;
-
-    assign power = powers[31*p +: 31];
-    assign results[8*p +: 8] = fine_q;
-
-    always_ff @(posedge clk_i) begin
-      high_q <= power[30:16] * reciprocal_q;
-      low_q <= power[15:0] * reciprocal_q;
-      product_q <= {7'b0, high_q, 16'b0} + 54'(low_q);
-      rounded_q <= 16'((product_q + half_q) >> 38);
-      coarse_q <= rounded_q >> {places_q[19:18], 3'b000};
-      units_q <= places_q[17:15];
-      fine_q <= 8'(coarse_q >> units_q);
-    end
-  end
+  npu_softmax_scale #(
+    .Pipes(Pipes)
+  ) u_scale (
+    .clk_i    (clk_i),
+    .rst_ni   (rst_ni),
+    .clear_i  (accept),
+    .start_i  (sum_folded_q),
+    .sum_i    (sum_q),
+    .largest_i(largest_q),
+    .done_o   (divided),
+    .odd_i    (odd_q[PowerCycles-2]),
+    .powers_i (powers),
+    .results_o(results)
+  );
 
   // Results fill a word from its upper end; then it is written.
   logic               write_q;
