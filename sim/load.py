@@ -45,13 +45,13 @@ def has_room(run: Run) -> bool:
 def is_still(run: Run) -> bool:
     """Whether nothing moves as long as no beat comes."""
     load, walk = run.load, run.load_words
-    if load.writing or load.beat or load.queued or (load.boxes and not load.box):
+    if load.writing or load.beat or load.queued:
         return False
-    return (
-        box_words.is_inside(walk, run.load_boxes[walk.place % ROOM])
-        if walk.active
-        else not load.box
-    )
+    if not walk.active:
+        return not (load.box or load.boxes)
+    box = run.load_boxes[walk.place % ROOM]
+    wants = box_words.is_inside(walk, box) and not box_words.is_empty(box)
+    return wants and (load.box or not load.boxes)
 
 
 @compiled

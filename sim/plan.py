@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from intaglio.templates.npu.isa import FIELDS, HEADER, UNIT_BITS, Field, Opcode,
 
 Column = NDArray[np.int64]
 
+COMPUTES = (Opcode.COMPUTE,)
 BOXES = Opcode.LOAD, Opcode.STORE
 DRAINS = (Opcode.DRAIN,)
 WINDOWS = Opcode.WINDOW_MAC, Opcode.WINDOW_SUM, Opcode.WINDOW_MAX
@@ -50,16 +52,16 @@ class Plan:
 
     def work(self, *opcodes: Opcode) -> tuple[Column, Callable[[str], Column]]:
         """Indices of the instructions of `opcodes`, and the fields, by name, that they share."""
-        chosen = np.flatnonzero(np.isin(self.opcode, opcodes))
+        chosen = np.flatnonzero(_are(opcodes)[self.opcode])
         words, specs = self.words[chosen], FIELDS[opcodes[0]]
         return chosen, lambda name: column(words, specs[name])
 
     def tasks(self) -> Table[Task]:
         """The instructions, each with the row of its work in its unit's table."""
         work = np.zeros(self.count, np.int64)
-        for units in ((Unit.COMPUTE,), (Unit.VECTOR,), (Unit.WINDOW,), (Unit.LOAD, Unit.STORE)):
-            chosen = np.flatnonzero(~self.sync & np.isin(self.unit, units))
-            work[chosen] = np.arange(chosen.size)
+        for opcodes in (COMPUTES, DRAINS + ROWS, WINDOWS, BOXES):
+            chosen = _are(opcodes)[self.opcode]
+            work[chosen] = np.arange(np.count_nonzero(chosen))
         columns = {name: getattr(self, name) for name in ("unit", "pop", "push", "sync", "mark")}
         return filled(Task, columns | {"work": work})
 
@@ -169,6 +171,12 @@ _PATTERNS = (
 )
 """Of opcodes: the fields that say what they take of the ports, exactly or by banks or slices, and
 the function that says it."""
+
+
+@cache
+def _are(opcodes: tuple[Opcode, ...]) -> NDArray[np.bool_]:
+    """Of every number that an opcode can have, whether it is one of `opcodes`."""
+    return np.isin(np.arange(1 << HEADER["opcode"].width), opcodes)
 
 
 def _kinds(columns: dict[str, Column]) -> tuple[list[dict[str, int]], Column]:

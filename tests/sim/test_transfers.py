@@ -132,6 +132,16 @@ def test_the_queue_of_load_takes_beats_until_64_wait_for_a_word() -> None:
     assert run.load.queued == load.QUEUE_BEATS
 
 
+@pytest.mark.parametrize(("planes", "still"), [(1, True), (0, False)])
+def test_load_waits_for_beats_of_a_box_that_has_words(planes: int, still: bool) -> None:
+    run = begun(weights(5, planes=planes))
+    for now in range(9):
+        if not run.load_words.active:
+            load.move(run, now, 0, beat=False)
+    assert run.load_words.active
+    assert load.is_still(run) == still
+
+
 @pytest.mark.parametrize("bottom", [0, 1, 3])
 def test_a_load_takes_what_its_closed_form_says(bottom: int) -> None:
     line = simulate(make([weights(20, pad_bottom=bottom)])).timeline
