@@ -1,7 +1,7 @@
 """Weights of fewer than 8 bits in as many bits: how they lie on disk, and what they take.
 
 Elements follow one another from the lowest bit of the first byte, in two's complement; ternary ones
-take 2 bits.  The last byte is filled with zeros.
+take 2 bits, bipolar ones 1, which is set for +1.  The last byte is filled with zeros.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from intaglio.compiler.workload import Conv2d, MatMul, Workload
 
 def packs(element: ElementType) -> bool:
     """Whether weights of `element` take less than a byte each."""
-    return element.bits < 8 and element.encoding in ("signed", "ternary")
+    return element.bits < 8 and element.encoding in ("signed", "ternary", "bipolar")
 
 
 def pack(values: NDArray[np.int8], element: ElementType) -> NDArray[np.uint8]:
     """`values` of any shape as bytes, (ceil(elements * bits / 8),)."""
+    if element.encoding == "bipolar":
+        values = (values > 0).view(np.int8)
     codes = values.reshape(-1, 1).view(np.uint8)
     return np.packbits(
         np.unpackbits(codes, axis=1, count=element.bits, bitorder="little"), bitorder="little"
@@ -36,6 +38,8 @@ def unpack(packed: NDArray[np.uint8], element: ElementType, shape: Shape) -> NDA
         raise ValueError(f"{packed.size} bytes hold no {elements} elements of {bits} bits")
     rows = np.unpackbits(packed, count=elements * bits, bitorder="little").reshape(elements, bits)
     codes = np.packbits(rows, axis=1, bitorder="little").reshape(shape)
+    if element.encoding == "bipolar":
+        return 2 * codes.astype(np.int8) - 1
     sign = 1 << (bits - 1)
     values: NDArray[np.int8] = ((codes.astype(np.int16) ^ sign) - sign).astype(np.int8)
     if values.size and not element.lo <= values.min() <= values.max() <= element.hi:

@@ -21,6 +21,9 @@ stem         what layers make of the network's inputs and depthwise convolutions
 WIDEST = 16
 """Of a signed activation; an unsigned one has 15, since clamps are signed numbers of 16 bits."""
 
+BORDER_BITS = 8
+"""Of what no layer makes, or none multiplies, in a network of activations of one bit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bits:
@@ -35,7 +38,11 @@ class Precision:
     """Bits of weights (signed, one scale per output channel) and of activations (one per tensor).
 
     Activations are unsigned after ReLU and its kin, signed elsewhere.  Symmetric weights leave out
-    the lowest value, so 2 bits are -1, 0 and 1.
+    the lowest value, so 2 bits are -1, 0 and 1; one bit is -1 and +1.
+
+    Activations of one bit are -1 and +1 as well, or 0 and 1 where they have no sign.  That is for
+    values that a layer makes and another multiplies: others, the network's inputs and what it
+    returns among them, have `BORDER_BITS` then.
 
     `wide_values` names the values that have up to `wide_bits` in place of `activation_bits`.  What
     layers multiply has as many of them as leave every accumulator within 32 bits, whatever the
@@ -43,8 +50,8 @@ class Precision:
     `wide_bits`.
 
     `layers` holds what layers, or inputs, have of their own, by the name that reports give them.
-    Raises UsageError outside 2 to 8 bits, wide ones and the activations of one layer outside 2 to
-    16, and for values that have no such name.
+    Raises UsageError outside 1 to 8 bits, the activations of one layer outside 1 to 16, wide ones
+    outside 2 to 16, and for values that have no such name.
     """
 
     weight_bits: int = 8
@@ -68,7 +75,7 @@ class Precision:
                 _check_bits(f"{name}: weight", own.weights)
             if own.activations is not None:
                 _check_bits(f"{name}: activation", own.activations, WIDEST)
-        _check_bits("wide", self.wide_bits, WIDEST)
+        _check_bits("wide", self.wide_bits, WIDEST, 2)
         _check_wide(self.wide_values)
 
     def weights_of(self, name: str) -> int:
@@ -76,18 +83,24 @@ class Precision:
         own = self.layers.get(name, Bits()).weights
         return self.weight_bits if own is None else own
 
-    def activations_of(self, name: str) -> int:
-        """Bits of the output of one layer, or of one input, that is not wide."""
+    def activations_of(self, name: str, *, between_layers: bool = True) -> int:
+        """Bits of the output of one layer, or of one input, that is not wide.
+
+        `between_layers` says whether a layer makes it and another multiplies it.
+        """
         own = self.layers.get(name, Bits()).activations
-        return self.activation_bits if own is None else own
+        if own is not None:
+            return own
+        return self.activation_bits if between_layers or self.activation_bits > 1 else BORDER_BITS
 
 
-def _check_bits(what: str, bits: object, most: int = 8) -> None:
+def _check_bits(what: str, bits: object, most: int = 8, least: int = 1) -> None:
     if not isinstance(bits, int) or isinstance(bits, bool):
         raise UsageError(f"{what} precision is {bits!r}, expected a whole number of bits, as in 8")
-    if not 2 <= bits <= most:
+    if not least <= bits <= most:
         raise UsageError(
-            f"{what} precision of {bits} bits is outside 2 to {most}; choose 2 to {most}"
+            f"{what} precision of {bits} bits is outside {least} to {most}; choose "
+            f"{least} to {most}"
         )
 
 

@@ -203,7 +203,7 @@ def _checked_input(tensor: Tensor, array: NDArray[np.integer]) -> Ints:
         raise UsageError(
             f"input '{tensor.name}' holds {array.dtype}, integers are needed; quantise it first"
         )
-    if array.size and (array.min() < tensor.element.lo or array.max() > tensor.element.hi):
+    if not tensor.element.holds(array):
         raise UsageError(
             f"input '{tensor.name}' leaves the range {tensor.element.lo}..{tensor.element.hi} of "
             f"its type {tensor.element}; quantise it with the tensor's scale"

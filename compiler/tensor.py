@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intaglio.errors import IntaglioError
 
@@ -17,7 +18,8 @@ Shape = tuple[int, ...]
 class ElementType:
     """What one element can hold: `bits` wide in `encoding`; the zero point is always 0.
 
-    A `float` of 32 bits is IEEE's: what operators on the host hand to each other, or return.
+    A `bipolar` one holds -1 and +1, and no 0, in one bit that is set for +1.  A `float` of 32 bits
+    is IEEE's: what operators on the host hand to each other, or return.
     """
 
     bits: int
@@ -60,9 +62,24 @@ class ElementType:
             case "float":
                 raise IntaglioError(f"{self} is no type of integers")
 
+    @property
+    def step(self) -> int:
+        """How far apart neighbouring values lie: 2 where 0 is left out."""
+        return 2 if self.encoding == "bipolar" else 1
+
+    def holds(self, values: NDArray[np.integer]) -> bool:
+        """Whether every one of `values`, of any shape, is a value of this type of integers."""
+        if not values.size:
+            return True
+        inside = bool(self.lo <= values.min() and values.max() <= self.hi)
+        return inside and (self.step == 1 or bool(values.all()))
+
     def __str__(self) -> str:
         short = {"signed": "i", "unsigned": "u", "bipolar": "b", "ternary": "t", "float": "f"}
         return f"{short[self.encoding]}{self.bits}"
+
+
+BIPOLAR = ElementType(1, "bipolar")
 
 
 @dataclass(frozen=True, slots=True)

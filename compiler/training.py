@@ -24,12 +24,18 @@ from intaglio.compiler.capture import capture
 from intaglio.compiler.graph import argument, quiet
 from intaglio.compiler.lower import lower
 from intaglio.compiler.passes.fuse import Plan
-from intaglio.compiler.passes.observers import PerChannelWeightObserver, RangeObserver
+from intaglio.compiler.passes.observers import (
+    PerChannelWeightObserver,
+    RangeObserver,
+    SignObserver,
+    SignWeightObserver,
+)
 from intaglio.compiler.passes.quantize import (
     QUANTISE_CHANNELS,
     Quantize,
     convert,
     quantise_half_up,
+    quantise_sign,
 )
 from intaglio.compiler.passes.quantizer import check_layers
 from intaglio.compiler.passes.wide_values import LAYERS
@@ -61,19 +67,24 @@ class Origin:
 class FakeQuantised(nn.Module):
     """An activation on the grid of its scale, rounded half up as the hardware does.
 
-    The gradient is that of the clamp: it passes unchanged within the range and stops outside.
+    The gradient is that of the clamp: it passes unchanged within the range and stops outside.  The
+    range of a sign is that of the two steps that it rounds, from -2 to 2.
     """
 
     def __init__(self, observer: RangeObserver) -> None:
         super().__init__()
         self.scale = observer.scale
         self.lo, self.hi = observer.quant_min, observer.quant_max
+        self.is_sign = isinstance(observer, SignObserver)
+        reach = 2 if self.is_sign else 1
+        self.range = reach * self.lo * self.scale, reach * self.hi * self.scale
 
     def forward(self, values: Tensor) -> Tensor:
         """`values` of any shape, rounded."""
-        clamped = values.clamp(self.lo * self.scale, self.hi * self.scale)
+        clamped = values.clamp(*self.range)
         raised = values.detach().double() + TIE * torch.finfo(values.dtype).eps * self.scale
-        steps = quantise_half_up(raised, self.scale, 0, self.lo, self.hi, torch.float64)
+        quantise = quantise_sign if self.is_sign else quantise_half_up
+        steps = quantise(raised, self.scale, 0, self.lo, self.hi, torch.float64)
         rounded = (steps * self.scale).to(values.dtype)
         return clamped + (rounded - clamped).detach()
 
@@ -87,11 +98,15 @@ class FakeQuantisedWeight(nn.Module):
     def __init__(self, observer: PerChannelWeightObserver) -> None:
         super().__init__()
         scales, zeros = observer.calculate_qparams()
+        self.is_sign = isinstance(observer, SignWeightObserver)
         self.grid = (scales, zeros, 0, observer.quant_min, observer.quant_max, torch.int8)
 
     def forward(self, weight: Tensor) -> Tensor:
         """`weight`, rounded."""
-        integers = QUANTISE_CHANNELS(weight.detach().float(), *self.grid)
+        if self.is_sign:
+            integers = torch.where(weight.detach() >= 0, 1, -1)
+        else:
+            integers = QUANTISE_CHANNELS(weight.detach().float(), *self.grid)
         scales = self.grid[0].reshape(-1, *[1] * (weight.dim() - 1))
         rounded: Tensor = integers * scales.to(weight.dtype)
         return weight + (rounded - weight).detach()

@@ -50,10 +50,18 @@ from intaglio.compiler.operators import (
     inputs,
     outputs,
 )
-from intaglio.compiler.tensor import ElementType, Encoding, Shape, Tensor, channel_axis
+from intaglio.compiler.tensor import (
+    BIPOLAR,
+    ElementType,
+    Encoding,
+    Shape,
+    Tensor,
+    channel_axis,
+)
 from intaglio.errors import IntaglioError
 
 __all__ = [
+    "BIPOLAR",
     "BatchMatMul",
     "Concat",
     "Constant",
@@ -142,7 +150,7 @@ class Workload:
                 )
             if tensor.element.is_float:
                 continue
-            if array.size and (array.min() < tensor.element.lo or array.max() > tensor.element.hi):
+            if not tensor.element.holds(array):
                 raise IntaglioError(f"constant '{name}' exceeds its type {tensor.element}")
 
     def __iter__(self) -> Iterator[Op]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler import reference
-from intaglio.compiler.workload import Workload
+from intaglio.compiler.workload import ElementType, Workload
 from intaglio.errors import UsageError
 
 
@@ -32,9 +32,7 @@ def stimulus(
         generator = np.random.default_rng(seed)
         tensors = [workload.tensor(name) for name in workload.inputs]
         return {
-            tensor.name: generator.integers(
-                tensor.element.lo, tensor.element.hi, (images, *tensor.shape[1:]), endpoint=True
-            )
+            tensor.name: _drawn(generator, tensor.element, (images, *tensor.shape[1:]))
             for tensor in tensors
         }
     for name in data:
@@ -46,6 +44,14 @@ def stimulus(
     for name in workload.inputs:
         _check_data(workload, name, data, images)
     return reference.quantise_inputs(workload, {name: data[name][:images] for name in data})
+
+
+def _drawn(
+    generator: np.random.Generator, element: ElementType, shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Integers from the whole range of `element`."""
+    steps = (element.hi - element.lo) // element.step
+    return element.lo + element.step * generator.integers(0, steps, shape, endpoint=True)
 
 
 def _check_data(

@@ -74,7 +74,7 @@ def test_the_text_says_what_bits_buy(shell: Shell, tmp_path: Path, data: Path) -
         ),
         (
             ("--kib", "1", "--weights", "9"),
-            "weight precision of 9 bits is outside 2 to 8; choose 2 to 8",
+            "weight precision of 9 bits is outside 1 to 8; choose 1 to 8",
         ),
         (
             ("--kib", "1", "--divergence", "l1"),

@@ -137,7 +137,7 @@ def test_an_unknown_template_is_wrong_usage(shell: Shell) -> None:
             for bits in ("8", "8,x", "8,8,8,8")
         ),
         ("8,8,17", "wide precision of 17 bits is outside 2 to 16; choose 2 to 16"),
-        ("9,8", "weight precision of 9 bits is outside 2 to 8; choose 2 to 8"),
+        ("9,8", "weight precision of 9 bits is outside 1 to 8; choose 1 to 8"),
     ],
 )
 def test_wrong_bits_are_wrong_usage(shell: Shell, bits: str, sentence: str) -> None:

@@ -17,8 +17,9 @@ from intaglio.compiler.numerics import Requantiser
 from intaglio.compiler.passes.attention import feeds_masks
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.passes.given import type_of
-from intaglio.compiler.passes.quantize import DEQUANTISE, quantise_half_up
+from intaglio.compiler.passes.quantize import DEQUANTISE, quantise_half_up, quantise_sign
 from intaglio.compiler.workload import (
+    BIPOLAR,
     ElementType,
     Op,
     Requantise,
@@ -29,6 +30,8 @@ from intaglio.compiler.workload import (
 )
 
 aten = torch.ops.aten
+SIGNS = np.where(np.arange(numerics.TABLE_ENTRIES) == 1, 1, -1)
+"""The table that makes signs of 0 and 1."""
 
 
 @dataclass
@@ -59,7 +62,8 @@ class Builder:
             _, real, _, lo, hi, _ = cast(
                 "tuple[object, float, int, int, int, object]", (quantisation(node).args)
             )
-            scale, element = float(real), type_of(lo, hi)
+            is_sign = quantisation(node).target is quantise_sign
+            scale, element = float(real), BIPOLAR if is_sign else type_of(lo, hi)
         self.tensors[name] = Tensor(name, shape(node), element, scale)
         self.values[node.name] = name
         return self.tensors[name]
@@ -107,20 +111,21 @@ class Builder:
         return name
 
     def epilogue(
-        self, name: str, made: Requantiser, lo: int, hi: int, residual: str | None = None
+        self, name: str, made: Requantiser, codes: Codes, residual: str | None = None
     ) -> Requantise:
-        """Declare the constants of one requantisation under the operator's name."""
+        """Declare the constants of one requantisation to `codes` under the operator's name."""
         factor = made.residual_multiplier
         return Requantise(
             self.constant(f"{name}.multiplier", made.multiplier, numerics.MULTIPLIER),
             self.constant(f"{name}.shift", made.shift, numerics.SHIFT),
             self.constant(f"{name}.bias", made.bias, numerics.BIAS),
-            lo,
-            hi,
+            codes.lo,
+            codes.hi,
             residual,
             None
             if factor is None
             else self.constant(f"{name}.residual_multiplier", factor, numerics.RESIDUAL_MULTIPLIER),
+            self.constant(f"{name}.signs", SIGNS, BIPOLAR) if codes.are_signs else None,
         )
 
 
@@ -160,7 +165,8 @@ def _extent(gather: Node, axis: int) -> int:
 
 def quantisation(node: Node) -> Node:
     """The call that quantises a node's value."""
-    return next(user for user in node.users if user.target is quantise_half_up)
+    quantisers = (quantise_half_up, quantise_sign)
+    return next(user for user in node.users if user.target in quantisers)
 
 
 def largest(element: ElementType) -> int:
@@ -168,10 +174,34 @@ def largest(element: ElementType) -> int:
     return max(-element.lo, element.hi)
 
 
-def clamped(group: Group, output: Tensor) -> tuple[int, int]:
-    """The output's range within the group's real clamp, rounded half up as values are."""
-    lo, hi = output.element.lo, output.element.hi
-    if group.clamp is None:
-        return lo, hi
-    low, high = (np.clip(bound / output.scale + 0.5, lo, hi + 0.5) for bound in group.clamp)
-    return int(np.floor(low)), int(np.floor(high))
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What an epilogue rounds to: integers `lo` to `hi`, of real value `scale` * (code - `offset`).
+
+    They are the values of the output themselves, but of a bipolar one 0 and 1 `are_signs`: a table
+    makes -1 and +1 of them.  Half up, what is 0 or more becomes 1.
+    """
+
+    lo: int
+    hi: int
+    scale: float
+    offset: float = 0.0
+    are_signs: bool = False
+
+    @classmethod
+    def of(cls, output: Tensor, group: Group | None = None) -> Codes:
+        """Those of an output, within the real clamp of the `group` that makes it."""
+        element, clamp = output.element, None if group is None else group.clamp
+        if element == BIPOLAR:
+            lo, hi = (0, 1) if clamp is None else (int(bound >= 0) for bound in clamp)
+            return cls(lo, hi, 2 * output.scale, 0.5, are_signs=True)
+        lo, hi = element.lo, element.hi
+        if clamp is None:
+            return cls(lo, hi, output.scale)
+        low, high = (np.clip(bound / output.scale + 0.5, lo, hi + 0.5) for bound in clamp)
+        return cls(int(np.floor(low)), int(np.floor(high)), output.scale)
+
+    @classmethod
+    def kept(cls, tensor: Tensor) -> Codes:
+        """The values of `tensor` as they are."""
+        return cls(tensor.element.lo, tensor.element.hi, tensor.scale)

@@ -11,11 +11,20 @@ from torch.fx import Node
 
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import argument, parameter
-from intaglio.compiler.lower.builder import Builder, clamped, largest
+from intaglio.compiler.lower.builder import Builder, Codes, largest
 from intaglio.compiler.numerics import Floats, Ints, Requantiser
 from intaglio.compiler.passes.fuse import Group
-from intaglio.compiler.passes.quantize import DEQUANTISE_CHANNELS, QUANTISE_CHANNELS
-from intaglio.compiler.workload import Conv2d, ElementType, MatMul, Padding, Pair, Tensor
+from intaglio.compiler.passes.quantize import DEQUANTISE_CHANNELS, QUANTISE_CHANNELS, SIGNS
+from intaglio.compiler.workload import (
+    BIPOLAR,
+    Conv2d,
+    ElementType,
+    MatMul,
+    Padding,
+    Pair,
+    Tensor,
+)
+from intaglio.errors import UnsupportedError
 
 aten = torch.ops.aten
 
@@ -28,29 +37,38 @@ def layer(builder: Builder, group: Group, output: Tensor) -> None:
     bound = _bound(builder, weight, source)
     numerics.prove_accumulator(group.label, bound)
     channel_scales = np.array(weight.channel_scales)
-    scale = channel_scales * (source.scale / output.scale)
-    bias = _bias(builder, anchor, len(channel_scales)) / output.scale
-    lo, hi = clamped(group, output)
+    codes = Codes.of(output, group)
+    scale = channel_scales * (source.scale / codes.scale)
+    bias = _bias(builder, anchor, len(channel_scales)) / codes.scale
     if group.residual is None:
-        chosen = numerics.choose_requantiser(group.label, scale, bias, bound)
-        snapped = np.ldexp(chosen.multiplier.astype(np.float64), -chosen.shift)
-        chosen = numerics.exact_for_few(chosen, snapped, bias, bound, lo, hi)
-        epilogue = builder.epilogue(group.name, chosen, lo, hi)
+        chosen = _alone(group, scale, bias, bound, codes)
+        epilogue = builder.epilogue(group.name, chosen, codes)
     else:
-        chosen, other = with_residual(builder, group, output, scale, bias, bound)
-        epilogue = builder.epilogue(group.name, chosen, lo, hi, other)
+        chosen, other = with_residual(builder, group, codes, scale, bias, bound)
+        epilogue = builder.epilogue(group.name, chosen, codes, other)
     names = (group.name, source.name, weight.name, output.name)
     if group.kind == "linear":
         builder.ops.append(MatMul(*names, epilogue, group.source))
     else:
         padding = _added(group.padding, symmetric(pair(anchor, 4, "padding", 0)))
+        if any(padding):
+            refuse_zeros(group, source, "pads it with 0")
         geometry = pair(anchor, 3, "stride", 1), padding, pair(anchor, 5, "dilation", 1)
         groups = cast(int, argument(anchor, 6, "groups", 1))
         builder.ops.append(Conv2d(*names, *geometry, groups, epilogue, group.source))
 
 
+def _alone(group: Group, scale: Floats, bias: Floats, bound: Ints, codes: Codes) -> Requantiser:
+    """Constants of an epilogue without residual; `scale` and `bias` are in codes."""
+    if codes.are_signs:
+        return numerics.choose_threshold(group.label, scale, bias, bound)
+    chosen = numerics.choose_requantiser(group.label, scale, bias, bound)
+    snapped = np.ldexp(chosen.multiplier.astype(np.float64), -chosen.shift)
+    return numerics.exact_for_few(chosen, snapped, bias, bound, codes.lo, codes.hi)
+
+
 def with_residual(
-    builder: Builder, group: Group, output: Tensor, scale: Floats, bias: Floats, bound: Ints
+    builder: Builder, group: Group, codes: Codes, scale: Floats, bias: Floats, bound: Ints
 ) -> tuple[Requantiser, str]:
     """Constants of an epilogue that adds (or subtracts) the group's residual; its name."""
     assert group.residual is not None
@@ -58,9 +76,9 @@ def with_residual(
     chosen = numerics.choose_requantiser(
         group.label,
         scale,
-        bias,
+        bias + codes.offset,
         bound,
-        other.scale / output.scale,
+        other.scale / codes.scale,
         largest(other.element),
         _subtracts(builder.nodes, group),
     )
@@ -81,8 +99,7 @@ def _weight(builder: Builder, name: str, dequantised: Node) -> Tensor:
     values, scales = (parameter(builder.module, node) for node in (stored, scale))
     lo, hi = (cast(int, bound) for bound in dequantised.args[4:6])
     channel_scales = tuple(float(scale) for scale in scales.double())
-    ternary = (lo, hi) == (-1, 1)
-    element = ElementType(2, "ternary") if ternary else ElementType(hi.bit_length() + 1)
+    element = _element(lo, hi, signs=SIGNS in dequantised.meta)
     label = f"{name}.weight"
     builder.values[stored.name] = label
     if values.is_meta:
@@ -93,6 +110,13 @@ def _weight(builder: Builder, name: str, dequantised: Node) -> Tensor:
         label, tuple(values.shape), element, max(channel_scales), channel_scales
     )
     return builder.tensors[label]
+
+
+def _element(lo: int, hi: int, *, signs: bool) -> ElementType:
+    """The type of weights `lo` to `hi`; `signs` says that 0 is none of them."""
+    if (lo, hi) == (-1, 1):
+        return BIPOLAR if signs else ElementType(2, "ternary")
+    return ElementType(hi.bit_length() + 1)
 
 
 def _bound(builder: Builder, weight: Tensor, source: Tensor) -> Ints:
@@ -113,6 +137,15 @@ def _bias(builder: Builder, anchor: Node, channels: int) -> Floats:
     if value is None or value.is_meta:
         return np.zeros(channels)
     return np.asarray(value.double().numpy(), np.float64)
+
+
+def refuse_zeros(group: Group, source: Tensor, what: str) -> None:
+    """Raise UnsupportedError where `group` puts zeros among values that cannot be 0."""
+    if source.element == BIPOLAR:
+        raise UnsupportedError(
+            f"{group.label}: reads '{source.name}', which holds -1 and +1 alone, and {what}, which "
+            "is neither; leave the padding out, or give that value 2 bits of activations or more"
+        )
 
 
 def _subtracts(nodes: dict[str, Node], group: Group) -> bool:

@@ -9,12 +9,13 @@ import numpy as np
 
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import argument
-from intaglio.compiler.lower.builder import Builder, clamped, largest
-from intaglio.compiler.lower.layers import pair, symmetric, with_residual
+from intaglio.compiler.lower.builder import Builder, Codes, largest
+from intaglio.compiler.lower.layers import pair, refuse_zeros, symmetric, with_residual
 from intaglio.compiler.numerics import Requantiser
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.tables import unary_function
 from intaglio.compiler.workload import (
+    BIPOLAR,
     Concat,
     Conv2d,
     Eltwise,
@@ -48,6 +49,8 @@ def pool(builder: Builder, group: Group, output: Tensor) -> None:
     epilogue = None
     if group.kind == "average_pool":
         kind = "average"
+        if any(padding):
+            refuse_zeros(group, source, "averages it with 0 around it")
         epilogue = _averaged(builder, group, output, kernel[0] * kernel[1])
     names = source.name, output.name
     builder.ops.append(
@@ -61,16 +64,15 @@ def _averaged(builder: Builder, group: Group, output: Tensor, count: int) -> Req
     Every sum is rounded exactly where scales are equal and values have at most 8 bits.  No 16-bit
     multiplier does that for wider ones: the nearest one is off by at most a step.
     """
-    source, (lo, hi) = builder.input(group), clamped(group, output)
+    source, codes = builder.input(group), Codes.of(output, group)
     same = (source.scale, source.element) == (output.scale, output.element)
     if same and source.element.bits <= EXACT_BITS:
-        constants = numerics.exact_reciprocal(group.label, count, lo, hi)
+        constants = numerics.exact_reciprocal(group.label, count, codes.lo, codes.hi)
         made = Requantiser(*(np.full(output.shape[1], value, np.int64) for value in constants))
-        return builder.epilogue(group.name, made, lo, hi)
-    ratio = source.scale / count / output.scale
+        return builder.epilogue(group.name, made, codes)
     reach = largest(source.element) * count
     numerics.prove_accumulator(group.label, np.array([reach]))
-    return requantised(builder, group.name, source, ratio, (lo, hi), reach)
+    return requantised(builder, group.name, source, source.scale / count, codes, reach)
 
 
 def _covering(
@@ -89,16 +91,16 @@ def _covering(
 def addition(builder: Builder, group: Group, output: Tensor) -> None:
     """A sum or a difference of two activations."""
     source = builder.input(group)
-    channels = _channels(output)
+    channels, codes = _channels(output), Codes.of(output, group)
     chosen, other = with_residual(
         builder,
         group,
-        output,
-        np.full(channels, source.scale / output.scale),
+        codes,
+        np.full(channels, source.scale / codes.scale),
         np.zeros(channels),
         np.full(channels, largest(source.element), np.int64),
     )
-    epilogue = builder.epilogue(group.name, chosen, *clamped(group, output), other)
+    epilogue = builder.epilogue(group.name, chosen, codes, other)
     kind: Literal["add", "sub"] = "sub" if group.kind == "sub" else "add"
     builder.ops.append(Eltwise(group.name, kind, source.name, output.name, epilogue, group.source))
 
@@ -106,8 +108,8 @@ def addition(builder: Builder, group: Group, output: Tensor) -> None:
 def rescale(builder: Builder, group: Group, output: Tensor) -> None:
     """The input times the group's factor on the scale of the output, clamped."""
     source = builder.input(group)
-    ratio = source.scale * group.factor / output.scale
-    epilogue = requantised(builder, group.name, source, ratio, clamped(group, output))
+    scale = source.scale * group.factor
+    epilogue = requantised(builder, group.name, source, scale, Codes.of(output, group))
     builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
 
 
@@ -121,21 +123,22 @@ def requantised(
     builder: Builder,
     name: str,
     source: Tensor,
-    ratio: float,
-    bounds: tuple[int, int],
+    real: float,
+    codes: Codes,
     most: int | None = None,
 ) -> Requantise:
-    """Constants that multiply `source` by `ratio`, every value rounded exactly where possible.
+    """Constants that bring `source`, a step of it worth `real`, to `codes`.
 
-    `most` is the largest magnitude where sums of it are multiplied.
+    Every value is rounded exactly where possible.  `most` is the largest magnitude where sums of
+    the source are multiplied.
     """
     reach = np.array([largest(source.element) if most is None else most], np.int64)
-    scale, none = np.array([ratio]), np.zeros(1)
-    chosen = numerics.choose_requantiser(name, scale, none, reach)
-    exact = numerics.exact_for_few(chosen, scale, none, reach, *bounds)
+    scale, offset = np.array([real / codes.scale]), np.array([codes.offset])
+    chosen = numerics.choose_requantiser(name, scale, offset, reach)
+    exact = numerics.exact_for_few(chosen, scale, offset, reach, codes.lo, codes.hi)
     channels = _channels(source)
     repeated = (np.repeat(array, channels) for array in (exact.multiplier, exact.shift, exact.bias))
-    return builder.epilogue(name, Requantiser(*repeated), *bounds)
+    return builder.epilogue(name, Requantiser(*repeated), codes)
 
 
 def unary(builder: Builder, group: Group, output: Tensor) -> None:
@@ -154,8 +157,7 @@ def unary(builder: Builder, group: Group, output: Tensor) -> None:
     producer = _sole_layer(builder, group.inputs[0], source.name)
     table = builder.constant(f"{group.name}.table", entries, output.element)
     if producer is None:
-        bounds = source.element.lo, source.element.hi
-        identity = requantised(builder, group.name, source, 1.0, bounds)
+        identity = requantised(builder, group.name, source, source.scale, Codes.kept(source))
         epilogue = replace(identity, table=table)
         builder.ops.append(Rescale(group.name, source.name, output.name, epilogue, group.source))
         return
@@ -184,14 +186,18 @@ def _sole_layer(builder: Builder, node: str, tensor: str) -> Conv2d | MatMul | N
     return None
 
 
+def _joined(source: Tensor, output: Tensor) -> Codes:
+    """The codes of an operand of a concatenation; signs stay as they are."""
+    return Codes.kept(source) if source.element == output.element == BIPOLAR else Codes.of(output)
+
+
 def concat(builder: Builder, group: Group, output: Tensor) -> None:
     """Operands joined along an axis, each on the scale of the output."""
     anchor = builder.nodes[group.anchor]
     axis = cast(int, argument(anchor, 1, "dim", 0)) % len(output.shape)
     sources = tuple(builder.input(group, index) for index in range(len(group.inputs)))
-    bounds = output.element.lo, output.element.hi
     epilogues = tuple(
-        requantised(builder, f"{group.name}.{index}", source, source.scale / output.scale, bounds)
+        requantised(builder, f"{group.name}.{index}", source, source.scale, _joined(source, output))
         for index, source in enumerate(sources)
     )
     names = tuple(source.name for source in sources)

@@ -14,7 +14,7 @@ from intaglio.compiler.graph import argument, parameter
 from intaglio.compiler.lower.builder import Builder, largest
 from intaglio.compiler.numerics import Floats
 from intaglio.compiler.passes.fuse import Group
-from intaglio.compiler.workload import Norm, Requantise, Softmax, Tensor
+from intaglio.compiler.workload import BIPOLAR, Norm, Requantise, Softmax, Tensor
 from intaglio.errors import UnsupportedError
 
 aten = torch.ops.aten
@@ -50,6 +50,11 @@ def norm(builder: Builder, group: Group, output: Tensor) -> None:
     anchor = builder.nodes[group.anchor]
     kind = KINDS[anchor.target]
     source = builder.input(group)
+    if output.element == BIPOLAR:
+        raise UnsupportedError(
+            f"{group.label}: is a norm of one bit, and has no table that makes -1 and +1; give it "
+            "2 bits of activations or more"
+        )
     groups = cast(int, argument(anchor, 1, "num_groups")) if kind == "group" else 1
     width = source.shape[1] if kind == "group" else source.shape[-1]
     count = math.prod(source.shape[1:]) // groups if kind == "group" else width

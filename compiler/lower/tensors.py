@@ -10,7 +10,8 @@ import torch
 
 from intaglio.compiler import numerics
 from intaglio.compiler.graph import argument
-from intaglio.compiler.lower.builder import Builder, clamped, largest
+from intaglio.compiler.lower.builder import Builder, Codes, largest
+from intaglio.compiler.lower.layers import refuse_zeros
 from intaglio.compiler.numerics import Ints
 from intaglio.compiler.passes.fuse import Group
 from intaglio.compiler.passes.resampling import factors
@@ -72,9 +73,10 @@ def _whole(builder: Builder, group: Group, output: Tensor, scale: float, bound: 
     """One requantisation for all elements of accumulators of `scale`, none above `bound`."""
     reach: Ints = np.array([bound], np.int64)
     numerics.prove_accumulator(group.label, reach)
-    ratio = np.array([scale * group.factor / output.scale])
-    made = numerics.choose_requantiser(group.label, ratio, np.zeros(1), reach)
-    return builder.epilogue(group.name, made, *clamped(group, output))
+    codes = Codes.of(output, group)
+    ratio, offset = np.array([scale * group.factor / codes.scale]), np.array([codes.offset])
+    made = numerics.choose_requantiser(group.label, ratio, offset, reach)
+    return builder.epilogue(group.name, made, codes)
 
 
 def constant(builder: Builder, group: Group, output: Tensor) -> None:
@@ -124,6 +126,8 @@ def pad(builder: Builder, group: Group, output: Tensor) -> None:
     before, after = [0] * rank, [0] * rank
     for index in range(len(borders) // 2):
         before[rank - 1 - index], after[rank - 1 - index] = borders[2 * index : 2 * index + 2]
+    if any((*before, *after)):
+        refuse_zeros(group, source, "pads it with 0")
     names = group.name, source.name, output.name
     builder.ops.append(Pad(*names, tuple(before), tuple(after), group.source))
 
@@ -137,6 +141,7 @@ def expand(builder: Builder, group: Group, output: Tensor) -> None:
 def resize(builder: Builder, group: Group, output: Tensor) -> None:
     """Linear interpolation over the axes behind the channels."""
     anchor = builder.nodes[group.anchor]
+    refuse_zeros(group, builder.input(group), "interpolates, which makes 0 between them")
     names = group.name, builder.input(group).name, output.name
     aligned = bool(argument(anchor, 2, "align_corners", False))
     builder.ops.append(Resize(*names, tuple(factors(anchor, 3)), aligned, group.source))

@@ -18,7 +18,14 @@ computes in floating point: floats make constants, once.
 from __future__ import annotations
 
 from intaglio.compiler.numerics.bits import bit_length
-from intaglio.compiler.numerics.border import Floats, Ints, dequantise, quantise, round_half_up
+from intaglio.compiler.numerics.border import (
+    Floats,
+    Ints,
+    dequantise,
+    quantise,
+    round_half_up,
+    values_of,
+)
 from intaglio.compiler.numerics.exact import (
     FEW,
     exact_constants,
@@ -52,6 +59,7 @@ from intaglio.compiler.numerics.requantisation import (
     choose_multiplier,
     choose_requantiser,
     choose_shared_shift,
+    choose_threshold,
     prove_accumulator,
     prove_requantiser,
     requantise,
@@ -127,6 +135,7 @@ __all__ = [
     "choose_requantiser",
     "choose_shared_shift",
     "choose_softmax",
+    "choose_threshold",
     "dequantise",
     "exact_constants",
     "exact_for_few",
@@ -155,4 +164,5 @@ __all__ = [
     "softmax_scale",
     "standardise",
     "unary_table",
+    "values_of",
 ]

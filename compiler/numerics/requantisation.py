@@ -146,12 +146,7 @@ def choose_requantiser(
     `scale`, `bias` and `accumulator_max` (the largest |acc|) are (K,).  Takes the largest shift
     for which the sum fits 48 bits.  Raises UnsupportedError, naming `name` and the channel.
     """
-    wrong = np.flatnonzero(~np.isfinite(bias))
-    if wrong.size:
-        raise UnsupportedError(
-            f"{name}: the bias of channel {wrong[0]} is {bias[wrong[0]]:g}; check the model's "
-            "weights for NaN"
-        )
+    _check_bias(name, bias)
     other = np.full_like(scale, residual_scale if residual_scale is not None else 0.0)
     try:
         _, _, shift = choose_shared_shift(scale, other)
@@ -172,6 +167,35 @@ def choose_requantiser(
     return Requantiser(
         chosen.multiplier, chosen.shift, chosen.bias, -factor if subtract else factor
     )
+
+
+def choose_threshold(name: str, scale: Floats, bias: Floats, accumulator_max: Ints) -> Requantiser:
+    """Constants for u = clamp((acc + b) >> 1, 0, 1): 1 exactly where acc * scale + bias >= 0.
+
+    With T the least such accumulator, b = 2 - T.  `scale` (positive), `bias` and `accumulator_max`
+    (the largest |acc|) are (K,); thresholds beyond every accumulator are brought next to them.
+    Raises UnsupportedError, naming `name` and the channel, for a bias that is not finite.
+    """
+    _check_bias(name, bias)
+    farthest = accumulator_max.astype(np.float64) + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nan_to_num(-bias / scale, nan=0.0)
+    least = np.ceil(np.clip(ratio, -farthest, farthest))
+    # The quotient is rounded: the rule itself decides between neighbours.
+    least = np.where((least - 1) * scale + bias >= 0, least - 1, least)
+    least = np.where(least * scale + bias < 0, least + 1, least)
+    threshold = np.clip(least, -farthest, farthest).astype(np.int64)
+    one = np.ones_like(threshold)
+    return Requantiser(one, one, 2 - threshold)
+
+
+def _check_bias(name: str, bias: Floats) -> None:
+    wrong = np.flatnonzero(~np.isfinite(bias))
+    if wrong.size:
+        raise UnsupportedError(
+            f"{name}: the bias of channel {wrong[0]} is {bias[wrong[0]]:g}; check the model's "
+            "weights for NaN"
+        )
 
 
 def _at_shift(scale: Floats, bias: Floats, other: Floats, shift: Ints) -> Requantiser:

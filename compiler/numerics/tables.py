@@ -26,6 +26,7 @@ from intaglio.compiler.numerics.border import (
     dequantise,
     quantise,
     round_half_up,
+    values_of,
 )
 from intaglio.compiler.workload import ElementType
 from intaglio.errors import UnsupportedError
@@ -67,7 +68,7 @@ def unary_table(
     Raises UnsupportedError, naming `name`, when the function is not a number at an input.
     """
     assert input_element.bits <= 8, f"{name}: a table of 256 entries for {input_element}"
-    values = np.arange(input_element.lo, input_element.hi + 1, dtype=np.int64)
+    values = values_of(input_element)
     table = np.zeros(TABLE_ENTRIES, np.int64)
     outputs = _evaluate(name, function, values, input_scale)
     table[values & (TABLE_ENTRIES - 1)] = quantise(outputs, output_scale, output_element)
@@ -102,7 +103,7 @@ def interpolated_table(
     is not a number at an input or 4096 segments do not suffice.
     """
     lo, hi = output_element.lo, output_element.hi
-    values = np.arange(input_element.lo, input_element.hi + 1, dtype=np.int64)
+    values = values_of(input_element)
     ideal = np.clip(_evaluate(name, function, values, input_scale) / output_scale, lo, hi)
     for segments in SEGMENTS:
         shift = input_element.bits - segments.bit_length() + 1

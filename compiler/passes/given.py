@@ -117,9 +117,9 @@ class Grid:
 
 
 def type_of(lo: int, hi: int) -> ElementType:
-    """The smallest type, of 2 bits at least, that holds the integers `lo` to `hi`."""
+    """The smallest type, signed or unsigned, that holds the integers `lo` to `hi`."""
     if lo == 0:
-        return ElementType(max(hi.bit_length(), 2), "unsigned")
+        return ElementType(max(hi.bit_length(), 1), "unsigned")
     return ElementType(max(hi.bit_length(), (-lo - 1).bit_length(), 1) + 1)
 
 

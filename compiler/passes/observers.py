@@ -84,6 +84,29 @@ class ProbabilityObserver(RangeObserver):
         return 1.0 / self.quant_max
 
 
+class SignObserver(RangeObserver):
+    """The scale of values that become -1 and +1: the mean of the magnitudes seen.
+
+    That is the scale of least squared error (Rastegari et al., 2016, XNOR-Net, section 3.1).
+    """
+
+    def __init__(self, dtype: torch.dtype, quant_min: int, quant_max: int, **_: object) -> None:
+        super().__init__(dtype, quant_min, quant_max)
+        self.total = 0.0
+        self.count = 0
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Widen the range to `values`, which pass, and add up their magnitudes."""
+        passed = super().forward(values)
+        if not passed.is_meta:
+            self.total += float(passed.detach().double().abs().sum())
+            self.count += passed.numel()
+        return passed
+
+    def _observed(self) -> float:
+        return self.total / max(self.count, 1) or 1.0
+
+
 class _SamplingObserver(RangeObserver):
     """A RangeObserver that also keeps a sample of the values, of bounded size.
 
@@ -190,6 +213,10 @@ class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
         fallback = float(largest.max()) or 1.0
         return torch.where(largest > 0, largest, fallback) / self.quant_max
 
+    def integers(self, steps: Tensor) -> Tensor:
+        """The integers of weights that are divided by their scales, of any shape."""
+        return steps.round().clamp(self.quant_min, self.quant_max)
+
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """(scales, zero points), both of shape (K,)."""
         return self.scale.float(), torch.zeros(len(self.scale), dtype=torch.int64)
@@ -207,6 +234,21 @@ class GivenWeightObserver(PerChannelWeightObserver):
 
     def _observed(self, rows: Tensor) -> Tensor:
         return self.given
+
+
+class SignWeightObserver(PerChannelWeightObserver):
+    """Scales of weights that become -1 and +1, 0 among the latter: their mean magnitudes.
+
+    Those of least squared error (Rastegari et al., 2016, XNOR-Net, equation 6).
+    """
+
+    def _observed(self, rows: Tensor) -> Tensor:
+        mean = rows.abs().mean(1)
+        return torch.where(mean > 0, mean, float(mean.max()) or 1.0)
+
+    def integers(self, steps: Tensor) -> Tensor:
+        """The signs."""
+        return torch.where(steps >= 0, 1.0, -1.0).to(steps.dtype)
 
 
 class MseWeightObserver(PerChannelWeightObserver):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
-from intaglio.compiler.graph import is_real, quiet
+from intaglio.compiler.graph import is_real, parameter, quiet
 from intaglio.compiler.numerics import choose_multiplier, snap_scale
 from intaglio.compiler.passes.fuse import Group, Plan
 from intaglio.compiler.passes.layer_inputs import Moments, Watch
@@ -21,9 +21,11 @@ from intaglio.compiler.passes.observers import (
     GivenWeightObserver,
     PerChannelWeightObserver,
     RangeObserver,
+    SignObserver,
+    SignWeightObserver,
 )
 from intaglio.compiler.passes.quantizer import GroupQuantizer
-from intaglio.compiler.passes.round_weights import round_weights
+from intaglio.compiler.passes.round_weights import round_weights, set_constant
 from intaglio.compiler.passes.wide_values import LAYERS
 from intaglio.compiler.precision import Precision
 from intaglio.errors import CalibrationError, IntaglioError, UnsupportedError
@@ -35,8 +37,8 @@ QUANTISE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 DEQUANTISE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 QUANTISE_CHANNELS = torch.ops.quantized_decomposed.quantize_per_channel.default
 DEQUANTISE_CHANNELS = torch.ops.quantized_decomposed.dequantize_per_channel.default
-
-
+SIGNS = "signs"
+"""Key of the metadata of a dequantised weight: that its integers are -1 and +1 alone."""
 NOT_FINITE = (
     "{}: its values are NaN or infinite on the calibration data; check the model's weights and the "
     "range of the data"
@@ -152,12 +154,34 @@ class Quantize:
 
 def convert(prepared: GraphModule) -> GraphModule:
     """A prepared graph, which is changed, with its weights and values in integers."""
+    observers = list(prepared.graph.find_nodes(op="call_module"))
+    kinds = {node: type(prepared.get_submodule(str(node.target))) for node in observers}
+    signs = {cast(Node, node.args[0]).name for node in observers if kinds[node] is SignObserver}
+    readers = set[str]()
+    for node in observers:
+        if kinds[node] is SignWeightObserver:
+            _place_signs(prepared, node)
+            readers.update(user.name for user in node.users)
     with quiet():
         converted: GraphModule = convert_pt2e(prepared)
     for node in converted.graph.find_nodes(op="call_function", target=QUANTISE):
-        node.target = quantise_half_up
+        of_sign = cast(Node, node.args[0]).name in signs
+        node.target = quantise_sign if of_sign else quantise_half_up
+    for node in converted.graph.nodes:
+        if node.name in readers:
+            cast(Node, node.args[1]).meta[SIGNS] = True
     converted.recompile()
     return converted
+
+
+def _place_signs(prepared: GraphModule, observed: Node) -> None:
+    """Put a weight onto plus and minus its scales, where PT2E's rounding leaves it."""
+    observer = cast(SignWeightObserver, prepared.get_submodule(str(observed.target)))
+    given = cast(Node, observed.args[0])
+    weight = parameter(prepared, given)
+    scales = observer.calculate_qparams()[0].reshape(-1, *[1] * (weight.dim() - 1))
+    placed = observer.integers(weight) * scales.to(weight.device)
+    set_constant(prepared, observed, 0, f"{given.name}_signs", placed)
 
 
 def _has_given_weight(prepared: GraphModule, layer: Node) -> bool:
@@ -234,3 +258,10 @@ def quantise_half_up(
     """PT2E's quantize_per_tensor with ties rounded up, as the hardware does; zero point 0."""
     steps = torch.floor(values.double() / scale + 0.5)
     return (steps + zero_point).clamp(lo, hi).to(dtype)
+
+
+def quantise_sign(
+    values: Tensor, scale: float, zero_point: int, lo: int, hi: int, dtype: torch.dtype
+) -> Tensor:
+    """As `quantise_half_up`, of a type that holds `lo` and `hi` alone: -1, and +1 from 0 on."""
+    return torch.where(values >= 0, hi, lo).to(dtype)

@@ -20,14 +20,22 @@ from intaglio.compiler.passes.observers import (
     PerChannelWeightObserver,
     ProbabilityObserver,
     RangeObserver,
+    SignObserver,
+    SignWeightObserver,
     activation_observer,
     weight_observer,
 )
 from intaglio.compiler.passes.truths import TRUTH
-from intaglio.compiler.passes.wide_values import KEEPS_SCALE, LAYERS, keeps_scale, wide_values
+from intaglio.compiler.passes.wide_values import (
+    KEEPS_SCALE,
+    LAYERS,
+    between_layers,
+    keeps_scale,
+    wide_values,
+)
 from intaglio.compiler.precision import WIDEST, Precision
 from intaglio.compiler.tables import is_non_negative
-from intaglio.compiler.workload import ElementType
+from intaglio.compiler.workload import BIPOLAR, ElementType
 from intaglio.errors import UnsupportedError, UsageError
 
 with quiet():
@@ -54,7 +62,9 @@ class Types:
 
     @classmethod
     def of(cls, bits: int, magnitude: int = WIDEST - 1) -> Types:
-        """Types of up to `bits` bits, of values below 2^`magnitude`."""
+        """Types of up to `bits` bits, of values below 2^`magnitude`; of one bit, -1 and +1."""
+        if bits == 1:
+            return cls(BIPOLAR, ElementType(1, "unsigned"))
         return cls(
             ElementType(min(bits, magnitude + 1)), ElementType(min(bits, magnitude), "unsigned")
         )
@@ -76,30 +86,54 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def annotate(self, model: GraphModule) -> GraphModule:
         """Write an annotation on every node whose value becomes integers."""
         nodes = {node.name: node for node in model.graph.nodes}
-        non_negative, given = set[str](), given_scales(self.plan, nodes)
         self._annotate_weights(nodes)
-        wide = wide_values(self.plan, nodes, self.precision)
+        self._annotate_groups(nodes, self._annotate_entries(model, nodes))
+        return model
+
+    def _annotate_entries(self, model: GraphModule, nodes: dict[str, Node]) -> set[str]:
+        """Annotate inputs and cuts; returns those that cannot be negative."""
+        non_negative = set[str]()
         entries = [node.name for node in model.graph.find_nodes(op="placeholder")]
         for name in (*entries, *self.plan.cuts):
             if not is_real(nodes[name]) or name in self.plan.constants:
                 continue
             _check_given(self.precision, input_name(nodes[name]), nodes[name])
-            signed = Types.of(self.precision.activations_of(input_name(nodes[name]))).signed
-            spec = _given(nodes[name]) or _spec(self.observer, signed)
+            spec = _given(nodes[name]) or _spec(self.observer, self._entry(nodes[name]))
             _annotation(nodes[name]).output_qspec = spec
             if spec.quant_min >= 0:
                 non_negative.add(name)
+        return non_negative
+
+    def _entry(self, node: Node) -> ElementType:
+        """The type of an input or a cut, which has a sign and room for 0."""
+        name = input_name(node)
+        bits = self.precision.activations_of(name, between_layers=False)
+        if bits == 1:
+            raise UsageError(
+                f"precision gives activations of 1 bit to '{name}', which no layer makes; give it "
+                "2 bits or more"
+            )
+        return Types.of(bits).signed
+
+    def _annotate_groups(self, nodes: dict[str, Node], non_negative: set[str]) -> None:
+        """Annotate what operators make; `non_negative` are the entries that cannot be negative."""
+        given, signs = given_scales(self.plan, nodes), set[str]()
+        wide = wide_values(self.plan, nodes, self.precision)
+        inner = between_layers(self.plan, nodes)
         for group in self.plan.groups:
             if not is_real(nodes[group.output]):
                 continue
             if self._is_non_negative(group, nodes, non_negative):
                 non_negative.add(group.output)
-            shared = nodes[group.inputs[0]] if self._shares(group, nodes, given) else None
-            known = group.output in non_negative
+            keeps = self._shares(group, nodes, given | signs)
+            shared = nodes[group.inputs[0]] if keeps else None
+            known, between = group.output in non_negative, group.output in inner
+            types = Types.of(self.precision.activations_of(group.name, between_layers=between))
             magnitude = wide.get(group.output)
-            spec = self._output(group, nodes[group.output], shared, known, magnitude)
+            spec = self._output(group, nodes[group.output], shared, known, types, magnitude)
+            if _is_sign(spec) or (keeps and group.inputs[0] in signs):
+                signs.add(group.output)
             _annotation(nodes[group.output]).output_qspec = spec
-        return model
 
     def _annotate_weights(self, nodes: dict[str, Node]) -> None:
         """Layers that read one weight, as the steps of a recurrence do, share its integers."""
@@ -122,8 +156,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         grid: Grid | None = weight.meta.get(GRID)
         own = self.precision.layers.get(group.name)
         if grid is None:
-            element = ElementType(self.precision.weights_of(group.name))
-            return _spec(self.weight_observer, element)
+            bits = self.precision.weights_of(group.name)
+            return _spec(self.weight_observer, BIPOLAR if bits == 1 else ElementType(bits))
         _check_bits("weights", own.weights if own else None, group.name, grid.element.bits)
         scales = grid.channels
         if grid.element.bits > MOST_BITS:
@@ -155,7 +189,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
     def _shares(self, group: Group, nodes: dict[str, Node], given: Collection[str]) -> bool:
         """Whether a group's output has the scale and the type of its input.
 
-        An average of integers that a quantiser makes has none of its own there, and is real.
+        An average of integers that a quantiser makes, or of signs, has none of its own there, and
+        is real.
         """
         if group.kind == "average_pool" and group.inputs[0] in given:
             return False
@@ -167,12 +202,13 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         node: Node,
         shared: Node | None,
         non_negative: bool,
+        types: Types,
         magnitude: int | None,
     ) -> QuantizationSpecBase:
         """The type of a group's output, the value of `node`: what the model itself gives is kept.
 
-        Pools and moves have that of their input, `shared`; other groups get their own.  With a
-        `magnitude` the value is wide, and its readers take it below 2^`magnitude`.
+        Pools and moves have that of their input, `shared`; other groups get their own, of `types`.
+        With a `magnitude` the value is wide, and its readers take it below 2^`magnitude`.
         """
         given = _given(node)
         if given is not None:
@@ -181,7 +217,6 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         if shared is not None:
             _check_kept(self.precision, group)
             return SharedQuantizationSpec(shared)
-        types = Types.of(self.precision.activations_of(group.name))
         if group.kind == "softmax" or TRUTH in node.meta:
             return _spec(ProbabilityObserver, types.unsigned)
         returned = any(user.op == "output" for user in node.users)
@@ -273,8 +308,13 @@ def _given(node: Node) -> QuantizationSpec | None:
 
 
 def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpec:
-    """The PT2E form of an element type; weights leave out the lowest value unless given."""
+    """The PT2E form of an element type; weights leave out the lowest value unless given.
+
+    Signs have an observer of their own, by which `quantize` knows them.
+    """
     weight = issubclass(observer, PerChannelWeightObserver)
+    if element == BIPOLAR:
+        observer = SignWeightObserver if weight else SignObserver
     symmetric = weight and not issubclass(observer, GivenWeightObserver)
     return QuantizationSpec(
         dtype=_machine_type(element),
@@ -284,6 +324,12 @@ def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpe
         qscheme=torch.per_channel_symmetric if weight else torch.per_tensor_affine,
         ch_axis=0 if weight else None,
     )
+
+
+def _is_sign(spec: QuantizationSpecBase) -> bool:
+    """Whether a value has a type of its own that is bipolar."""
+    own = isinstance(spec, QuantizationSpec)
+    return own and spec.observer_or_fake_quant_ctr is SignObserver
 
 
 def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:

@@ -5,6 +5,7 @@ Both steps see one layer at a time and only moments of its real inputs; neither 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -39,20 +40,20 @@ def round_weights(prepared: GraphModule, layer: Node, moments: Moments, method: 
     scales = observer.calculate_qparams()[0].double().reshape(*rows.shape[:2], 1)
     steps = rows / scales
     if method.rounding == "compensated":
-        integers = compensated(steps, moments.covariance, observer.quant_max)
+        integers = compensated(steps, moments.covariance, observer.integers)
     else:
-        integers = steps.round().clamp(observer.quant_min, observer.quant_max)
+        integers = observer.integers(steps)
     rounded = integers * scales
-    _set(prepared, observed, 0, f"{layer.name}_rounded", rounded.reshape(weight.shape))
+    set_constant(prepared, observed, 0, f"{layer.name}_rounded", rounded.reshape(weight.shape))
     if method.correct_bias:
         excess = ((rounded - rows) @ moments.mean[:, :, None]).flatten()
         bias = argument(layer, 2, "bias")
         old = parameter(prepared, bias).double() if isinstance(bias, Node) else 0.0
-        _set(prepared, layer, 2, f"{layer.name}_corrected", old - excess)
+        set_constant(prepared, layer, 2, f"{layer.name}_corrected", old - excess)
 
 
-def compensated(steps: Tensor, covariance: Tensor, highest: int) -> Tensor:
-    """`steps` (G, K, D) as integers within +-`highest`, for inputs of `covariance` (G, D, D).
+def compensated(steps: Tensor, covariance: Tensor, rounded: Callable[[Tensor], Tensor]) -> Tensor:
+    """`steps` (G, K, D) as integers, by the rule `rounded`, for inputs of `covariance` (G, D, D).
 
     Inputs are rounded one after another, and the later ones take up the error so far, as least
     squares says: GPTQ (Frantar et al., 2022), after optimal brain surgeon.  With the bias
@@ -70,7 +71,7 @@ def compensated(steps: Tensor, covariance: Tensor, highest: int) -> Tensor:
         stop = min(start + BLOCK, inputs)
         errors = torch.empty_like(left[:, :, start:stop])
         for column in range(start, stop):
-            made[:, :, column] = left[:, :, column].round().clamp(-highest, highest)
+            made[:, :, column] = rounded(left[:, :, column])
             error = (left[:, :, column] - made[:, :, column]) / factor[:, column, column, None]
             errors[:, :, column - start] = error
             left[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
@@ -79,7 +80,7 @@ def compensated(steps: Tensor, covariance: Tensor, highest: int) -> Tensor:
     return result
 
 
-def _set(module: GraphModule, user: Node, index: int, name: str, value: Tensor) -> None:
+def set_constant(module: GraphModule, user: Node, index: int, name: str, value: Tensor) -> None:
     """Let `user` read a new float32 constant as its argument `index`."""
     module.register_buffer(name, value.float())
     with module.graph.inserting_before(user):

@@ -24,6 +24,8 @@ from intaglio.compiler.passes.norms import NORMS
 from intaglio.compiler.precision import WIDEST, Precision, Wide
 
 aten = torch.ops.aten
+MULTIPLIES: frozenset[Kind] = frozenset({"conv", "linear", "matmul"})
+"""Kinds of groups that make sums of products."""
 SUMS: frozenset[Kind] = frozenset({"add", "sub"})
 LAYERS: frozenset[Kind] = frozenset({"conv", "linear"})
 """Kinds of groups that multiply by weights."""
@@ -53,6 +55,27 @@ def wide_values(plan: Plan, nodes: Mapping[str, Node], precision: Precision) -> 
             if magnitude is not None:
                 found[group.output] = magnitude
     return found
+
+
+def between_layers(plan: Plan, nodes: Mapping[str, Node]) -> set[str]:
+    """The outputs of groups on the way from a layer, or a product, to another.
+
+    What lies between an input and the first of them, or the last and an output, does not.
+    """
+    made, read = set[str](), set[str]()
+    position = {name: index for index, name in enumerate(nodes)}
+    ordered = sorted(plan.groups, key=lambda group: position[group.output])
+    for group in ordered:
+        if group.kind in MULTIPLIES or made.intersection(_operands(group)):
+            made.add(group.output)
+    for group in reversed(ordered):
+        if group.kind in MULTIPLIES or group.output in read:
+            read.update(_operands(group))
+    return made & read
+
+
+def _operands(group: Group) -> tuple[str, ...]:
+    return (*group.inputs, *filter(None, [group.residual]))
 
 
 @dataclass
@@ -120,7 +143,7 @@ class _Search:
         grid: Grid | None = weight.meta.get(GRID)
         owners = (g.name for g in self.plan.groups if self.nodes[g.anchor] in weight.users)
         bits = max(map(self.precision.weights_of, owners))
-        largest = max(-grid.lo, grid.hi) if grid is not None else (1 << (bits - 1)) - 1
+        largest = max(-grid.lo, grid.hi) if grid is not None else max((1 << (bits - 1)) - 1, 1)
         return math.prod(shape(weight)[1:]) * largest
 
     def _summed(self, reader: Group) -> int:

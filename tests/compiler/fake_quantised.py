@@ -20,6 +20,7 @@ from intaglio.compiler.passes.quantize import (
     DEQUANTISE_CHANNELS,
     Quantize,
     quantise_half_up,
+    quantise_sign,
 )
 from intaglio.compiler.pipeline import fuse
 from intaglio.compiler.precision import Precision
@@ -73,8 +74,9 @@ def judge(module: GraphModule, plan: Plan, *batch: Tensor) -> Comparison:
         elif node.op == "call_function":
             name = names.get(node.args[0].name) if isinstance(node.args[0], Node) else None
             made[node] = _call(node, args)
-            if node.target is quantise_half_up and name in values:
-                made[node] = _judge(result, str(name), args, values[str(name)])
+            if node.target in (quantise_half_up, quantise_sign) and name in values:
+                judged = _judge if node.target is quantise_half_up else _judge_sign
+                made[node] = judged(result, str(name), args, values[str(name)])
     assert set(result.excess) == {tensor.name for tensor in workload.activations()}
     return result
 
@@ -113,5 +115,18 @@ def _judge(
     assert isinstance(real, Tensor)
     ideal = torch.clamp(real / scale, lo, hi).numpy()  # type: ignore[operator, call-overload]
     result.excess[name] = float(np.abs(got - ideal).max()) - 0.5
+    result.compared += got.size
+    return torch.from_numpy(got)
+
+
+def _judge_sign(
+    result: Comparison, name: str, args: tuple[object, ...], got: NDArray[np.int64]
+) -> Tensor:
+    """Signs are right or wrong: by how much a value of the wrong one exceeds 0, in steps."""
+    real, scale = args[:2]
+    assert isinstance(real, Tensor)
+    assert set(np.unique(got)) <= {-1, 1}
+    wrong = -torch.from_numpy(got) * real / scale  # type: ignore[operator]
+    result.excess[name] = float(wrong.clamp(min=0).max())
     result.compared += got.size
     return torch.from_numpy(got)

@@ -41,6 +41,27 @@ class Residual(nn.Module):
         return scores
 
 
+class Signs(nn.Module):
+    """What may stand between layers of one bit: norms, bounds, a pool, a residual, a join, ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 6, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.pool = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(6, 4, 3, bias=False)
+        self.bn2 = nn.BatchNorm2d(4)
+        self.conv3 = nn.Conv2d(6, 4, 3)
+        self.fc = nn.Linear(8 * 4 * 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.hardtanh(self.bn1(self.conv1(2 * x)))
+        x = self.pool(x)
+        y = functional.hardtanh(self.bn2(self.conv2(x)))
+        z = torch.cat([y, self.conv3(x) + y], 1)
+        return torch.sigmoid(self.fc(torch.flatten(functional.relu(z), 1)))
+
+
 class EveryOperator(nn.Module):
     """Each supported operator at least once, in its less common geometries too."""
 

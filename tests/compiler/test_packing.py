@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from intaglio.compiler.numerics import values_of
 from intaglio.compiler.packing import pack, packs, unpack, weight_bits
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Bits, Precision
 from intaglio.compiler.serialise import describe, load_workload, save_workload
-from intaglio.compiler.tensor import ElementType
+from intaglio.compiler.tensor import BIPOLAR, ElementType
 from intaglio.examples.networks import lenet5
 
 TERNARY = ElementType(2, "ternary")
 
 
-@pytest.mark.parametrize("element", [TERNARY, *(ElementType(bits) for bits in range(2, 8))])
+@pytest.mark.parametrize(
+    "element", [BIPOLAR, TERNARY, *(ElementType(bits) for bits in range(2, 8))]
+)
 def test_every_value_comes_back(element: ElementType) -> None:
     random = np.random.default_rng(element.bits)
     for shape in ((3, 5, 1, 7), (1,), (4, 0)):
-        values = random.integers(element.lo, element.hi + 1, shape, np.int8)
+        values = random.choice(values_of(element).astype(np.int8), shape)
         packed = pack(values, element)
         assert packed.size == -(-values.size * element.bits // 8)
         np.testing.assert_array_equal(unpack(packed, element, shape), values)
@@ -31,6 +34,8 @@ def test_every_value_comes_back(element: ElementType) -> None:
 def test_the_bytes_are_as_documented() -> None:
     values = np.array([[1, -1], [0, -1], [1, 0]], np.int8)
     assert pack(values, TERNARY).tolist() == [0b11_00_11_01, 0b00_01]
+    signs = np.array([1, -1, -1, 1, 1, 1, -1, -1, 1], np.int8)
+    assert pack(signs, BIPOLAR).tolist() == [0b00111001, 1]
 
 
 def test_what_is_no_packed_weight_is_refused() -> None:
@@ -41,7 +46,7 @@ def test_what_is_no_packed_weight_is_refused() -> None:
 
 
 def test_other_types_stay_as_they_are() -> None:
-    others = (ElementType(8), ElementType(4, "unsigned"), ElementType(1, "bipolar"))
+    others = (ElementType(8), ElementType(4, "unsigned"))
     assert not any(packs(element) for element in others)
 
 

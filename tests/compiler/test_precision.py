@@ -1,4 +1,4 @@
-"""Precisions outside 2 to 8 bits are refused."""
+"""Precisions outside 1 to 8 bits are refused."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.compiler.models import Calls, Residual, images, seeded
 @pytest.mark.parametrize(
     ("bits", "sentence"),
     [
-        ((1, 8), "weight precision of 1 bits is outside 2 to 8; choose 2 to 8"),
-        ((8, 16), "activation precision of 16 bits is outside 2 to 8; choose 2 to 8"),
+        ((0, 8), "weight precision of 0 bits is outside 1 to 8; choose 1 to 8"),
+        ((8, 16), "activation precision of 16 bits is outside 1 to 8; choose 1 to 8"),
         ((8, 4.0), "activation precision is 4.0, expected a whole number of bits, as in 8"),
         ((8, 8, True), "wide precision is True, expected a whole number of bits, as in 8"),
     ],
@@ -121,8 +121,8 @@ def test_layers_that_share_a_weight_have_its_bits() -> None:
     ("layers", "sentence"),
     [
         (
-            {"fc": Bits(activations=1)},
-            "fc: activation precision of 1 bits is outside 2 to 16; choose 2 to 16",
+            {"fc": Bits(activations=0)},
+            "fc: activation precision of 0 bits is outside 1 to 16; choose 1 to 16",
         ),
         ({"fc": 8}, "fc: precision is 8; give Bits, as in Bits(weights=4)"),
         (

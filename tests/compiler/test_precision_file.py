@@ -61,7 +61,7 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
         ),
         (
             "weights = 9",
-            "{path}: weight precision of 9 bits is outside 2 to 8; choose 2 to 8",
+            "{path}: weight precision of 9 bits is outside 1 to 8; choose 1 to 8",
         ),
         (
             'wide_values = ["sum"]',
@@ -85,8 +85,8 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
             "{path}: layers.fc: unknown key 'activation'; did you mean 'activations'?",
         ),
         (
-            "[layers.fc]\nactivations = 1",
-            "{path}: fc: activation precision of 1 bits is outside 2 to 16; choose 2 to 16",
+            "[layers.fc]\nactivations = 0",
+            "{path}: fc: activation precision of 0 bits is outside 1 to 16; choose 1 to 16",
         ),
         (
             "[layers.fc]\nweights = '4'",

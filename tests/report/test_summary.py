@@ -104,5 +104,5 @@ def test_corrupt_notes_are_refused(artifact: Path) -> None:
         Origin.of(dataclasses.replace(opened, info=info))
     assert str(caught.value) == (
         f"{artifact}/artifact.json: is corrupt (UsageError: precision: weight precision of 9 bits "
-        "is outside 2 to 8; choose 2 to 8); compile the model again"
+        "is outside 1 to 8; choose 1 to 8); compile the model again"
     )

@@ -79,7 +79,7 @@ def test_what_decides_outcomes_decides_the_fingerprint() -> None:
         ({"space__network__width": []},
          "dimension 'network.width' has no values; list at least one"),
         ({"space__bits__weights": [9]},
-         "weight precision of 9 bits is outside 2 to 8; choose 2 to 8"),
+         "weight precision of 9 bits is outside 1 to 8; choose 1 to 8"),
         ({"space__bits__weights": {"low": 2, "hihg": 8}},
          "x: space.bits: bits.weights: unknown key 'hihg'; did you mean 'high'?"),
         ({"space__design__rows": [4, 7]},

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from intaglio.compiler.pipeline import to_workload
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
 from intaglio.errors import DesignError
 from intaglio.hw.npu_model import DRIVER
@@ -28,6 +30,7 @@ from tests.compiler.builders import (
     every_row_operator,
     every_wide_operator,
 )
+from tests.compiler.models import Signs, images, seeded
 from tests.templates.npu.head_networks import attentions, products
 from tests.templates.npu.networks import SMALL, networks
 from tests.templates.npu.row_networks import row_networks
@@ -68,6 +71,17 @@ def check(report: VerifyReport, bench: Bench) -> None:
 @pytest.mark.parametrize("make", [every_operator, every_wide_operator])
 def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_cache: Path) -> None:
     bench = _bench(make(), design)
+    check(verify(bench, images=3, cache=model_cache), bench)
+
+
+@pytest.mark.parametrize("precision", [Precision(1, 1), Precision(2, 2), Precision(1, 3)], ids=str)
+def test_few_bits(precision: Precision, model_cache: Path) -> None:
+    """Signs, ternary weights, and activations of 1, 2 and 3 bits."""
+    calibration = {"x": images(4, 2, 12, 12).numpy()}
+    network = to_workload(
+        seeded(Signs), (images(1, 2, 12, 12),), calibration=calibration, precision=precision
+    )
+    bench = _bench(network, SMALL)
     check(verify(bench, images=3, cache=model_cache), bench)
 
 
