@@ -10,6 +10,7 @@ from intaglio.compiler.passes.canonicalize import Canonicalize
 from intaglio.compiler.passes.compose_functions import ComposeFunctions
 from intaglio.compiler.passes.compose_norms import ComposeNorms
 from intaglio.compiler.passes.decompose import Decompose
+from intaglio.compiler.passes.find_signs import FindSigns
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
 from intaglio.compiler.passes.fold_constants import FoldConstants
 from intaglio.compiler.passes.lift_constants import LiftConstants
@@ -22,6 +23,7 @@ Pass = Callable[[GraphModule], GraphModule]
 
 PASSES: tuple[Pass, ...] = (
     FoldConstants(),
+    FindSigns(),
     ComposeNorms(),
     ComposeFunctions(),
     Decompose(),

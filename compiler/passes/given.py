@@ -18,7 +18,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from intaglio.compiler.graph import argument, owner, parameter, shape, single_user
-from intaglio.compiler.workload import ElementType
+from intaglio.compiler.workload import BIPOLAR, ElementType
 
 aten = torch.ops.aten
 PER_TENSOR = aten.fake_quantize_per_tensor_affine.default
@@ -52,25 +52,37 @@ PRODUCTS = frozenset({aten.div.Tensor, aten.mul.Tensor})
 """Calls of a constant and numbers that change the scales of the constant alone."""
 
 
+def sign(values: Tensor, scale: float) -> Tensor:
+    """A quantiser of one bit: `scale` where `values` are 0 or more, else its negative."""
+    return torch.where(values >= 0, scale, -scale)
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a quantiser says of a value: integers `lo` to `hi`, 0 among them, worth `scale` each."""
+    """What a quantiser says of a value: integers `lo` to `hi`, worth `scale` each.
+
+    0 is among them, but not where they `are_signs`, -1 and +1.
+    """
 
     scale: float
     lo: int
     hi: int
+    are_signs: bool = False
+
+    @property
+    def element(self) -> ElementType:
+        """The smallest type that holds the integers."""
+        return BIPOLAR if self.are_signs else type_of(self.lo, self.hi)
 
     @property
     def fills(self) -> bool:
         """Whether the range is the whole of its type."""
-        element = type_of(self.lo, self.hi)
-        return (self.lo, self.hi) == (element.lo, element.hi)
+        return (self.lo, self.hi) == (self.element.lo, self.element.hi)
 
     @property
     def filled(self) -> Given:
         """The same with the whole range of its type."""
-        element = type_of(self.lo, self.hi)
-        return replace(self, lo=element.lo, hi=element.hi)
+        return replace(self, lo=self.element.lo, hi=self.element.hi)
 
     def within(self, clamp: Bounds | None) -> Bounds | None:
         """`clamp`, and the range as well where the type alone would not keep to it."""
@@ -102,6 +114,11 @@ class Grid:
     def element(self) -> ElementType:
         """The smallest signed type that holds the integers."""
         return type_of(min(self.lo, -1), self.hi)
+
+    def are_signs(self, constant: Tensor) -> bool:
+        """Whether the integers of the constant are -1 and +1 alone."""
+        known = (self.lo, self.hi) == (-1, 1) and not constant.is_meta
+        return known and bool((constant != 0).all())
 
     @property
     def channels(self) -> Tensor | None:
@@ -169,6 +186,8 @@ def _of_product(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
 
 def given_by(node: Node) -> Given:
     """What a quantiser of a whole value says."""
+    if node.target is sign:
+        return Given(float(cast(float, node.args[1])), -1, 1, are_signs=True)
     return Given(float(cast(float, node.args[1])), *_range(node))
 
 
@@ -182,6 +201,8 @@ def objection(node: Node, known: Mapping[Node, Tensor] | None = None) -> tuple[s
 
     `known` holds the values of calls that are constants.
     """
+    if node.target is sign:
+        return None
     lo, hi = _range(node)
     if lo == hi or not lo <= 0 <= hi:
         return f"its integers {lo} to {hi} leave out 0", "quantise to integers on both sides of 0"

@@ -187,6 +187,10 @@ class GivenObserver(RangeObserver):
         return self.given
 
 
+class GivenSignObserver(GivenObserver, SignObserver):
+    """The scale that the model itself gives signs."""
+
+
 class PerChannelWeightObserver(ObserverBase):  # type: ignore[misc]
     """Symmetric scales of a weight, one for each output channel (axis 0)."""
 
@@ -249,6 +253,10 @@ class SignWeightObserver(PerChannelWeightObserver):
     def integers(self, steps: Tensor) -> Tensor:
         """The signs."""
         return torch.where(steps >= 0, 1.0, -1.0).to(steps.dtype)
+
+
+class GivenSignWeightObserver(GivenWeightObserver, SignWeightObserver):
+    """The scales that the model itself gives weights of -1 and +1."""
 
 
 class MseWeightObserver(PerChannelWeightObserver):

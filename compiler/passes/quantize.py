@@ -154,13 +154,13 @@ class Quantize:
 
 def convert(prepared: GraphModule) -> GraphModule:
     """A prepared graph, which is changed, with its weights and values in integers."""
-    observers = list(prepared.graph.find_nodes(op="call_module"))
-    kinds = {node: type(prepared.get_submodule(str(node.target))) for node in observers}
-    signs = {cast(Node, node.args[0]).name for node in observers if kinds[node] is SignObserver}
-    readers = set[str]()
-    for node in observers:
-        if kinds[node] is SignWeightObserver:
-            _place_signs(prepared, node)
+    signs, readers = set[str](), set[str]()
+    for node in prepared.graph.find_nodes(op="call_module"):
+        observer = prepared.get_submodule(str(node.target))
+        if isinstance(observer, SignObserver):
+            signs.add(cast(Node, node.args[0]).name)
+        elif isinstance(observer, SignWeightObserver):
+            _place_signs(prepared, node, observer)
             readers.update(user.name for user in node.users)
     with quiet():
         converted: GraphModule = convert_pt2e(prepared)
@@ -174,9 +174,8 @@ def convert(prepared: GraphModule) -> GraphModule:
     return converted
 
 
-def _place_signs(prepared: GraphModule, observed: Node) -> None:
+def _place_signs(prepared: GraphModule, observed: Node, observer: SignWeightObserver) -> None:
     """Put a weight onto plus and minus its scales, where PT2E's rounding leaves it."""
-    observer = cast(SignWeightObserver, prepared.get_submodule(str(observed.target)))
     given = cast(Node, observed.args[0])
     weight = parameter(prepared, given)
     scales = observer.calculate_qparams()[0].reshape(-1, *[1] * (weight.dim() - 1))

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.calibration import Method
-from intaglio.compiler.graph import input_name, is_real, quiet
+from intaglio.compiler.graph import input_name, is_real, owner, parameter, quiet
 from intaglio.compiler.passes.fuse import Group, Plan
-from intaglio.compiler.passes.given import GIVEN, GRID, MOST_BITS, Given, Grid, type_of
+from intaglio.compiler.passes.given import GIVEN, GRID, MOST_BITS, Given, Grid
 from intaglio.compiler.passes.observers import (
     GivenObserver,
+    GivenSignObserver,
+    GivenSignWeightObserver,
     GivenWeightObserver,
     PerChannelWeightObserver,
     ProbabilityObserver,
@@ -158,7 +161,10 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         if grid is None:
             bits = self.precision.weights_of(group.name)
             return _spec(self.weight_observer, BIPOLAR if bits == 1 else ElementType(bits))
-        _check_bits("weights", own.weights if own else None, group.name, grid.element.bits)
+        constant = weight.op == "get_attr" and parameter(owner(weight), weight)
+        are_signs = isinstance(constant, Tensor) and grid.are_signs(constant)
+        element = BIPOLAR if are_signs else grid.element
+        _check_bits("weights", own.weights if own else None, group.name, element.bits)
         scales = grid.channels
         if grid.element.bits > MOST_BITS:
             raise UnsupportedError(
@@ -171,7 +177,8 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
                 f"{group.label}: its weights are given scales that differ within an output "
                 "channel; give each output channel one scale"
             )
-        return _spec(GivenWeightObserver.of(scales), grid.element)
+        observer = GivenSignWeightObserver if are_signs else GivenWeightObserver
+        return _spec(observer.of(scales), element)
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the plan was checked when it was made."""
@@ -256,7 +263,7 @@ def _check_given(precision: Precision, name: str, node: Node) -> None:
     """Raise UsageError for other bits than a quantiser of the model gives a value."""
     own, given = precision.layers.get(name), cast("Given | None", node.meta.get(GIVEN))
     if own is not None and given is not None:
-        _check_bits("activations", own.activations, name, type_of(given.lo, given.hi).bits)
+        _check_bits("activations", own.activations, name, given.element.bits)
 
 
 def _check_bits(what: str, bits: int | None, name: str, given: int) -> None:
@@ -301,10 +308,9 @@ def _given(node: Node) -> QuantizationSpec | None:
     given: Given | None = node.meta.get(GIVEN)
     if given is None:
         return None
-    element = type_of(given.lo, given.hi)
-    return replace(
-        _spec(GivenObserver.of(given.scale), element), quant_min=given.lo, quant_max=given.hi
-    )
+    observer = GivenSignObserver if given.are_signs else GivenObserver
+    spec = _spec(observer.of(given.scale), given.element)
+    return replace(spec, quant_min=given.lo, quant_max=given.hi)
 
 
 def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpec:
@@ -313,7 +319,7 @@ def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpe
     Signs have an observer of their own, by which `quantize` knows them.
     """
     weight = issubclass(observer, PerChannelWeightObserver)
-    if element == BIPOLAR:
+    if element == BIPOLAR and not issubclass(observer, SignObserver | SignWeightObserver):
         observer = SignWeightObserver if weight else SignObserver
     symmetric = weight and not issubclass(observer, GivenWeightObserver)
     return QuantizationSpec(
@@ -329,7 +335,7 @@ def _spec(observer: type[ObserverBase], element: ElementType) -> QuantizationSpe
 def _is_sign(spec: QuantizationSpecBase) -> bool:
     """Whether a value has a type of its own that is bipolar."""
     own = isinstance(spec, QuantizationSpec)
-    return own and spec.observer_or_fake_quant_ctr is SignObserver
+    return own and issubclass(spec.observer_or_fake_quant_ctr, SignObserver)
 
 
 def _is_non_negative(group: Group, anchor: Node, known: set[str]) -> bool:

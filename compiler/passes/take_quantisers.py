@@ -9,7 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from intaglio.compiler.graph import insert_call, is_real, merge_origins, shape, single_user
-from intaglio.compiler.passes.given import GIVEN, PER_TENSOR, Given, given_by, objection
+from intaglio.compiler.passes.given import GIVEN, PER_TENSOR, Given, given_by, objection, sign
 from intaglio.compiler.tables import UNARY, composed, raised
 
 aten = torch.ops.aten
@@ -43,14 +43,8 @@ CLAMPED = frozenset(
     }
 )
 """What makes integers of any scale, clamped to any range."""
-SCALED = UNARY | {
-    composed,
-    raised,
-    aten.cat.default,
-    aten.group_norm.default,
-    aten.layer_norm.default,
-    aten.rms_norm.default,
-}
+NORMS = frozenset({aten.group_norm.default, aten.layer_norm.default, aten.rms_norm.default})
+SCALED = UNARY | NORMS | {composed, raised, aten.cat.default}
 """What makes integers of any scale, clamped to their type alone."""
 
 
@@ -62,27 +56,30 @@ class TakeQuantisers:
     x -> max_pool or a move -> quantiser   becomes   x, given -> max_pool or the move
     input -> narrow quantiser              becomes   input, given -> clamp, given
     softmax(x) -> quantiser                becomes   softmax(x) -> clamp, given
+    input -> sign                          becomes   input -> clamp, given
 
     The border rounds to the whole of a type, so a clamp behind it leaves out what the file does.
     The last form is for what does not make integers of any scale, what others read unquantised,
-    and what another quantiser has given a scale.  Quantisers without integer form stay.
+    and what another quantiser has given a scale.  Signs are given to what is computed alone, and to
+    norms behind a clamp.  Quantisers without integer form stay.
     """
 
     def __call__(self, module: GraphModule) -> GraphModule:
         """Rewrite `module` and return it."""
-        for node in module.graph.find_nodes(op="call_function", target=PER_TENSOR):
-            if objection(node) is None:
-                _take(node)
+        for target in (PER_TENSOR, sign):
+            for node in module.graph.find_nodes(op="call_function", target=target):
+                if objection(node) is None:
+                    _take(node)
         module.recompile()
         return module
 
 
 def _take(node: Node) -> None:
     given, source = given_by(node), cast(Node, node.args[0])
-    maker = _maker(source)
+    maker = _maker(source, given)
     if maker.meta.get(GIVEN) != given:
         if not _makes(maker, given):
-            if maker.op == "placeholder" and _is_free(maker):
+            if maker.op == "placeholder" and _is_free(maker) and not given.are_signs:
                 maker.meta[GIVEN] = given.filled
             bounds = given.lo * given.scale, given.hi * given.scale
             args = (source, *bounds)
@@ -93,9 +90,13 @@ def _take(node: Node) -> None:
     node.graph.erase_node(node)
 
 
-def _maker(source: Node) -> Node:
-    """Where a value is computed, ahead of what computes the same after a quantiser."""
-    while source.target in COMMUTING and GIVEN not in source.meta and single_user(source):
+def _maker(source: Node, given: Given) -> Node:
+    """Where a value is computed, ahead of what computes the same after a quantiser.
+
+    Zeros around a value are no signs of it.
+    """
+    passed = COMMUTING - ({aten.constant_pad_nd.default} if given.are_signs else set())
+    while source.target in passed and GIVEN not in source.meta and single_user(source):
         source = cast(Node, source.args[0])
     return source
 
@@ -104,6 +105,8 @@ def _makes(maker: Node, given: Given) -> bool:
     """Whether the operator behind a value can make these integers in place of its own."""
     if not _is_free(maker):
         return False
+    if given.are_signs:
+        return maker.target in CLAMPED | SCALED - NORMS
     scaled = maker.op == "placeholder" or maker.target in SCALED
     return maker.target in CLAMPED or (given.fills and scaled)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,15 +17,16 @@ from torch.nn import functional
 
 from intaglio.compiler import numerics, reference
 from intaglio.compiler.calibration import Method
+from intaglio.compiler.passes.observers import SignObserver
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Bits, Precision
 from intaglio.compiler.serialise import describe, load_workload, save_workload
 from intaglio.compiler.tensor import BIPOLAR
-from intaglio.compiler.training import prepare_training
+from intaglio.compiler.training import FakeQuantised, prepare_training
 from intaglio.compiler.workload import MatMul
 from intaglio.errors import UnsupportedError, UsageError
 from tests.compiler.fake_quantised import compare, judge
-from tests.compiler.models import Calls, Signs, images, seeded
+from tests.compiler.models import Signs, images, seeded
 
 BINARY = Precision(1, 1)
 
@@ -75,17 +77,21 @@ def test_a_threshold_is_the_rule_for_every_accumulator(data: st.DataObject) -> N
     np.testing.assert_array_equal(got[0], acc * scale + bias >= 0)
 
 
+class Normed(nn.Module):
+    """A batch norm ahead of a bound, with gains of both signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.norm, self.fc2 = nn.Linear(9, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.fc2(functional.hardtanh(self.norm(self.fc1(x))))
+        return scores
+
+
 def test_a_batch_norm_of_negative_gain_turns_its_signs() -> None:
-    class Normed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc1, self.norm, self.fc2 = nn.Linear(9, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            scores: Tensor = self.fc2(functional.hardtanh(self.norm(self.fc1(x))))
-            return scores
-
     model, x = seeded(Normed), images(64, 9)
+    assert isinstance(model, Normed)
     with torch.no_grad():
         model.norm.weight.copy_(torch.tensor([-2.0, -0.5, -1e-3, 1e-3, 0.5, 2.0]))
         model.norm.bias.uniform_(-0.01, 0.01)
@@ -131,20 +137,14 @@ def test_what_is_trained_is_what_the_integers_compute(tmp_path: Path) -> None:
 
 
 def test_signs_lose_their_gradient_beyond_two_steps() -> None:
-    linear = nn.Linear(2, 2, bias=False)
-    with torch.no_grad():
-        linear.weight.copy_(torch.eye(2))
-    model = Calls(lambda m, x: linear(linear(x).tanh()), linear=linear).eval()
-    layers = {"tanh": Bits(activations=1)}
-    network = prepare_training(
-        model,
-        (torch.zeros(1, 2),),
-        calibration={"x": np.array([[0.2, -0.2]], np.float32)},
-        precision=Precision(layers=layers),
-    )
-    x = torch.tensor([[0.1, -0.15]], requires_grad=True)
-    network(x).sum().backward()
-    assert (x.grad != 0).all()
+    observer = SignObserver(torch.int8, -1, 1)
+    observer(torch.tensor([0.25, -0.75]))
+    x = torch.tensor([-1.01, -0.99, -1e-4, 0.0, 0.99, 1.01], requires_grad=True)
+    made = FakeQuantised(observer)(x)
+    assert made.tolist() == [-0.5, -0.5, -0.5, 0.5, 0.5, 0.5]
+    made.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 0]
 
 
 @pytest.mark.parametrize("method", [Method(correct_bias=True), Method(rounding="compensated")])
@@ -170,28 +170,30 @@ class Padded(nn.Module):
         self.first, self.second = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=second)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x))
+        return cast(Tensor, self.second(self.first(x)))
 
 
 class Framed(Padded):
     """Zeros as channels of their own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(functional.pad(self.first(x), (0, 0, 0, 0, 1, 0))[:, 1:])
+        return cast(Tensor, self.second(functional.pad(self.first(x), (0, 0, 0, 0, 1, 0))[:, 1:]))
 
 
 class Averaged(Padded):
     """Averages that count the padding."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(functional.avg_pool2d(self.first(x), 3, 1, padding=1))
+        return cast(Tensor, self.second(functional.avg_pool2d(self.first(x), 3, 1, padding=1)))
 
 
 class Enlarged(Padded):
     """Pixels between pixels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(functional.interpolate(self.first(x), (9, 9), mode="bilinear"))
+        return cast(
+            Tensor, self.second(functional.interpolate(self.first(x), (9, 9), mode="bilinear"))
+        )
 
 
 @pytest.mark.parametrize(
@@ -226,3 +228,35 @@ def test_an_input_of_one_bit_is_refused() -> None:
     assert str(caught.value) == (
         "precision gives activations of 1 bit to 'x', which no layer makes; give it 2 bits or more"
     )
+
+
+class Written(nn.Module):
+    """Signs as a model writes them out, after a layer, a pool, padding and an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 3, 3, padding=1)
+        self.second = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = functional.max_pool2d(self.first(x), 2)
+        y = self.second(torch.where(y >= 0, 0.75, -0.75))
+        return torch.where(functional.pad(y, (1, 0)) >= 0, 2.0, -2.0), torch.where(
+            x >= 0, 3.0, -3.0
+        )
+
+
+def test_signs_that_a_model_writes_out_keep_their_scale() -> None:
+    model, x = Written().eval(), images(1, 2, 8, 8)
+    made = compare(model, x, precision=Precision(8, 6))
+    assert max(made.excess.values()) < 1e-3
+    workload = to_workload(model, (x,), precision=Precision(8, 6))
+    kinds = {tensor.name: (str(tensor.element), tensor.scale) for tensor in workload.activations()}
+    assert kinds["first"] == kinds["max_pool2d"] == ("b1", 0.75)
+    assert kinds["second"][0] == "i6"
+    returned = [kinds[name] for name in workload.outputs]
+    assert returned == [("b1", 2.0), ("b1", 3.0)]
+    values = reference.run(workload, reference.quantise_inputs(workload, {"x": x.numpy()}))
+    wanted = model(x)[1].numpy() / 3
+    near = np.abs(x.numpy()) < workload.tensor("x").scale
+    np.testing.assert_array_equal(values[workload.outputs[1]][~near], wanted[~near])

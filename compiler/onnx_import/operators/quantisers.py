@@ -47,13 +47,11 @@ def _quantise(node: OnnxNode) -> Function:
 
 
 def _sign(node: OnnxNode) -> Function:
-    """QONNX's BipolarQuant of x and scale: weights of +1 and -1, which are integers of 2 bits."""
-    node.require(
-        node.known[0],
-        "its activations are +1 and -1 alone, and integers with zero point 0 hold 0 as well",
-        "quantise activations to 2 bits or more; weights may be bipolar",
-    )
+    """QONNX's BipolarQuant of x and scale: +1 and -1, 0 among the positive ones."""
     place = _placing(node, -1, 1)
+    if not node.known[0]:
+        scale = float(node.constant(1))
+        return lambda x, *_: torch.where(x >= 0, scale, -scale)
     return lambda x, scale: place(torch.where(x >= 0, scale, -scale))
 
 

@@ -78,6 +78,13 @@ class Writer:
         self.nodes.append(made)
         return f"{name}_q"
 
+    def sign(self, name: str, scale: float) -> str:
+        """A value behind a quantiser to +1 and -1."""
+        self.scales[f"{name}_q"] = scale
+        self.constant(f"{name}_s", scale)
+        self.nodes.append(node("BipolarQuant", f"{name} {name}_s", f"{name}_q", domain=QONNX))
+        return f"{name}_q"
+
     def layer(self, kind: str, reads: str, name: str, **how: Any) -> str:
         """Any other node, called as what it makes."""
         self.nodes.append(node(kind, reads, name, name, **how))

@@ -46,7 +46,7 @@ def test_a_perceptron_of_powers_of_two_is_the_very_same_integers(bits: int, tmp_
     workload = integers(proto, tmp_path / "tfc.onnx")
     assert str(workload.tensor("x").element) == "i8"
     assert str(workload.tensor("fc0").element) == "i2"
-    assert str(workload.tensor("fc0.weight").element) == "i2"
+    assert str(workload.tensor("fc0.weight").element) == ("b1" if bits == 1 else "i2")
     stored = workload.constants["fc0.weight"].T
     given = writer.constants["w0"] * 16
     wanted = np.where(given >= 0, 1, -1) if bits == 1 else np.clip(np.round(given), -1, 1)
@@ -175,15 +175,22 @@ def test_scales_that_no_integers_have_are_refused(tmp_path: Path) -> None:
     )
 
 
-def test_an_activation_of_two_signs_is_refused(tmp_path: Path) -> None:
-    writer = Writer(0)
-    writer.constant("s", 1)
-    writer.nodes.append(node("BipolarQuant", "x s", "y", "sign", domain="finn.custom_op.general"))
-    assert refused(writer, tmp_path) == (
-        "sign (net.onnx:1: BipolarQuant(x, s)): its activations are +1 and -1 alone, and integers "
-        "with zero point 0 hold 0 as well; quantise activations to 2 bits or more; weights may be "
-        "bipolar"
-    )
+def test_signs_of_activations_are_those_of_the_file(tmp_path: Path) -> None:
+    """FINN's binary network: thresholds fold the norms, whose gains have both signs."""
+    writer, values = Writer(4), {}
+    x = writer.quantise("x", 8, 1 / 128)
+    for index, (before, after) in enumerate(((3, 16), (16, 8))):
+        weight = writer.weight(f"w{index}", (after, before, 3, 3), 1, 1 / 16)
+        x = writer.norm(writer.layer("Conv", f"{x} {weight}", f"conv{index}"), f"n{index}", after)
+        x = writer.sign(x, 0.5)
+        values[f"conv{index}"] = x
+        if index == 0:
+            x = writer.layer("MaxPool", x, "pool", kernel_shape=[2, 2], strides=[2, 2])
+    proto = writer.model({"x": (1, 3, 10, 10)}, x)
+    workload = integers(proto, tmp_path / "signs.onnx")
+    kinds = {name: str(workload.tensor(name).element) for name in ("conv0", "pool", "conv1")}
+    assert kinds == {"conv0": "b1", "pool": "b1", "conv1": "b1"}
+    assert not differences(proto, workload, writer.scales, values, images(4, 3, 10, 10)).any()
 
 
 @pytest.mark.parametrize(("kind", "zero", "bits"), [("uint8", 128, 8), ("int4", 0, 4)])
