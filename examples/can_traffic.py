@@ -182,8 +182,15 @@ def _arbitrated(wishes: _Wishes, bit_rate: float) -> Frames:
         start.append(now)
         now += float(duration[index])
     order, begun = np.array(sent), np.array(start)
-    taken = (wishes.identifier, wishes.length, wishes.payload, wishes.attack, bits)
-    return Frames(*(array[order] for array in taken), begun, begun + duration[order])
+    return Frames(
+        wishes.identifier[order],
+        wishes.length[order],
+        wishes.payload[order],
+        wishes.attack[order],
+        bits[order],
+        begun,
+        begun + duration[order],
+    )
 
 
 def frame_bits(identifier: Ints, length: Ints, payload: NDArray[np.uint8]) -> Ints:

@@ -191,9 +191,8 @@ class Enlarged(Padded):
     """Pixels between pixels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(
-            Tensor, self.second(functional.interpolate(self.first(x), (9, 9), mode="bilinear"))
-        )
+        y = functional.interpolate(self.first(x), (9, 9), mode="bilinear")
+        return cast(Tensor, self.second(y))
 
 
 @pytest.mark.parametrize(
