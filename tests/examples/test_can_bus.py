@@ -34,10 +34,10 @@ def counted(identifier: int, data: list[int]) -> int:
     for bit in map(int, text):
         crc = (crc << 1 & 0x7FFF) ^ (0x4599 if bit ^ crc >> 14 else 0)
     sent = ""
-    for bit in f"{text}{crc:015b}":
-        sent += bit
+    for digit in f"{text}{crc:015b}":
+        sent += digit
         if sent[-5:] in ("00000", "11111"):
-            sent += "10"[int(bit)]
+            sent += "10"[int(digit)]
     return len(sent) + 10 + 3
 
 
