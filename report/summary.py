@@ -93,7 +93,8 @@ class Summary:
     """An artifact: design, rows, totals, and the verification when there was one.
 
     `rows` are the layers in order, with the operators on the host between them; the totals are of
-    the accelerator.  `weight_bits` are those of all weights at their own widths.
+    the accelerator, for a run of `images` images.  `weight_bits` are those of all weights at their
+    own widths.
     """
 
     name: str
@@ -106,11 +107,13 @@ class Summary:
     origin: Origin | None = None
     weight_bits: int | None = None
     window_utilisation: float = 0.0
+    images: int = 1
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "name": self.name,
+            "images": self.images,
             "design": dict(self.design),
             **({} if self.origin is None else self.origin.to_dict()),
             "memory_bytes": self.memory_bytes,
@@ -141,6 +144,9 @@ class Summary:
             heading[0] += f"; all weights packed at their own bits are {packed} bytes"
         if self.origin is not None:
             heading.append(str(self.origin))
+        if self.images > 1:
+            each = self.cycles_simulated / self.images
+            heading.append(f"{self.images} images a run: {each:.1f} cycles an image simulated")
         return "\n".join([*heading, "", *self._table(), "", *self._host_lines(), proof])
 
     def _table(self) -> list[str]:
@@ -206,12 +212,14 @@ def summarise(
         origin,
         weight_bits(deployment.workload),
         trace.window_utilisation,
+        deployment.images,
     )
 
 
 def _instructions(program: Program) -> list[int]:
     """How many instructions each layer has."""
-    owners = np.array([instruction.layer for instruction in decode(program.instructions)])
+    found = decode(program.instructions)
+    owners = np.array([program.owner(instruction.layer)[1].index for instruction in found])
     counts: list[int] = np.bincount(owners, minlength=len(program.layers)).tolist()
     return counts
 

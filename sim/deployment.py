@@ -1,5 +1,6 @@
 """A deployment in time: the traces of its segments, one after another, and the host between them.
 
+A segment runs for all images of a run before the next one does.
 The cycles are the accelerator's alone; how long the host takes is not simulated.
 """
 
@@ -16,13 +17,14 @@ from intaglio.compiler.workload import Op, Workload, outputs
 from intaglio.hw.store import Progress
 from intaglio.sim import npu
 from intaglio.sim.compiled import is_made
-from intaglio.sim.trace import HostTrace, LayerTrace, Timeline, Trace, UnitTrace
+from intaglio.sim.timeline import Timeline
+from intaglio.sim.trace import HostTrace, LayerTrace, Trace, UnitTrace
 from intaglio.templates.deployment import Deployment
 from intaglio.templates.npu.program import Program
 
 
 def simulate(deployment: Deployment, progress: Progress | None = None) -> Trace:
-    """Cycles of one inference: a Trace of all segments.
+    """Cycles of one run: a Trace of all segments.
 
     `progress` is called with a step in words, the programs that are done and how many there are.
     Raises VerificationError when the units wait for each other for ever.
@@ -58,6 +60,10 @@ def join(deployment: Deployment, traces: Sequence[Trace]) -> Trace:
         rows=tuple(_rows(deployment, traces)),
         units=tuple(map(_sum, zip(*(trace.units for trace in traces), strict=True))),
         timeline=_timeline(traces),
+        cycles_by_image=tuple(
+            map(sum, zip(*(trace.cycles_by_image for trace in traces), strict=True))
+        ),
+        first_cycles=sum(trace.cycles for trace in traces[:-1]) + traces[-1].first_cycles,
     )
 
 
@@ -94,6 +100,7 @@ def _timeline(traces: Sequence[Trace]) -> Timeline:
     return Timeline(
         unit=np.concatenate([line.unit for line in lines]),
         layer=np.concatenate([line.layer + first for line, _, first in moved]),
+        image=np.concatenate([line.image for line in lines]),
         issued=np.concatenate([line.issued + start for line, start, _ in moved]),
         retired=np.concatenate([line.retired + start for line, start, _ in moved]),
     )

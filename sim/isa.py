@@ -60,8 +60,9 @@ class Tokens:
 def describe(program: Program, instructions: Sequence[Instruction], index: int) -> str:
     """How messages name an instruction: its index, layer and opcode."""
     instruction = instructions[index]
-    name = program.layers[instruction.layer].name
-    return f"instruction {index} (layer '{name}', {instruction.opcode.name})"
+    image, layer = program.owner(instruction.layer)
+    of = "" if program.images == 1 else f" of image {image}"
+    return f"instruction {index} (layer '{layer.name}'{of}, {instruction.opcode.name})"
 
 
 def program_order(program: Program, instructions: Sequence[Instruction]) -> Iterator[int]:
@@ -143,6 +144,7 @@ def run(
 ) -> dict[str, np.ndarray]:
     """Execute `program` on `inputs` (integers by tensor name) and return every activation tensor.
 
+    Tensors have the images of a run along axis 0.
     `order` is None for the order of the text, or the seed of a random legal interleaving.
 
     Raises VerificationError when an input is missing or an instruction is illegal; the sentence
@@ -165,7 +167,12 @@ def run(
         if progress is not None:
             progress(done + 1, len(instructions))
     found = keeping.after(machine)
-    return {name: _read(layout, *found) for name, layout in program.tensors.items()}
+    return {
+        name: np.concatenate(
+            [_read(program.layout(name, image), *found) for image in range(program.images)]
+        )
+        for name in program.tensors
+    }
 
 
 def loaded(program: Program, inputs: Mapping[str, np.ndarray]) -> Machine:
@@ -182,10 +189,26 @@ def loaded(program: Program, inputs: Mapping[str, np.ndarray]) -> Machine:
                 f"input '{name}' is missing; give its integers under that name, of shape "
                 f"{program.tensors[name].shape}"
             )
-        layout = program.tensors[name]
-        raw = layout.pack(inputs[name])
-        machine.memory.write(np.array([layout.address]), raw[None, :], True)
+        for number, values in enumerate(images_of(program, inputs[name])):
+            layout = program.layout(name, number)
+            raw = layout.pack(values)
+            machine.memory.write(np.array([layout.address]), raw[None, :], True)
     return machine
+
+
+def images_of(program: Program, values: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """One tensor of all images of a run, along axis 0, as one of each; one image is itself.
+
+    Raises UsageError when there are more or fewer images.
+    """
+    if program.images == 1:
+        return [values]
+    if len(values) != program.images:
+        raise UsageError(
+            f"a run of '{program.workload_name}' takes {program.images} images, {len(values)} are "
+            f"given; give {program.images} along axis 0"
+        )
+    return [values[image : image + 1] for image in range(program.images)]
 
 
 def _read(

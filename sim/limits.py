@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,11 @@ class Limits:
     vector: int = 0
     moves: int = 0
     idle: int = 0
+
+    @classmethod
+    def total(cls, parts: Iterable[Limits]) -> Limits:
+        """Those of a layer over several images, from those of each."""
+        return cls(*map(sum, zip(*map(astuple, parts), strict=True)))
 
     @property
     def cause(self) -> tuple[str, int]:

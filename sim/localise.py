@@ -34,9 +34,9 @@ _BEFORE, _AFTER = 48, 16
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A job that went wrong, and all it takes to run it again.
+    """A run that went wrong, and all it takes to do it again.
 
-    `initial` gives the memory before an image; images before `image` run first, so that hardware
+    `initial` gives the memory before a run; those before `run` are done first, so that hardware
     and random stalls are in the same state.  `wrong_byte` is a byte of memory that was wrong.
     """
 
@@ -44,7 +44,7 @@ class Replay:
     hardware: Model
     memory: MemoryModel
     seed: int
-    image: int
+    run: int
     inputs: Mapping[str, NDArray[np.int64]]
     initial: Callable[[int], NDArray[np.uint8]]
     wrong_byte: int | None
@@ -92,7 +92,7 @@ def _observe(job: Replay, library: Path, comparison: Comparison, progress: Progr
                 _feed(npu, comparison, job.memory.base)
                 comparison.advance()
 
-        _run(job, npu, job.image, job.max_cycles, compare)
+        _run(job, npu, job.run, job.max_cycles, compare)
         if comparison.found is None:
             _feed(npu, comparison, job.memory.base)
             comparison.advance(npu.ended)
@@ -100,18 +100,18 @@ def _observe(job: Replay, library: Path, comparison: Comparison, progress: Progr
 
 
 def _run_earlier(job: Replay, npu: NpuObserver) -> None:
-    for image in range(job.image):
-        _run(job, npu, image, job.max_cycles, None)
+    for run in range(job.run):
+        _run(job, npu, run, job.max_cycles, None)
 
 
 def _run(
     job: Replay,
     npu: NpuObserver,
-    image: int,
+    run: int,
     max_cycles: int,
     progress: Callable[[int], None] | None,
 ) -> None:
-    npu.memory[:] = job.initial(image)
+    npu.memory[:] = job.initial(run)
     npu.run(
         job.program.program_address,
         job.program.count,
@@ -141,12 +141,13 @@ def _location(
     position = _position(instruction, found.write, job.program.design)
     if found.lane is not None:
         position += f", lane {found.lane}"
+    image, layer = job.program.owner(instruction.layer)
     return Location(
-        image=job.image,
+        image=job.run * job.program.images + image,
         index=found.index,
         instructions=len(comparison.instructions),
         instruction=" ".join(str(instruction).split()),
-        layer=job.program.layers[instruction.layer].name,
+        layer=layer.name,
         unit=instruction.unit.name.lower(),
         ordinal=siblings.index(found.index) + 1,
         siblings=len(siblings),
@@ -170,7 +171,7 @@ def _with_waveform(
     with NpuObserver(library, job.memory, job.seed) as npu:
         _run_earlier(job, npu)
         npu.trace(aside, started + first, started + last, started)
-        _run(job, npu, job.image, last + _AFTER, None)
+        _run(job, npu, job.run, last + _AFTER, None)
     aside.replace(path)
     return replace(location, waveform=str(path), window=(first, last))
 

@@ -10,15 +10,17 @@ Cycle 0 is the first cycle of a run, as the hardware's own counter has it.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intaglio.errors import VerificationError
 from intaglio.sim.compiled import column, first, one
-from intaglio.sim.limits import busy_cycles, limits
+from intaglio.sim.limits import Limits, busy_cycles, limits
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import INF
 from intaglio.sim.run import deadlock, go, tables
 from intaglio.sim.state import Run, Tables
-from intaglio.sim.trace import LayerTrace, Timeline, Trace, UnitTrace
+from intaglio.sim.timeline import Timeline
+from intaglio.sim.trace import LayerTrace, Trace, UnitTrace
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Opcode, Unit
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.timing import QUEUE
@@ -38,21 +40,28 @@ def simulate(program: Program) -> Trace:
     run, retired = first(runs), column(asked.tasks, "retired")
     if (retired >= INF).any():
         raise VerificationError(deadlock(run, asked, plan))
+    image, layer = np.divmod(plan.layer, max(len(program.layers), 1))
     timeline = Timeline(
         unit=plan.unit,
-        layer=plan.layer,
+        layer=layer,
+        image=image,
         issued=column(asked.tasks, "issued").astype(np.int64),
         retired=retired.astype(np.int64),
     )
+    edges = _edges(program, plan, timeline)
+    ends = edges[np.arange(program.images + 1) * len(program.layers)]
+    by_image = tuple(np.diff(ends).tolist())
     return Trace(
         name=program.workload_name,
         clock_mhz=program.design.clock_mhz,
         multipliers=program.design.multipliers,
         cycles=_cycles(timeline),
-        rows=_layers(program, asked, plan, timeline),
+        rows=_layers(program, asked, plan, timeline, edges),
         units=_units(run, asked, plan, timeline),
         timeline=timeline,
         window_multipliers=program.design.window_multipliers,
+        cycles_by_image=by_image,
+        first_cycles=by_image[0],
     )
 
 
@@ -60,44 +69,54 @@ def _cycles(timeline: Timeline) -> int:
     return int(timeline.retired.max(initial=-DONE)) + DONE
 
 
-def _layers(
-    program: Program, asked: Tables, plan: Plan, timeline: Timeline
-) -> tuple[LayerTrace, ...]:
-    edges = np.zeros(len(program.layers) + 1, dtype=np.int64)
+def _edges(program: Program, plan: Plan, timeline: Timeline) -> NDArray[np.int64]:
+    """The ends of the layers of every image, after 0: int64 (images * layers + 1,)."""
+    edges = np.zeros(program.images * len(program.layers) + 1, dtype=np.int64)
     for index in np.flatnonzero(plan.mark):
-        edges[timeline.layer[index] + 1] = timeline.retired[index] + DONE
+        edges[plan.layer[index] + 1] = timeline.retired[index] + DONE
     edges = np.maximum.accumulate(edges)
     edges[-1] = _cycles(timeline)
+    return edges
+
+
+def _layers(
+    program: Program, asked: Tables, plan: Plan, timeline: Timeline, edges: NDArray[np.int64]
+) -> tuple[LayerTrace, ...]:
+    """Every layer over all images."""
+    design, layers = program.design, program.images * program.layers
     busy = [
         busy_cycles(timeline.issued[chosen], timeline.retired[chosen], edges)
         for chosen in (timeline.unit == unit for unit in Unit)
     ]
-    read, written = _bytes(asked, plan, len(program.layers))
-    beats = (read + written) // program.design.memory_bytes_per_cycle
+    read, written = _bytes(asked, plan, len(layers))
+    beats = (read + written) // design.memory_bytes_per_cycle
     bounds = [
-        (-(-layer.macs // program.design.multipliers), int(moved))
-        for layer, moved in zip(program.layers, beats, strict=True)
+        (-(-layer.macs // design.multipliers), int(count))
+        for layer, count in zip(layers, beats, strict=True)
     ]
     found = limits(bounds, timeline.unit, timeline.issued, timeline.retired, edges)
+    spans, read, written, *busy = (
+        each.reshape(program.images, len(program.layers)).sum(axis=0)
+        for each in (np.diff(edges), read, written, *busy)
+    )
     return tuple(
         LayerTrace(
-            index=layer.index,
+            index=k,
             name=layer.name,
             op=layer.op,
-            cycles=cycles,
-            macs=layer.macs,
-            utilisation=layer.macs / max(cycles * program.design.multipliers, 1),
-            window_macs=layer.window_macs,
-            window_utilisation=layer.window_macs
-            / max(cycles * program.design.window_multipliers, 1),
+            cycles=int(spans[k]),
+            macs=program.images * layer.macs,
+            utilisation=program.images * layer.macs / max(int(spans[k]) * design.multipliers, 1),
+            window_macs=program.images * layer.window_macs,
+            window_utilisation=program.images
+            * layer.window_macs
+            / max(int(spans[k]) * design.window_multipliers, 1),
             bytes_read=int(read[k]),
             bytes_written=int(written[k]),
             busy=tuple(int(cycles[k]) for cycles in busy),
-            limits=found[k],
+            limits=Limits.total(found[k :: len(program.layers)]),
         )
-        for k, (layer, cycles) in enumerate(
-            zip(program.layers, np.diff(edges).tolist(), strict=True)
-        )
+        for k, layer in enumerate(program.layers)
     )
 
 

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from intaglio.errors import UsageError, write_whole
+from intaglio.errors import write_whole
 from intaglio.hw.npu_model import UnitCounters
 from intaglio.sim.limits import Limits
-from intaglio.templates.artifact import MANIFEST
+from intaglio.sim.timeline import Timeline, free_path
 from intaglio.templates.npu.isa import Unit
 
-_START = '{"traceEvents": ['
-"""How the file of a timeline starts."""
 _HOST_TRACK = len(Unit)
 """The timeline's track of the host, after those of the units."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTrace:
-    """One layer: from the previous layer's last retired instruction to its own.
+    """One layer: from the previous layer's last retired instruction to its own, over all images.
 
     cycles          length of that span; 0 for a layer without instructions
     macs            multiply-accumulates of the network, without padding
@@ -99,21 +94,13 @@ class UnitTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
-    """Issue and retirement of every instruction, in cycles; arrays in the order of the text."""
-
-    unit: np.ndarray
-    layer: np.ndarray
-    issued: np.ndarray
-    retired: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
 class Trace:
-    """One inference on the accelerator: cycles, rows, units and the timeline.
+    """One run of the accelerator: cycles, rows, units and the timeline.
 
     `rows` are the layers in order, with the operators on the host between them; all else is of the
-    accelerator alone.
+    accelerator alone.  A run takes one image, or several one after the other: `cycles_by_image` has
+    for each the cycles from the last retirement of the image before to its own, and `first_cycles`
+    those until the first one is done.
     """
 
     name: str
@@ -124,6 +111,23 @@ class Trace:
     units: tuple[UnitTrace, ...]
     timeline: Timeline
     window_multipliers: int = 0
+    cycles_by_image: tuple[int, ...] = ()
+    first_cycles: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many images the run takes."""
+        return len(self.cycles_by_image)
+
+    @property
+    def cycles_per_image(self) -> float:
+        """Cycles of the run for each of its images."""
+        return self.cycles / self.images
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of runs without a pause, at the design's clock."""
+        return self.clock_mhz * 1e6 / self.cycles_per_image if self.cycles else 0.0
 
     @property
     def layers(self) -> tuple[LayerTrace, ...]:
@@ -174,6 +178,11 @@ class Trace:
             "kind": "simulated",
             "cycles": self.cycles,
             "milliseconds": round(self.milliseconds, 6),
+            "images": self.images,
+            "cycles_per_image": round(self.cycles_per_image, 3),
+            "cycles_by_image": list(self.cycles_by_image),
+            "first_image_cycles": self.first_cycles,
+            "images_per_second": round(self.images_per_second, 3),
             "macs": self.macs,
             "utilisation": round(self.utilisation, 6),
             "window_utilisation": round(self.window_utilisation, 6),
@@ -191,7 +200,17 @@ class Trace:
             f"{self.name}: {self.cycles} cycles simulated, {self.milliseconds:.3f} ms at "
             f"{self.clock_mhz:g} MHz, utilisation {self.utilisation:.1%}, of the window unit "
             f"{self.window_utilisation:.1%}, "
-            f"{self.bytes_read} bytes read, {self.bytes_written} written{self._beside()}"
+            f"{self.bytes_read} bytes read, {self.bytes_written} written"
+            f"{self._by_image()}{self._beside()}"
+        )
+
+    def _by_image(self) -> str:
+        """What a run of several images brings."""
+        if self.images == 1:
+            return ""
+        return (
+            f"\n{self.images} images a run, {self.cycles_per_image:.1f} cycles an image, the first "
+            f"after {self.first_cycles}; {self.images_per_second:.1f} images a second"
         )
 
     def _beside(self) -> str:
@@ -235,7 +254,7 @@ class Trace:
         Raises UsageError when `path` is another file or lies in an artifact, and OutputError when
         it cannot be written.
         """
-        target = _free(path)
+        target = free_path(path)
         text = json.dumps({"traceEvents": self._events(), "displayTimeUnit": "ns"})
         write_whole(target, text)
 
@@ -253,10 +272,10 @@ class Trace:
         """One event an instruction."""
         names = {layer.index: layer.name for layer in self.layers}
         line = self.timeline
-        columns = (line.unit, line.layer, line.issued, line.retired)
+        columns = (line.unit, line.layer, line.image, line.issued, line.retired)
         free = dict.fromkeys(range(len(Unit)), 0)
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        for index, (unit, layer, issued, retired) in enumerate(rows):
+        for index, (unit, layer, image, issued, retired) in enumerate(rows):
             start = max(issued, free[unit])
             free[unit] = retired
             yield {
@@ -266,7 +285,12 @@ class Trace:
                 "tid": unit,
                 "ts": start / self.clock_mhz,
                 "dur": (retired - start) / self.clock_mhz,
-                "args": {"instruction": index, "issued": issued, "retired": retired},
+                "args": {
+                    "instruction": index,
+                    "image": image,
+                    "issued": issued,
+                    "retired": retired,
+                },
             }
 
     def _cuts(self) -> Iterator[dict[str, object]]:
@@ -285,31 +309,6 @@ class Trace:
                 "ts": cycle / self.clock_mhz,
                 "args": {"op": row.op, "macs": row.macs, "time": "not simulated"},
             }
-
-
-def _free(path: Path) -> Path:
-    """`path` without links.  Raises UsageError unless nothing but a timeline is lost there."""
-    target = path.resolve()
-    for folder in target.parents:
-        if (folder / MANIFEST).is_file():
-            raise UsageError(
-                f"trace '{path}' lies inside the artifact '{folder}', which is never changed; name "
-                "a file outside it"
-            )
-    if target.exists() and not _is_timeline(target):
-        raise UsageError(
-            f"trace '{path}' exists and is no earlier trace, so it is not replaced; name another "
-            "file"
-        )
-    return target
-
-
-def _is_timeline(path: Path) -> bool:
-    with suppress(OSError):
-        if path.is_file():
-            with path.open("rb") as file:
-                return file.read(len(_START)) == _START.encode()
-    return False
 
 
 def _cells(row: LayerTrace | HostTrace) -> str:

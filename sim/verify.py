@@ -1,9 +1,10 @@
 """Proof by running: the RTL in Verilator against the integer reference, word for word.
 
-For every image the reference computes every activation tensor of the network once.  Each segment of
-the accelerator then runs whole, from a memory that holds the same values at its cuts and in which
-every word it has to write starts as the complement of what it must become; afterwards every word of
-every tensor is compared, padding lanes included, and everything else in memory must be as it was.
+For the images of a run (one, or as many as the programs take) the reference computes every
+activation tensor of the network once.  Each segment of the accelerator then runs whole, from a
+memory that holds the same values at its cuts and in which every word it has to write starts as the
+complement of what it must become; afterwards every word of every tensor of every image is compared,
+padding lanes included, and everything else in memory must be as it was.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intaglio.compiler import reference
-from intaglio.errors import VerificationError
-from intaglio.hw.npu_model import HUNG, Job, MemoryModel, NpuModel, UnitCounters
-from intaglio.hw.npu_registers import UNIT_BUSY, UNIT_WAITS
+from intaglio.errors import UsageError, VerificationError
+from intaglio.hw.npu_model import Job, MemoryModel, NpuModel, UnitCounters
 from intaglio.hw.verilator import Model, build
 from intaglio.sim import host, kept, words
+from intaglio.sim.failure import sentence
 from intaglio.sim.localise import WAVEFORM, Replay, localise
 from intaglio.sim.location import Location
 from intaglio.sim.npu import simulate
@@ -29,7 +30,6 @@ from intaglio.sim.stimulus import stimulus
 from intaglio.sim.trace import Trace
 from intaglio.sim.verify_report import HostRun, LayerCycles, SegmentReport, VerifyReport
 from intaglio.templates.deployment import Deployment, Scheduled
-from intaglio.templates.npu.isa import Unit
 from intaglio.templates.npu.program import Program
 
 Progress = Callable[[str, int, int], None]
@@ -40,13 +40,6 @@ MEMORY_BASE = 0x12_3456_7000
 WATCHDOG_CYCLES = 100_000
 """Cycles without progress after which the hardware gives up."""
 _PAGE = 4096
-_ERRORS = {
-    1: "met an illegal instruction",
-    2: "got an error response to a memory read",
-    3: "got an error response to a memory write",
-    4: "made no progress until its watchdog ended",
-    HUNG: "did not finish",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,7 @@ class Bench:
 def verify(
     bench: Bench,
     *,
-    images: int = 1,
+    images: int | None = None,
     data: Mapping[str, NDArray[np.floating]] | None = None,
     seed: int = 0,
     cache: Path | None = None,
@@ -74,15 +67,19 @@ def verify(
 ) -> VerifyReport:
     """Run `images` images through the RTL and compare every word of every tensor it makes.
 
+    They are those of one run unless given, else of whole runs.
     `data` holds real inputs by name, images along axis 0; without it integers are drawn from `seed`
     over the whole range of each input's type.  `cache` is the folder of built models and kernels.
     With a folder for the `diagnosis` a fault is traced to its instruction, and its waveform is left
     there; the note of a VerificationError says where.  With `kernels` the operators on the host run
     as compiled kernels as well, on the first image.
-    Raises UsageError when `data` do not fit, ToolError when the hardware or a kernel cannot be
-    built, UnsupportedError when an operator has no kernel, and VerificationError when the hardware
-    stops, breaks a bus rule or writes outside its tensors.
+    Raises UsageError when `images` or `data` do not fit, ToolError when the hardware or a kernel
+    cannot be built, UnsupportedError when an operator has no kernel, and VerificationError when the
+    hardware stops, breaks a bus rule or writes outside its tensors.
     """
+    at_once = bench.deployment.images
+    images = at_once if images is None else images
+    _check_whole_runs(images, at_once)
     inputs = stimulus(bench.deployment.workload, images, data, seed)
     if diagnosis is not None:
         (diagnosis / WAVEFORM).unlink(missing_ok=True)
@@ -91,17 +88,26 @@ def verify(
     cause = _Cause(bench, seed, inputs, diagnosis, cache, progress)
     runs: tuple[HostRun, ...] = ()
     if kernels:
-        runs = host.run(bench.deployment, cause.values(0), cache=cache, progress=progress)
+        first = reference.run(bench.deployment.workload, _one(inputs, 0))
+        runs = host.run(bench.deployment, first, cache=cache, progress=progress)
     with ExitStack() as stack:
         models = [
             stack.enter_context(NpuModel(library, segment.memory, seed)) for segment in segments
         ]
         outcomes = [
-            _run_image(list(zip(segments, models, strict=True)), cause, image)
-            for image in range(images)
+            _run(list(zip(segments, models, strict=True)), cause, run)
+            for run in range(images // at_once)
         ]
     report = _located(_report(bench, seed, segments, outcomes), segments, outcomes, cause)
     return replace(report, kernels=runs, machine=host.machine() if runs else "")
+
+
+def _check_whole_runs(images: int, at_once: int) -> None:
+    """Raises UsageError when the last of the runs for `images` images would take fewer."""
+    if images % at_once:
+        raise UsageError(
+            f"images is {images}, one run takes {at_once} of them; ask for a multiple of {at_once}"
+        )
 
 
 def _one(inputs: Values, image: int) -> Values:
@@ -147,18 +153,21 @@ class _Cause:
         """How many images there are."""
         return len(next(iter(self.inputs.values())))
 
-    def values(self, image: int) -> Values:
-        """Every activation tensor of the network."""
-        return reference.run(self.bench.deployment.workload, _one(self.inputs, image))
+    def values(self, run: int) -> Values:
+        """Every activation tensor of the network, the images of a run along axis 0."""
+        deployment = self.bench.deployment
+        images = range(run * deployment.images, (run + 1) * deployment.images)
+        each = [reference.run(deployment.workload, _one(self.inputs, image)) for image in images]
+        return {name: np.concatenate([values[name] for values in each]) for name in each[0]}
 
-    def of(self, segment: _Segment, image: int, wrong_byte: int | None = None) -> Location | None:
-        """The instruction at fault when `image` went wrong, as far as it can be found."""
+    def of(self, segment: _Segment, run: int, wrong_byte: int | None = None) -> Location | None:
+        """The instruction at fault when `run` went wrong, as far as it can be found."""
         if self.diagnosis is None:
             return None
-        program, values = segment.scheduled.program, self.values(image)
+        program, values = segment.scheduled.program, self.values(run)
 
-        def initial(image: int) -> words.Bytes:
-            expected = words.packed(program, self.values(image))
+        def initial(run: int) -> words.Bytes:
+            expected = words.packed(program, self.values(run))
             return words.initial(program, expected, segment.memory.bytes)
 
         job = Replay(
@@ -166,7 +175,7 @@ class _Cause:
             hardware=self.bench.hardware,
             memory=segment.memory,
             seed=self.seed,
-            image=image,
+            run=run,
             inputs={name: values[name] for name in program.inputs},
             initial=initial,
             wrong_byte=wrong_byte,
@@ -181,7 +190,7 @@ class _Cause:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The progress of one image in cycles, of which the simulator expects `total`.
+    """The progress of one run in cycles, of which the simulator expects `total`.
 
     `before` of them belong to the segments that ran already, `own` to the present one.
     """
@@ -199,30 +208,28 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One segment's run of one image: what the hardware reported, and what memory held."""
+    """One run of one segment: what the hardware reported, and what memory held."""
 
     job: Job
     found: words.Comparison
 
 
-def _run_image(
-    segments: Sequence[tuple[_Segment, NpuModel]], cause: _Cause, image: int
-) -> list[_Outcome]:
+def _run(segments: Sequence[tuple[_Segment, NpuModel]], cause: _Cause, run: int) -> list[_Outcome]:
     """Every segment on the same values.
 
     The note of a VerificationError names the segment of a cut network, and the cause if found.
     """
-    name = f"run image {image + 1} of {cause.images} in RTL"
+    name = f"run {_numbers(cause, run)} of {cause.images} in RTL"
     total, before = sum(segment.trace.cycles for segment, _ in segments), 0
-    values, outcomes = cause.values(image), []
+    values, outcomes = cause.values(run), []
     for segment, npu in segments:
         step = _Step(name, before, segment.trace.cycles, total, cause.progress)
         try:
-            outcomes.append(_run_segment(segment, npu, values, image, step))
+            outcomes.append(_run_segment(segment, npu, values, run, step))
         except VerificationError as error:
             if cause.bench.deployment.cut:
                 error.add_note(f"in segment {segment.scheduled.index} of the network")
-            where = cause.of(segment, image)
+            where = cause.of(segment, run)
             if where is not None:
                 error.add_note(str(where))
             raise
@@ -230,8 +237,15 @@ def _run_image(
     return outcomes
 
 
+def _numbers(cause: _Cause, run: int) -> str:
+    """The images of a run, counted from 1."""
+    at_once = cause.bench.deployment.images
+    first, last = run * at_once + 1, (run + 1) * at_once
+    return f"image {first}" if first == last else f"images {first} to {last}"
+
+
 def _run_segment(
-    segment: _Segment, npu: NpuModel, values: Values, image: int, step: _Step
+    segment: _Segment, npu: NpuModel, values: Values, run: int, step: _Step
 ) -> _Outcome:
     step(0)
     workload, program = segment.scheduled.workload, segment.scheduled.program
@@ -248,39 +262,12 @@ def _run_segment(
         progress=step,
     )
     if job.error:
-        raise VerificationError(_failure(program, job))
+        raise VerificationError(sentence(program, job))
     after = npu.memory
     words.check_untouched(program, before, after, expected)
     if len(program.kept):
         after = kept.whole(program, after, npu.tapped(), words.final(program, expected))
-    return _Outcome(job, words.compare(workload, program, expected, after, image))
-
-
-def _failure(program: Program, job: Job) -> str:
-    """Which error the hardware reports, in which layer, and who waits for whom."""
-    done = {layer for layer, _ in job.marks}
-    open_layers = [layer.name for layer in program.layers if layer.index not in done]
-    where = f"in layer '{open_layers[0]}'" if open_layers else "after the last layer"
-    what = _ERRORS.get(job.error, f"reports error {job.error}")
-    return f"the hardware {what}, {job.cycles} cycles after the start, {where}: " + (
-        "; ".join(_waits(job.waiting)) or "no unit is at work"
-    )
-
-
-def _waits(waiting: int) -> list[str]:
-    """The WAITING registers in words: byte u says what unit u waits for."""
-    sentences = []
-    for unit in Unit:
-        state = waiting >> 8 * unit & 0xFF
-        missing = " and ".join(other.name.lower() for other in Unit if state >> other & 1)
-        name = unit.name.lower()
-        if missing:
-            sentences.append(f"{name} waits for a token of {missing}")
-        elif state & UNIT_BUSY:
-            sentences.append(f"{name} is busy")
-        elif state & UNIT_WAITS:
-            sentences.append(f"{name} has an instruction that it does not start")
-    return sentences
+    return _Outcome(job, words.compare(workload, program, expected, after, run * program.images))
 
 
 def _report(
@@ -294,12 +281,15 @@ def _report(
     return VerifyReport(
         name=bench.deployment.workload.name,
         seed=seed,
-        images=len(outcomes),
+        images=len(outcomes) * bench.deployment.images,
         words_compared=sum(part.words_compared for part in parts),
         mismatches=sum(part.mismatches for part in parts),
         first=None,
-        cycles_by_image=tuple(sum(run.job.cycles for run in image) for image in outcomes),
+        cycles_by_image=tuple(cycles for run in outcomes for cycles in _by_image(segments, run)),
         cycles_simulated=sum(part.cycles_simulated for part in parts),
+        simulated_by_image=tuple(
+            map(sum, zip(*(segment.trace.cycles_by_image for segment in segments), strict=True))
+        ),
         layers=tuple(
             layer
             for segment, job in zip(segments, jobs, strict=True)
@@ -335,26 +325,38 @@ def _located(
     cause: _Cause,
 ) -> VerifyReport:
     """`report` with the first difference, of the earliest image and segment, and its cause."""
-    for image, runs in enumerate(outcomes):
-        for segment, run in zip(segments, runs, strict=True):
-            if run.found.first is not None:
+    for run, parts in enumerate(outcomes):
+        for segment, part in zip(segments, parts, strict=True):
+            if part.found.first is not None:
                 number = segment.scheduled.index if cause.bench.deployment.cut else None
-                first = replace(run.found.first, segment=number)
-                location = cause.of(segment, image, run.found.wrong_byte)
+                first = replace(part.found.first, segment=number)
+                location = cause.of(segment, run, part.found.wrong_byte)
                 return replace(report, first=first, location=location)
     return report
 
 
-def _layer_cycles(program: Program, job: Job, trace: Trace) -> tuple[LayerCycles, ...]:
-    """A layer runs from the last retirement of the one before it to its own.
+def _edges(job: Job) -> list[int]:
+    """0, and the ends of the layers of every image.
 
     A mark is seen a few cycles after the retirement, always as many; the last retirement ends the
     job, so the job's cycles tell how many.
     """
-    simulated = {layer.name: layer.cycles for layer in trace.layers}
-    edges = [0] + [cycle + job.cycles - job.marks[-1][1] for _, cycle in job.marks]
-    names = [program.layers[layer].name for layer, _ in job.marks]
+    return [0] + [cycle + job.cycles - job.marks[-1][1] for _, cycle in job.marks]
+
+
+def _by_image(segments: Sequence[_Segment], run: Sequence[_Outcome]) -> list[int]:
+    """Measured cycles of each image of a run, over all segments."""
+    sums = np.zeros(segments[0].scheduled.program.images, np.int64)
+    for segment, outcome in zip(segments, run, strict=True):
+        ends = _edges(outcome.job)[:: len(segment.scheduled.program.layers)]
+        sums += np.diff(ends)
+    return sums.tolist()
+
+
+def _layer_cycles(program: Program, job: Job, trace: Trace) -> tuple[LayerCycles, ...]:
+    """A layer runs from the last retirement of the one before it to its own, for every image."""
+    spans = np.diff(_edges(job)).reshape(program.images, -1).sum(axis=0)
     return tuple(
-        LayerCycles(name, end - start, simulated[name])
-        for name, start, end in zip(names, edges, edges[1:], strict=False)
+        LayerCycles(layer.name, int(measured), layer.cycles)
+        for layer, measured in zip(trace.layers, spans, strict=True)
     )

@@ -82,9 +82,10 @@ class HostRun:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The result of `verify`; cycles are those of one image, by the hardware's own counter.
+    """The result of `verify`; cycles are those of one run, by the hardware's own counter.
 
-    `cycles_by_image` lists them for every image; `cycles_rtl` is the largest.  `location` says
+    `cycles_by_image` splits them by image, for all runs, and `simulated_by_image` those simulated,
+    for one run, of several images; `cycles_rtl` are those of the longest run.  `location` says
     where the first difference comes from, when that was asked for and found.  `hosted` names the
     operators on the host, which the reference computes, and `kernels` has their runs as compiled
     kernels on `machine`, when those were asked for.
@@ -107,6 +108,7 @@ class VerifyReport:
     hosted: tuple[str, ...] = ()
     kernels: tuple[HostRun, ...] = ()
     machine: str = ""
+    simulated_by_image: tuple[int, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -115,8 +117,15 @@ class VerifyReport:
 
     @property
     def cycles_rtl(self) -> int:
-        """Measured cycles of one image."""
-        return max(self.cycles_by_image)
+        """Measured cycles of one run."""
+        step = self.images_at_once
+        starts = range(0, len(self.cycles_by_image), step)
+        return max(sum(self.cycles_by_image[start : start + step]) for start in starts)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images one run takes."""
+        return max(len(self.simulated_by_image), 1)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -132,6 +141,8 @@ class VerifyReport:
             "cycles_rtl": self.cycles_rtl,
             "cycles_rtl_by_image": list(self.cycles_by_image),
             "cycles_simulated": self.cycles_simulated,
+            "cycles_simulated_by_image": list(self.simulated_by_image),
+            "images_at_once": self.images_at_once,
             "layers": [self._layer_dict(layer) for layer in self.layers],
             "segments": [asdict(segment) for segment in self.segments],
             "host_operators": list(self.hosted),
@@ -194,7 +205,14 @@ class VerifyReport:
         ]
         name = "all segments" if self.hosted else "whole network"
         total = LayerCycles(name, self.cycles_rtl, self.cycles_simulated)
-        rows = (*self.layers, *parts, total)
+        images = [
+            LayerCycles(f"image {index} of a run", *cycles)
+            for index, cycles in enumerate(
+                zip(self.cycles_by_image, self.simulated_by_image, strict=False)
+            )
+            if self.images_at_once > 1
+        ]
+        rows = (*self.layers, *parts, *images, total)
         width = max(len(row.name) for row in rows)
         heading = f"{'layer':{width}s} {'RTL measured':>13s} {'simulated':>13s} {'error':>7s}"
         return [heading] + [

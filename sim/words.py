@@ -1,4 +1,7 @@
-"""Memory before and after a run: what it must hold, and every word of it that differs."""
+"""Memory before and after a run: what it must hold, and every word of it that differs.
+
+`Expected` has the bytes of every tensor of every image of a run, by where it is.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.program import Program
 
 Bytes = NDArray[np.uint8]
+Expected = Mapping[TensorLayout, Bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +34,35 @@ class Comparison:
     wrong_byte: int | None
 
 
-def packed(program: Program, values: Mapping[str, NDArray[np.int64]]) -> dict[str, Bytes]:
-    """What memory must hold of every tensor of `program` after a run, from the values of all."""
-    return {layout.name: layout.pack(values[layout.name]) for layout in _distinct(program)}
+def packed(program: Program, values: Mapping[str, NDArray[np.int64]]) -> dict[TensorLayout, Bytes]:
+    """What memory must hold of every tensor of `program` after a run, from the values of all.
+
+    `values` have the images of the run along axis 0.
+    """
+    return {
+        layout: layout.pack(values[layout.name][image : image + 1])
+        for image in range(program.images)
+        for layout in _distinct(program, image)
+    }
 
 
-def initial(program: Program, expected: Mapping[str, Bytes], size: int) -> Bytes:
+def initial(program: Program, expected: Expected, size: int) -> Bytes:
     """Constants, instructions and inputs; outputs as the complement of what they must become."""
     memory = np.zeros(size, np.uint8)
     image = program.memory_image()
     memory[: image.size] = image
-    for name in _stored(program, expected):
-        data = expected[name]
-        memory[_span(program.tensors[name])] = data if name in program.inputs else ~data
+    for layout in _stored(program, expected):
+        data = expected[layout]
+        memory[_span(layout)] = data if layout.name in program.inputs else ~data
     return memory
 
 
-def check_untouched(
-    program: Program, before: Bytes, after: Bytes, expected: Mapping[str, Bytes]
-) -> None:
+def check_untouched(program: Program, before: Bytes, after: Bytes, expected: Expected) -> None:
     """Raises VerificationError when memory changed outside the tensors that `program` makes."""
     changed = before != after
-    for name in _stored(program, expected):
-        if name not in program.inputs:
-            changed[_span(program.tensors[name])] = False
+    for layout in _stored(program, expected):
+        if layout.name not in program.inputs:
+            changed[_span(layout)] = False
     if changed.any():
         address = int(np.argmax(changed))
         raise VerificationError(
@@ -62,42 +71,50 @@ def check_untouched(
         )
 
 
-def final(program: Program, expected: Mapping[str, Bytes]) -> Bytes:
+def final(program: Program, expected: Expected) -> Bytes:
     """What the tensors of `program` must be, in memory and after it; zero where none is."""
     result = np.zeros(program.map_bytes, np.uint8)
-    for name, data in expected.items():
-        result[_span(program.tensors[name])] = data
+    for layout, data in expected.items():
+        result[_span(layout)] = data
     return result
 
 
-def _stored(program: Program, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the tensors `names` that are in memory."""
-    limit = program.memory_bytes
-    return tuple(name for name in names if program.tensors[name].address < limit)
+def _stored(program: Program, layouts: Iterable[TensorLayout]) -> tuple[TensorLayout, ...]:
+    """Those of the tensors at `layouts` that are in memory."""
+    return tuple(layout for layout in layouts if layout.address < program.memory_bytes)
 
 
 def compare(
-    workload: Workload, program: Program, expected: Mapping[str, Bytes], memory: Bytes, image: int
+    workload: Workload, program: Program, expected: Expected, memory: Bytes, first_image: int
 ) -> Comparison:
-    """Every word of every tensor that `program` makes, after its run of `image`.
+    """Every word of every tensor that `program` makes, after its run from `first_image` on.
 
     `memory` holds the tensors that stay on the chip after those in memory.
     """
-    made = [layout for layout in _distinct(program) if layout.name not in program.inputs]
-    results = [_compare(workload, layout, expected[layout.name], memory, image) for layout in made]
+    made = [
+        (image, layout)
+        for image in range(program.images)
+        for layout in _distinct(program, image)
+        if layout.name not in program.inputs
+    ]
+    results = [
+        _compare(workload, layout, expected[layout], memory, first_image + image)
+        for image, layout in made
+    ]
     differences = [first for _, first in results if first is not None]
     return Comparison(
-        words=sum(layout.words for layout in made),
+        words=sum(layout.words for _, layout in made),
         mismatches=sum(wrong for wrong, _ in results),
         first=differences[0] if differences else None,
-        wrong_byte=_first_wrong_byte(made, expected, memory),
+        wrong_byte=_first_wrong_byte([layout for _, layout in made], expected, memory),
     )
 
 
-def _distinct(program: Program) -> tuple[TensorLayout, ...]:
-    """The layouts in execution order, without those that share the memory of an earlier one."""
+def _distinct(program: Program, image: int) -> tuple[TensorLayout, ...]:
+    """The layouts of one image in execution order, of those that share memory the first."""
     seen: dict[int, TensorLayout] = {}
-    for layout in program.tensors.values():
+    for name in program.tensors:
+        layout = program.layout(name, image)
         seen.setdefault(layout.address, layout)
     return tuple(seen.values())
 
@@ -110,14 +127,19 @@ def _place(program: Program, address: int) -> str:
     for name, region in program.regions.items():
         if region.address <= address < region.end:
             return f"byte {address - region.address} of region '{name}'"
+    for image in range(1, program.images):
+        for layout in _distinct(program, image):
+            if layout.address <= address < layout.address + layout.bytes:
+                place = f"byte {address - layout.address} of region 'tensor {layout.name}'"
+                return f"{place} of image {image}"
     return f"byte {address:#x}, which belongs to no region"
 
 
 def _first_wrong_byte(
-    layouts: Sequence[TensorLayout], expected: Mapping[str, Bytes], memory: Bytes
+    layouts: Sequence[TensorLayout], expected: Expected, memory: Bytes
 ) -> int | None:
     for layout in layouts:
-        wrong = expected[layout.name] != memory[_span(layout)]
+        wrong = expected[layout] != memory[_span(layout)]
         if wrong.any():
             return layout.address + int(np.argmax(wrong))
     return None

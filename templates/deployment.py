@@ -38,8 +38,8 @@ class Scheduled:
 class Deployment:
     """A partition, and the program of each of its accelerator segments, in their order.
 
-    All programs are for one design; there is at least one.  Raises IntaglioError at construction
-    when a program does not read and make what its segment does.
+    All programs are for one design and as many images; there is at least one.  Raises IntaglioError
+    at construction when a program does not read and make what its segment does.
     """
 
     partition: Partition
@@ -48,8 +48,8 @@ class Deployment:
     def __post_init__(self) -> None:
         for segment in self.scheduled():
             program, workload = segment.program, segment.workload
-            ends = (program.inputs, program.outputs, program.design)
-            if ends != (workload.inputs, workload.outputs, self.design):
+            ends = (program.inputs, program.outputs, program.design, program.images)
+            if ends != (workload.inputs, workload.outputs, self.design, self.images):
                 raise IntaglioError(f"the program of segment {segment.index} belongs to another")
 
     @property
@@ -61,6 +61,11 @@ class Deployment:
     def design(self) -> NpuDesign:
         """The accelerator."""
         return self.programs[0].design
+
+    @property
+    def images(self) -> int:
+        """How many images one run takes, one after the other."""
+        return self.programs[0].images
 
     @property
     def cut(self) -> bool:
@@ -98,17 +103,20 @@ def deploy(
     design: NpuDesign,
     *,
     allow_host: bool = False,
+    images: int = 1,
     progress: Progress | None = None,
 ) -> Deployment:
     """`workload` on `design`; with `allow_host`, what the design cannot run is left to the host.
 
+    One run takes `images` images, one after the other.
     Raises UnsupportedError or DesignError for an operator that the design cannot run when the host
-    is not allowed, and UnsupportedError when nothing is left for the accelerator.
+    is not allowed, UnsupportedError when nothing is left for the accelerator, and UsageError for
+    more images than a program can take.
     """
     if allow_host:
-        return _divided(workload, family, design, progress)
+        return _divided(workload, family, design, images, progress)
     try:
-        return whole(workload, family.schedule(workload, design, progress))
+        return whole(workload, family.schedule(workload, design, progress, images=images))
     except (UnsupportedError, DesignError) as error:
         made = divide(workload, lambda op, part: family.supports(op, part, design))
         refused = [op for op in workload.ops if op.name in made.reasons]
@@ -125,7 +133,11 @@ def _refusal(error: str, refused: Sequence[Op], made: Partition) -> str:
 
 
 def _divided(
-    workload: Workload, family: Template[Any, Any], design: NpuDesign, progress: Progress | None
+    workload: Workload,
+    family: Template[Any, Any],
+    design: NpuDesign,
+    images: int,
+    progress: Progress | None,
 ) -> Deployment:
     made = divide(workload, lambda op, part: family.supports(op, part, design))
     if not made.accelerated:
@@ -137,7 +149,8 @@ def _divided(
     for part in made.accelerated:
         program = repeats.find(part.workload)
         if program is None:
-            program = family.schedule(part.workload, design, _after(progress, done, total))
+            told = _after(progress, done, total)
+            program = family.schedule(part.workload, design, told, images=images)
             repeats.add(part.workload, program)
         programs.append(program)
         done += len(part.ops)

@@ -43,9 +43,17 @@ class Template(Protocol[Design, Schedule]):
         """Why `design` cannot execute `op`, with the way out; None when it can."""
 
     def schedule(
-        self, workload: Workload, design: Design, progress: Progress | None = None
+        self,
+        workload: Workload,
+        design: Design,
+        progress: Progress | None = None,
+        *,
+        images: int = 1,
     ) -> Schedule:
-        """Map `workload` onto `design`; raises UnsupportedError or DesignError."""
+        """Map `workload` onto `design`, to take `images` images one after the other.
+
+        Raises UnsupportedError or DesignError, and UsageError for too many images.
+        """
 
     def emit(self, schedule: Schedule, directory: Path) -> tuple[Path, ...]:
         """Write hardware and images into `directory`; returns the files, relative to it."""
@@ -67,10 +75,15 @@ class NpuTemplate:
         return npu_schedule.misfit(op, workload, design) if reason is None else reason
 
     def schedule(
-        self, workload: Workload, design: NpuDesign, progress: Progress | None = None
+        self,
+        workload: Workload,
+        design: NpuDesign,
+        progress: Progress | None = None,
+        *,
+        images: int = 1,
     ) -> Program:
-        """The program of `workload` for `design`."""
-        return npu_schedule.schedule(workload, design, progress)
+        """The program of `workload` for `design`, which takes `images` images."""
+        return npu_schedule.schedule(workload, design, progress, images=images)
 
     def emit(self, schedule: Program, directory: Path) -> tuple[Path, ...]:
         """Write `rtl/` and `images/` into `directory`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,11 @@ def test_verify_says_how_many_of_the_given_images_ran(
 ) -> None:
     units = (UnitCounters(0, 0, 0, 0),) * len(Unit)
     found = VerifyReport("tiny", 0, 2, 10, 0, None, (100, 100), 100, (), units, 0, 0)
-    monkeypatch.setattr(proof, "verify", lambda *_, **__: found)
+
+    def verify(*_: object, images: int | None, **__: object) -> VerifyReport:
+        return replace(found, images=images or 2)
+
+    monkeypatch.setattr(proof, "verify", verify)
     data = tmp_path / "data.npz"
     np.savez(data, images=np.zeros((3, 3, 8, 8), np.float32))
     note = f"\n\nran 2 of the 3 images in {data}; --images 3 runs all\n"
@@ -140,6 +145,11 @@ def test_verify_says_how_many_of_the_given_images_ran(
     assert (code, out.endswith(note)) == (0, True)
     assert shell("verify", artifact, "--data", data, "--images", "3")[1].endswith("%\n")
     assert shell.json("verify", artifact, "--data", data, "--images", "2")[1]["images_given"] == 3
+    found = replace(found, simulated_by_image=(50, 50))
+    assert shell("verify", artifact, "--data", data)[1].endswith("%\n")
+    np.savez(data, images=np.zeros((5, 3, 8, 8), np.float32))
+    note = f"\n\nran 2 of the 5 images in {data}; --images 4 runs 4\n"
+    assert shell("verify", artifact, "--data", data)[1].endswith(note)
 
 
 def test_verify_says_when_no_operator_is_on_the_host(

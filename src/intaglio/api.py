@@ -116,13 +116,15 @@ def compile(
     precision: Precision | None = None,
     seed: int = 0,
     allow_host: bool = False,
+    images: int = 1,
     force: bool = False,
     progress: Callback = silent,
 ) -> Artifact:
     """Quantise `model`, map it onto `design` (the template's default) and write the artifact.
 
     With `allow_host`, operators that the design cannot run stay on the host, in the same exact
-    integers, and the artifact holds a program for each segment between them.
+    integers, and the artifact holds a program for each segment between them.  One run takes
+    `images` images, each begun under the end of the one before.
     `calibration` maps input names to arrays with any number of images along axis 0; without it one
     normal image drawn from `seed` is used.  `method` says how scales, weights and biases follow
     from them.  A network from `qat` brings all of that, and its example inputs, along.  `output` is
@@ -167,7 +169,9 @@ def compile(
         bits = precision or Precision()
         origin = Origin(method or Method(), bits, _images(calibration), seed)
     chosen = design or family.design(None)
-    deployment = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
+    deployment = deploy(
+        workload, family, chosen, allow_host=allow_host, images=images, progress=progress
+    )
     folder = Path(output) if output is not None else Path(tempfile.mkdtemp()) / workload.name
     info = provenance(
         template, origin.seed, origin.calibration_images, origin.method, origin.precision
@@ -185,6 +189,7 @@ def estimate(
     precision: Precision | None = None,
     seed: int = 0,
     allow_host: bool = False,
+    images: int = 1,
     progress: Callback = silent,
 ) -> Trace:
     """What `simulate` tells of the artifact that `compile` would write, without writing one.
@@ -209,12 +214,14 @@ def estimate(
         progress=progress,
     )
     chosen = design or family.design(None)
-    made = deploy(workload, family, chosen, allow_host=allow_host, progress=progress)
+    made = deploy(workload, family, chosen, allow_host=allow_host, images=images, progress=progress)
     return deployment.simulate(made, progress)
 
 
 def simulate(artifact: Artifact | Path | str, *, progress: Callback = silent) -> Trace:
-    """Cycles, stalls and bytes of one inference, simulated; the time of the host is not.
+    """Cycles, stalls and bytes of one run, simulated; the time of the host is not.
+
+    A run takes as many images as the artifact was compiled for, one after the other.
 
     Raises ArtifactError when the folder is missing, corrupt or of another version.
     """
@@ -226,7 +233,7 @@ def simulate(artifact: Artifact | Path | str, *, progress: Callback = silent) ->
 def verify(
     artifact: Artifact | Path | str,
     *,
-    images: int = 1,
+    images: int | None = None,
     data: Floats | None = None,
     seed: int = 0,
     cache: Path | None = None,
@@ -234,6 +241,8 @@ def verify(
     progress: Callback = silent,
 ) -> VerifyReport:
     """Run the RTL in Verilator on `images` inputs and compare every word with the reference.
+
+    They are those of one run unless given, else of whole runs.
 
     Operators on the host are the reference's own computation; each segment between them runs on
     the reference's values at its cuts.  With `host` they run as compiled kernels too, compared and

@@ -73,6 +73,9 @@ Trust = Annotated[bool, typer.Option("--trust", help="allow a .pt2 archive to ru
 AllowHost = Annotated[
     bool, typer.Option("--allow-host", help="leave to the host what the design cannot run")
 ]
+Images = Annotated[
+    int, typer.Option(min=1, help="how many one run takes, each begun under the end of the last")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -121,6 +124,7 @@ def compile(
     rounding: Rounding = "nearest",
     trust: Trust = False,
     allow_host: AllowHost = False,
+    images: Images = 1,
     force: Annotated[bool, typer.Option("--force", help="replace DIR when it exists")] = False,
     as_json: Json = False,
 ) -> int:
@@ -130,7 +134,13 @@ def compile(
     asked = request.Request(model, template, design, trust, allow_host, bits, precision)
     method = request.method(observer, weight_observer, rounding, correct_bias=correct_bias)
     outcome = verbs.compile(
-        asked, output, calibration=calibration, method=method, force=force, quiet=as_json
+        asked,
+        output,
+        calibration=calibration,
+        method=method,
+        images=images,
+        force=force,
+        quiet=as_json,
     )
     return verbs.show(outcome, as_json)
 
@@ -144,13 +154,14 @@ def estimate(
     precision: PrecisionFile = None,
     trust: Trust = False,
     allow_host: AllowHost = False,
+    images: Images = 1,
     as_json: Json = False,
 ) -> int:
-    """Simulate one inference of a model, its weights known or not, without an artifact."""
+    """Simulate one run of a model, its weights known or not, without an artifact."""
     from intaglio import request, verbs
 
     asked = request.Request(model, template, design, trust, allow_host, bits, precision)
-    return verbs.show(verbs.estimate(asked, quiet=as_json), as_json)
+    return verbs.show(verbs.estimate(asked, images=images, quiet=as_json), as_json)
 
 
 @app.command()
@@ -161,7 +172,7 @@ def simulate(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Count cycles, stalls and bytes of one inference."""
+    """Count cycles, stalls and bytes of one run."""
     from intaglio import verbs
 
     return verbs.show(verbs.simulate(folder, trace=trace, quiet=as_json), as_json)
@@ -170,7 +181,9 @@ def simulate(
 @app.command()
 def verify(
     folder: Folder,
-    images: Annotated[int, typer.Option(min=1, help="how many inferences to compare")] = 1,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="how many to compare [default: those of one run]")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="X.npz", help="inputs to run, by input name")
     ] = None,

@@ -76,6 +76,7 @@ def compile(
     *,
     calibration: Path | None,
     method: Method,
+    images: int,
     force: bool,
     quiet: bool,
 ) -> Outcome:
@@ -95,6 +96,7 @@ def compile(
             name=loaded.name,
             precision=precision,
             allow_host=request.allow_host,
+            images=images,
             force=force,
             progress=progress,
         )
@@ -117,9 +119,11 @@ def _compiled(deployment: Deployment, output: Path, source: str) -> Outcome:
         "layers": layers,
         "instructions": instructions,
         "memory_bytes": memory_bytes,
+        "images": deployment.images,
         "host_operators": [op.name for op in hosted],
     }
     beside = f", {len(hosted)} operators on the host" if hosted else ""
+    beside += f", {deployment.images} images a run" if deployment.images > 1 else ""
     text = (
         f"{name}: {layers} layers in {instructions} instructions, {memory_bytes} bytes of "
         f"memory{beside}, calibrated on {source}; written to {output}"
@@ -127,8 +131,8 @@ def _compiled(deployment: Deployment, output: Path, source: str) -> Outcome:
     return Outcome(answer, text)
 
 
-def estimate(request: Request, *, quiet: bool) -> Outcome:
-    """Cycles, stalls and bytes of one inference of a model, simulated without an artifact."""
+def estimate(request: Request, *, images: int, quiet: bool) -> Outcome:
+    """Cycles, stalls and bytes of one run of a model, simulated without an artifact."""
     design, precision = request.read_design(), request.precision()
     loaded = request.load()
     with bars(wanted=not quiet) as progress:
@@ -140,13 +144,14 @@ def estimate(request: Request, *, quiet: bool) -> Outcome:
             name=loaded.name,
             precision=precision,
             allow_host=request.allow_host,
+            images=images,
             progress=progress,
         )
     return Outcome(seen.to_dict(), str(seen))
 
 
 def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
-    """Cycles, stalls and bytes of one inference; writes the timeline when `trace` is given."""
+    """Cycles, stalls and bytes of one run; writes the timeline when `trace` is given."""
     with bars(wanted=not quiet) as progress:
         seen = api.simulate(folder, progress=progress)
     if trace is not None:
@@ -155,7 +160,7 @@ def simulate(folder: Path, *, trace: Path | None, quiet: bool) -> Outcome:
 
 
 def verify(
-    folder: Path, *, images: int, data: Path | None, seed: int, host: bool, quiet: bool
+    folder: Path, *, images: int | None, data: Path | None, seed: int, host: bool, quiet: bool
 ) -> Outcome:
     """Compare every word of the RTL with the reference; exit 1 when any differs."""
     arrays = _real_numbers(read_arrays(data)) if data else None
@@ -166,8 +171,13 @@ def verify(
     answer, text = found.to_dict(), str(found)
     if arrays:
         answer["images_given"] = given = min(map(len, arrays.values()))
-        if given > images:
-            text += f"\n\nran {images} of the {given} images in {data}; --images {given} runs all"
+        whole = given - given % found.images_at_once
+        if whole > found.images:
+            more = "all" if whole == given else str(whole)
+            text += (
+                f"\n\nran {found.images} of the {given} images in {data}; --images {whole} runs "
+            )
+            text += more
     if host and not found.hosted:
         answer["note"] = f"no operator of {found.name} is on the host, so --host compared nothing"
         text += f"\n\n{answer['note']}"

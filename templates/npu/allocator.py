@@ -1,7 +1,9 @@
 """Places the regions of a layer in the buffers.
 
 Placement goes round: a layer starts where the layer before it ended, so that its first pieces land
-on the words that have been idle longest and can be brought in while that layer still works.
+on the words that have been idle longest and can be brought in while that layer still works.  Where
+the weight buffer has room for the regions of all layers, those of later images are where the first
+image's were: what is still there is not brought again.
 """
 
 from __future__ import annotations
@@ -59,6 +61,13 @@ class Allocator:
 
     design: NpuDesign
     next_word: dict[Space, int] = field(default_factory=dict)
+    reused: set[Space] = field(default_factory=set)
+    """The spaces in which the regions of two layers share words."""
+
+    def next_image(self) -> None:
+        """From here on the first layer and those after it are placed again, for another image."""
+        if Space.WEIGHT not in self.reused:
+            self.next_word[Space.WEIGHT] = 0
 
     def place(self, needs: Sequence[RegionNeed]) -> Placed:
         """A first word for every region; none overlap.  `fits(needs, design)` must hold."""
@@ -81,6 +90,7 @@ class Allocator:
                 if wrapped:
                     return None
                 word, wrapped = 0, True
+                self.reused.add(space)
             if wrapped and word + need.words > first:
                 return None
             placed[need.role] = need, word
@@ -89,5 +99,6 @@ class Allocator:
         return placed
 
     def _from_zero(self, needs: Sequence[RegionNeed], space: Space) -> Placed:
+        self.reused.add(space)
         placed, self.next_word[space] = _line(needs, space, 0, self.design)
         return placed

@@ -73,13 +73,16 @@ class _Network:
             f"#define NETWORK_VERSION {version:#010x}u",
             "/* Bytes of memory it needs, for constants, programs and activations. */",
             f"#define NETWORK_MEMORY_BYTES {self.memory_bytes}u",
+            "/* Images that one run of the npu takes, one after the other. */",
+            f"#define NETWORK_IMAGES {self.deployment.images}u",
             *(line for tensor in entering for line in self._sizes("IN", tensor)),
             *(line for tensor in leaving for line in self._sizes("OUT", tensor)),
             "",
             "/* Find the npu and place all programs in memory: once, after power-up. */",
             "npu_status_t network_load(const npu_t *npu);",
             "",
-            "/* One inference, as integers in row-major order.  `cycles`, unless null, receives",
+            "/* Any number of images, one after the other, as integers in row-major order, in",
+            "   runs of NETWORK_IMAGES; the last may hold fewer.  `cycles`, unless null, receives",
             "   those of the npu.  After an error neither the outputs nor `cycles` are valid. */",
             f"{self._signature()};",
             *self._host_declarations(),
@@ -107,17 +110,40 @@ class _Network:
             "}",
             "",
             _EXECUTE,
+            *self._run_source(),
+            *self._runs_source(),
+        ]
+        return "\n".join(lines)
+
+    def _run_source(self) -> Iterator[str]:
+        """The function that does one run."""
+        yield "/* One run, of up to NETWORK_IMAGES images.  What the npu makes of memory without an"
+        yield "   image is not read. */"
+        yield f"{self._signature('run')} {{"
+        yield from ("  npu_status_t status;", "")
+        for segment in self.deployment.segments():
+            yield from self._step(segment)
+        yield from ("  return NPU_OK;", "}", "")
+
+    def _runs_source(self) -> Iterator[str]:
+        """The function that does as many runs as there are images for."""
+        arguments = ", ".join(["npu", "count", *self._ends("first"), "&total"])
+        yield from (
             f"{self._signature()} {{",
             "  uint64_t total = 0;",
             "  npu_status_t status;",
             "",
-            *(line for segment in self.deployment.segments() for line in self._step(segment)),
+            "  for (size_t first = 0; first < images; first += NETWORK_IMAGES) {",
+            "    const size_t left = images - first;",
+            "    const size_t count = left < NETWORK_IMAGES ? left : NETWORK_IMAGES;",
+            f"    status = run({arguments});",
+            "    if (status != NPU_OK) return status;",
+            "  }",
             "  if (cycles != NULL) *cycles = total;",
             "  return NPU_OK;",
             "}",
             "",
-        ]
-        return "\n".join(lines)
+        )
 
     def images(self) -> str:
         """`images.S`: the constants and instructions of every segment, as they are on disk."""
@@ -159,11 +185,12 @@ class _Network:
             )
             meaning += " itself"
         return [
-            f"/* {comment(tensor.name)}: {shape}, {meaning}. */",
+            f"/* {comment(tensor.name)}: an image is {shape}, {meaning}. */",
             f"#define {label}_ELEMENTS {tensor.elements}u",
         ]
 
-    def _signature(self) -> str:
+    def _signature(self, run: str = "") -> str:
+        """The head of `network_run`, or of the function `run` that it calls for each run."""
         ins = (
             f"const {element_type(tensor.element)} *{self._pointer(tensor.name)}"
             for tensor in self._tensors(self.workload.inputs)
@@ -172,8 +199,18 @@ class _Network:
             f"{element_type(tensor.element)} *{self._pointer(tensor.name)}"
             for tensor in self._tensors(self.outputs)
         )
-        arguments = ", ".join(["const npu_t *npu", *ins, *outs, "uint64_t *cycles"])
-        return f"npu_status_t network_run({arguments})"
+        total = "uint64_t *total" if run else "uint64_t *cycles"
+        arguments = ", ".join(["const npu_t *npu", "size_t images", *ins, *outs, total])
+        return f"{'static ' if run else ''}npu_status_t {run or 'network_run'}({arguments})"
+
+    def _ends(self, image: str) -> Iterator[str]:
+        """The C expressions that point to image number `image` of all inputs and outputs."""
+        for name in (*self.workload.inputs, *self.outputs):
+            yield self._image(name, image)
+
+    def _image(self, name: str, image: str = "i") -> str:
+        """The C expression that points to the elements of image number `image`."""
+        return f"{self._pointer(name)} + {image} * {self.workload.tensor(name).elements}u"
 
     def _pointer(self, name: str) -> str:
         """The C expression that points to the elements of an activation between two segments."""
@@ -194,6 +231,7 @@ class _Network:
             f"  .image_bytes = {image_bytes}u,",
             f"  .program_offset = {program.program_address}u,",
             f"  .instructions = {program.count}u,",
+            f"  .tensor_bytes = {program.image_bytes}u,",
             "};",
         )
         for tensor in dict.fromkeys((*program.inputs, *program.outputs)):
@@ -207,7 +245,7 @@ class _Network:
         found = [self.workload.tensor(name) for name in names if name not in ends]
         lines = [
             f"static {element_type(tensor.element)} {self._pointer(tensor.name)}"
-            f"[{tensor.elements}];"
+            f"[NETWORK_IMAGES * {tensor.elements}u];"
             for tensor in found
         ]
         return [*lines, ""] if lines else []
@@ -223,21 +261,26 @@ class _Network:
     def _step(self, segment: Scheduled | HostSegment) -> Iterator[str]:
         """The statements that run one segment."""
         if isinstance(segment, HostSegment):
+            yield _EACH
             for op in segment.ops:
-                arguments = [self._pointer(name) for name in (*inputs(op), *outputs(op))]
-                yield f"  {self._function(op)}({', '.join(arguments)});"
-            yield ""
+                arguments = [self._image(name) for name in (*inputs(op), *outputs(op))]
+                yield f"    {self._function(op)}({', '.join(arguments)});"
+            yield from ("  }", "")
             return
-        name, program = f"segment_{segment.index}", segment.program
-        for tensor in program.inputs:
-            described = f"&{name}, &{name}_{self.tensors[tensor]}"
-            yield f"  npu_write_tensor(npu, {described}, {self._pointer(tensor)});"
-        yield f"  status = execute(npu, &{name}, &total);"
+        name = f"segment_{segment.index}"
+        yield from self._transfers("write", name, segment.program.inputs)
+        yield f"  status = execute(npu, &{name}, total);"
         yield "  if (status != NPU_OK) return status;"
-        for tensor in program.outputs:
-            described = f"&{name}, &{name}_{self.tensors[tensor]}"
-            yield f"  npu_read_tensor(npu, {described}, {self._pointer(tensor)});"
+        yield from self._transfers("read", name, segment.program.outputs)
         yield ""
+
+    def _transfers(self, verb: str, segment: str, names: tuple[str, ...]) -> Iterator[str]:
+        """The statements that bring tensors of every image to the memory of a segment, or back."""
+        yield _EACH
+        for name in names:
+            described = f"&{segment}, &{segment}_{self.tensors[name]}"
+            yield f"    npu_{verb}_tensor(npu, {described}, i, {self._image(name)});"
+        yield "  }"
 
     def _function(self, op: Op) -> str:
         return f"host_op_{self.operators[op.name]}"
@@ -249,6 +292,8 @@ class _Network:
             yield from ("", "/* Operators on the host, in the exact integers of the workload. */")
         yield from declare_operators(self.workload, hosted, self._function)
 
+
+_EACH = "  for (size_t i = 0; i < images; ++i) {"
 
 _EXECUTE = """\
 static npu_status_t execute(const npu_t *npu, const npu_segment_t *segment, uint64_t *total) {

@@ -119,6 +119,8 @@ def _memory_map(program: Program) -> dict[str, object]:
     """Where in memory everything is, as JSON values."""
     return {
         "memory_bytes": program.memory_bytes,
+        "images": program.images,
+        "image_bytes": program.image_bytes,
         "program": {
             "address": program.program_address,
             "instructions": program.count,

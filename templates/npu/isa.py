@@ -26,6 +26,8 @@ MAX_TAPS = 64
 MAX_NORM_ROWS = 64
 """Rows that one NORM normalises: their means and deviations are kept between its two passes."""
 TABLE_ENTRIES = 256
+MEMORY_BITS = 40
+"""Bits of an address in memory."""
 
 
 class Unit(IntEnum):
@@ -245,7 +247,7 @@ class Instruction:
         for name, value in self.fields.items():
             if name not in known or name == "memory_address_high":
                 raise DesignError(f"{self.opcode.name} has no field '{name}'")
-            hi = (1 << 40) - 1 if name == "memory_address" else known[name].hi
+            hi = (1 << MEMORY_BITS) - 1 if name == "memory_address" else known[name].hi
             if not known[name].lo <= value <= hi:
                 raise DesignError(
                     f"{self.opcode.name}: field '{name}' is {value}, "

@@ -264,6 +264,16 @@ class Stored:
     layouts: dict[str, TensorLayout]
     bytes: int
 
+    def of(self, image: int, images: int) -> dict[str, TensorLayout]:
+        """The layouts of one of `images` images: those in memory of all come first."""
+        ends = (layout.address + layout.bytes for layout in self.layouts.values())
+        on_chip = max(ends) - self.bytes
+        moves = image * self.bytes, (images - 1) * self.bytes + image * on_chip
+        return {
+            name: replace(layout, address=layout.address + moves[layout.address >= self.bytes])
+            for name, layout in self.layouts.items()
+        }
+
 
 def keep_last(layouts: dict[str, TensorLayout], kept: Collection[str]) -> Stored:
     """`layouts` at new addresses: those in memory first, then the tensors `kept` on the chip."""

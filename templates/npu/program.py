@@ -1,16 +1,16 @@
 """`Program`: everything an npu needs to run one workload, as one frozen value.
 
 Memory starts with the constants (weights, records, tables), then the instructions, then one region
-for every activation tensor; no region is used twice, so every tensor can be looked at after a run.
-A tensor that stays on the chip has addresses after the end of memory, and `kept` tells which
-instructions make its words.
+for every activation tensor of every image; no region is used twice, so every tensor can be looked
+at after a run.  A tensor that stays on the chip has addresses after the end of memory, and `kept`
+tells which instructions make its words.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from intaglio.templates.npu.isa import INSTRUCTION_BYTES, INSTRUCTION_WORDS, Uni
 from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.legality import stop
 
-FILES = Bundle("program", schema=2)
+FILES = Bundle("program", schema=3)
 """`program.json` and `program.safetensors`."""
 
 
@@ -46,9 +46,10 @@ class Region:
 class LayerInfo:
     """One row of every per-layer table: an operator with instructions of its own.
 
-    `index` is the `layer` field of its instructions, `op` the operator's kind, `macs` its
-    multiply-accumulates, of which the window unit does `window_macs`, `members` the graph nodes
-    that were fused into it.  `ops` are the names of the operators that it executes.
+    `index` is the `layer` field of its instructions, those of a later image counted on (see
+    `Program.owner`), `op` the operator's kind, `macs` its multiply-accumulates of one image, of
+    which the window unit does `window_macs`, `members` the graph nodes that were fused into it.
+    `ops` are the names of the operators that it executes.
     """
 
     index: int
@@ -71,13 +72,16 @@ class Program:
                      has none, shapes being all that is known of it
     program_address  first byte of the instructions in memory, after the constants
     regions          name -> where it is: `program`, `constants <layer>`, `tensor <name>`
-    tensors          activation tensor -> its layout; a reshape shares its input's region
+    tensors          activation tensor -> its layout; a reshape shares its input's region; both of
+                     the first image, `layout` tells where those of the others are
     inputs, outputs  names of the tensors that enter and leave
     layers           the layers, in the order of their index
     memory_bytes     size of the memory that everything fits in
     kept             int64 of shape (count, 2): every vector instruction whose results stay on the
                      chip, and the address of the first; the tensors they make have addresses from
                      `memory_bytes` on, where no memory is
+    images           how many images one run takes, one after the other
+    image_bytes      from the tensors of one image in memory to those of the next; 0 of one image
     """
 
     design: NpuDesign
@@ -92,6 +96,8 @@ class Program:
     layers: tuple[LayerInfo, ...]
     memory_bytes: int
     kept: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    images: int = 1
+    image_bytes: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
@@ -103,10 +109,27 @@ class Program:
         return len(self.instructions)
 
     @property
+    def chip_bytes(self) -> int:
+        """Bytes of the tensors of one image that stay on the chip, of their place in the map."""
+        ends = (layout.address + layout.bytes for layout in self.tensors.values())
+        return max((self.memory_bytes, *ends)) - self.memory_bytes
+
+    @property
     def map_bytes(self) -> int:
         """Bytes of memory, and after them of the tensors that stay on the chip."""
-        ends = (layout.address + layout.bytes for layout in self.tensors.values())
-        return max((self.memory_bytes, *ends))
+        return self.memory_bytes + self.images * self.chip_bytes
+
+    def layout(self, name: str, image: int = 0) -> TensorLayout:
+        """Where tensor `name` of one image of a run is."""
+        first = self.tensors[name]
+        stays = first.address >= self.memory_bytes
+        step = self.chip_bytes if stays else self.image_bytes
+        return replace(first, address=first.address + image * step)
+
+    def owner(self, layer: int) -> tuple[int, LayerInfo]:
+        """The image and the layer that an instruction with this `layer` field works for."""
+        image, index = divmod(layer, len(self.layers))
+        return image, self.layers[index]
 
     @property
     def emittable(self) -> bool:
@@ -135,7 +158,7 @@ def describe(program: Program, *, instructions: bool = True) -> str:
     """`program` as text: memory map, tensors, layers, and every instruction when asked."""
     lines = [
         f"program {program.workload_name} for {program.design.name}: {program.count} instructions, "
-        f"{program.memory_bytes} bytes of memory"
+        f"{program.memory_bytes} bytes of memory{_repeated(program)}"
     ]
     lines += [
         f"  region {name}: {region.address:#x}..{region.end:#x}"
@@ -144,7 +167,7 @@ def describe(program: Program, *, instructions: bool = True) -> str:
     lines += [f"  tensor {_placed(program, layout)}" for layout in program.tensors.values()]
     decoded = decode(program.instructions)
     for layer in program.layers:
-        own = [item for item in decoded if item.layer == layer.index]
+        own = [item for item in decoded if program.owner(item.layer)[1] is layer]
         counts = {unit: sum(item.unit == unit for item in own) for unit in Unit}
         shares = ", ".join(f"{count} {unit.name.lower()}" for unit, count in counts.items())
         lines.append(
@@ -153,6 +176,13 @@ def describe(program: Program, *, instructions: bool = True) -> str:
     if instructions:
         lines += [f"{index:6d} {item}" for index, item in enumerate(decoded)]
     return "\n".join(lines) + "\n"
+
+
+def _repeated(program: Program) -> str:
+    """Where the images after the first are, when there are any."""
+    if program.images == 1:
+        return ""
+    return f", {program.images} images, each {program.image_bytes:#x} bytes after the one before"
 
 
 def _placed(program: Program, layout: TensorLayout) -> str:
@@ -192,6 +222,7 @@ def check_program(program: Program) -> None:
     _check_numbers(program)
     fault = stop(program.instructions)
     _expect(fault is None, str(fault))
+    _check_images(program)
     _check_regions(program)
     for layout in program.tensors.values():
         _check_tensor(program, layout)
@@ -220,13 +251,26 @@ def _check_numbers(program: Program) -> None:
         _expect(_is_count(value), f"{key} is {value!r}, expected a number of bytes")
 
 
+def _check_images(program: Program) -> None:
+    images, step = program.images, program.image_bytes
+    _expect(_is_count(images, step) and images > 0, f"{images!r} images, {step!r} bytes apart")
+    stored = [t for t in program.tensors.values() if t.address < program.memory_bytes]
+    first = min((layout.address for layout in stored), default=0)
+    end = max((layout.address + layout.bytes for layout in stored), default=0)
+    _expect(
+        images == 1 or (end - first <= step and end + (images - 1) * step <= program.memory_bytes),
+        f"{images} images of {end - first} bytes each, {step} apart, do not fit in memory",
+    )
+
+
 def _check_kept(program: Program) -> None:
     kept = program.kept
     _expect(kept.dtype == np.int64 and kept.shape == (len(kept), 2), "kept are no pairs of int64")
     index, address = kept[:, 0], kept[:, 1]
     inside = np.zeros(len(kept), bool)
-    for layout in program.tensors.values():
-        if layout.address >= program.memory_bytes:
+    for first in program.tensors.values():
+        for image in range(program.images if first.address >= program.memory_bytes else 0):
+            layout = program.layout(first.name, image)
             inside |= (address >= layout.address) & (address < layout.address + layout.bytes)
     _expect(
         bool((inside & (index >= 0) & (index < program.count)).all()),
@@ -295,10 +339,8 @@ def _check_layers(program: Program) -> None:
         )
         _expect(all(type(text) is str for text in texts), f"layer {index} has a name of no text")
     used = int((program.instructions[:, 0] >> 16).max(initial=0)) if program.count else -1
-    _expect(
-        used < len(program.layers),
-        f"an instruction is of layer {used}, there are {len(program.layers)} layers",
-    )
+    count = program.images * len(program.layers)
+    _expect(used < count, f"an instruction is of layer {used}, there are {count} layers")
 
 
 def to_dict(program: Program) -> dict[str, Any]:
@@ -308,6 +350,8 @@ def to_dict(program: Program) -> dict[str, Any]:
         "workload_name": program.workload_name,
         "program_address": program.program_address,
         "memory_bytes": program.memory_bytes,
+        "images": program.images,
+        "image_bytes": program.image_bytes,
         "regions": {name: asdict(region) for name, region in program.regions.items()},
         "tensors": [layout.to_dict() for layout in program.tensors.values()],
         "inputs": list(program.inputs),
@@ -335,4 +379,6 @@ def from_dict(described: dict[str, Any], numbers: Mapping[str, NDArray[Any]]) ->
         ),
         memory_bytes=described["memory_bytes"],
         kept=numbers["kept"],
+        images=described["images"],
+        image_bytes=described["image_bytes"],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -24,6 +24,7 @@ from intaglio.templates.npu.constants import (
 )
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Draft, Space
+from intaglio.templates.npu.images import check_images
 from intaglio.templates.npu.isa import INSTRUCTION_BYTES, Instruction, Opcode, encode
 from intaglio.templates.npu.layers import (
     Layer,
@@ -34,6 +35,7 @@ from intaglio.templates.npu.layers import (
     mapped_steps,
     plan_layers,
 )
+from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.memory_map import (
     Stored,
     align,
@@ -115,13 +117,15 @@ def schedule(
     progress: Progress | None = None,
     *,
     fuse: bool = True,
+    images: int = 1,
 ) -> Program:
     """Map every operator of `workload` and write the program for `design`.
 
-    Without `fuse` every tensor goes to memory, and every operator is a layer of its own.  A
-    workload without weights gets the same instructions and no memory image.  Raises
+    Without `fuse` every tensor goes to memory, and every operator is a layer of its own.  The
+    program takes `images` images one after the other, and begins each under the end of the one
+    before.  A workload without weights gets the same instructions and no memory image.  Raises
     UnsupportedError for an operator the npu cannot execute, DesignError when the design cannot
-    hold one tile.
+    hold one tile, and UsageError for more images than a program can take.
     """
     _refuse(workload, design)
     layouts = plan_layouts(workload, design)
@@ -130,34 +134,54 @@ def schedule(
         raise UnsupportedError(
             f"workload '{workload.name}' only reshapes; there is nothing to run on an npu"
         )
-    layering = _Layering(workload, design, keep_last(layouts, kept_tensors(layers)))
-    for layer in layers:
-        layering.add(layer)
+    stored = keep_last(layouts, kept_tensors(layers))
+    check_images(workload.name, images, len(layers), stored.bytes)
+    layering = _Layering(workload, design, stored, images)
+    for image in range(images):
+        layering.add(layers, image)
     return layering.program()
 
 
 class _Layering:
-    """Collects layers, steps and constants, operator by operator."""
+    """Collects layers, steps and constants: image by image, operator by operator."""
 
-    def __init__(self, workload: Workload, design: NpuDesign, stored: Stored) -> None:
+    def __init__(self, workload: Workload, design: NpuDesign, stored: Stored, images: int) -> None:
         self.workload, self.design = workload, design
-        self.layouts, self.memory = stored.layouts, stored.bytes
+        self.stored, self.images = stored, images
+        self.layouts = stored.of(0, images)
         self.image = _Image()
         self.allocator = Allocator(design)
         self.layers: list[LayerInfo] = []
+        self.pieces: list[tuple[tuple[tuple[int, ...], int], ...]] = []
         self.steps: list[Step] = []
         self.owners: list[int] = []
         self.regions: dict[str, Region] = {}
         self.half = 0
         self.known = workload.emittable
 
-    def add(self, layer: Layer) -> None:
-        """The steps and constants of one layer."""
-        index, design = len(self.layers), self.design
-        pieces = tuple(self._constants(op, work) for op, work in layer.parts)
-        regions = self.allocator.place(mapped_regions(layer.mapped, design))
+    def add(self, layers: Sequence[Layer], image: int) -> None:
+        """The steps of all layers for one image, and with those of the first the constants."""
+        if image == 0:
+            self.layers = [layer.info(index, self.workload) for index, layer in enumerate(layers)]
+            self.pieces = [
+                tuple(self._constants(op, work) for op, work in layer.parts) for layer in layers
+            ]
+        layouts = self.stored.of(image, self.images)
+        self.allocator.next_image()
+        for index, layer in enumerate(layers):
+            self._add(layer, layouts, self.pieces[index], image * len(layers) + index)
+
+    def _add(
+        self,
+        layer: Layer,
+        layouts: Mapping[str, TensorLayout],
+        pieces: Sequence[tuple[tuple[int, ...], int]],
+        index: int,
+    ) -> None:
+        """The steps of one layer for one image, whose instructions are of layer `index`."""
+        regions = self.allocator.place(mapped_regions(layer.mapped, self.design))
         places = tuple(
-            Place(design, index, self.layouts, regions, constants, table, self.half)
+            Place(self.design, index, layouts, regions, constants, table, self.half)
             for constants, table in pieces
         )
         steps = mapped_steps(layer.mapped, self.workload, places)
@@ -166,8 +190,7 @@ class _Layering:
         drafts = (draft for step in reversed(steps) for draft in reversed(step.work))
         last = next((draft for draft in drafts if draft.opcode is Opcode.COMPUTE), None)
         if last is not None:
-            self.half = 1 - last.fields["acc_address"] // design.accumulator_words
-        self.layers.append(layer.info(index, self.workload))
+            self.half = 1 - last.fields["acc_address"] // self.design.accumulator_words
 
     def _constants(self, op: Op, work: Work) -> tuple[tuple[int, ...], int]:
         """Where one operator's constants are in memory: piece by piece, and its table."""
@@ -216,8 +239,9 @@ class _Layering:
 
     def program(self) -> Program:
         """The program of everything that was added."""
-        memory = self.memory
-        drafts = Builder(self.steps, self.owners, self._stored(memory)).run()
+        memory = self.images * self.stored.bytes
+        stored = self._stored(memory)
+        drafts = Builder(self.steps, self.owners, stored, self.design, len(self.layers)).run()
         sizes = {
             Space.MEMORY: memory // self.design.word_bytes,
             Space.ACTIVATION: self.design.activation_words,
@@ -251,15 +275,18 @@ class _Layering:
             layers=tuple(self.layers),
             memory_bytes=base + memory,
             kept=_kept(drafts, base),
+            images=self.images,
+            image_bytes=self.stored.bytes if self.images > 1 else 0,
         )
 
     def _stored(self, memory: int) -> NDArray[np.int32]:
         """Which words of activation memory hold their value before the first instruction."""
         stored = np.zeros(memory // self.design.word_bytes, np.int32)
-        for name in self.workload.inputs:
-            layout = self.layouts[name]
-            first = layout.address // self.design.word_bytes
-            stored[first : first + layout.words] = 1
+        for image in range(self.images):
+            layouts = self.stored.of(image, self.images)
+            for layout in map(layouts.__getitem__, self.workload.inputs):
+                first = layout.address // self.design.word_bytes
+                stored[first : first + layout.words] = 1
         return stored
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -20,10 +21,11 @@ from intaglio.templates.npu.drafts import Box, Draft, Space
 from intaglio.templates.npu.isa import TOKEN_LIMIT, Unit
 
 Ages = NDArray[np.int32]
+Number = TypeVar("Number", bound=np.generic)
 NEVER = -1
 
 
-def box_view(words: Ages, box: Box) -> Ages:
+def box_view(words: NDArray[Number], box: Box) -> NDArray[Number]:
     """The words of `box` as a view of shape `box.counts`."""
     step = words.strides[0]
     strides = (box.strides[0] * step, box.strides[1] * step, step)

@@ -120,9 +120,10 @@ class Host:
         return self.text(self.library.network_load(ctypes.byref(npu)))
 
     def run(self, npu: Npu, values: Mapping[str, NDArray[np.int64]]) -> Answer:
-        """`network_run` on one image."""
+        """`network_run` on images along axis 0."""
         tensors = [self.workload.tensor(name) for name in dict.fromkeys(self.workload.outputs)]
-        made = {tensor.name: np.zeros(tensor.shape, dtype(tensor)) for tensor in tensors}
+        images = len(values[self.workload.inputs[0]])
+        made = {t.name: np.zeros((images, *t.shape[1:]), dtype(t)) for t in tensors}
         given = [
             np.ascontiguousarray(values[name], dtype(self.workload.tensor(name)))
             for name in self.workload.inputs
@@ -130,7 +131,9 @@ class Host:
         arrays = [*given, *made.values()]
         cycles = ctypes.c_uint64(NO_CYCLES)
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
-        status = self.library.network_run(ctypes.byref(npu), *pointers, ctypes.byref(cycles))
+        count = ctypes.c_size_t(images)
+        run = self.library.network_run
+        status = run(ctypes.byref(npu), count, *pointers, ctypes.byref(cycles))
         outputs = {name: array.astype(np.int64) for name, array in made.items()}
         return Answer(self.text(status), outputs, cycles.value)
 
@@ -153,6 +156,7 @@ class Segment(ctypes.Structure):
         ("image_bytes", ctypes.c_size_t),
         ("program_offset", ctypes.c_size_t),
         ("instructions", ctypes.c_uint32),
+        ("tensor_bytes", ctypes.c_size_t),
     )
 
 

@@ -13,7 +13,7 @@ void npu_destroy(void *driver);
 void bench_attach(void *driver, uintptr_t registers, uint64_t idle_cycles);
 
 int main(int argc, char **argv) {
-  static int8_t image[INPUT], result[OUTPUT];
+  static int8_t images[NETWORK_IMAGES * INPUT], results[NETWORK_IMAGES * OUTPUT];
   const uint32_t latency = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
   void *model = npu_create(0x80000000, NETWORK_MEMORY_BYTES, latency, 0, 1);
   const npu_t npu = {.registers = 0x40000000, .memory = npu_memory(model),
@@ -21,11 +21,14 @@ int main(int argc, char **argv) {
                      .watchdog_cycles = 10000, .max_polls = 100000};
   bench_attach(model, npu.registers, 0);
   npu_status_t status = network_load(&npu);
-  while (status == NPU_OK && fread(image, 1, INPUT, stdin) == INPUT) {
+  size_t count;
+  while (status == NPU_OK && (count = fread(images, INPUT, NETWORK_IMAGES, stdin)) > 0) {
     uint64_t cycles;
-    status = network_run(&npu, image, result, &cycles);
-    for (size_t i = 0; i < OUTPUT; ++i) printf("%d ", result[i]);
-    printf("in %llu cycles\n", (unsigned long long)cycles);
+    status = network_run(&npu, count, images, results, &cycles);
+    for (size_t i = 0; i < count * OUTPUT; ++i) {
+      printf("%d%s", results[i], (i + 1) % OUTPUT == 0 ? "\n" : " ");
+    }
+    printf("%zu in %llu cycles\n", count, (unsigned long long)cycles);
   }
   puts(npu_status_text(status));
   npu_destroy(model);

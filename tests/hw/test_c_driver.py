@@ -25,6 +25,7 @@ from intaglio.hw.npu_model import DRIVER, MemoryModel, NpuModel
 from intaglio.hw.npu_registers import ErrorCode
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model, build
+from intaglio.sim.npu import simulate
 from intaglio.templates import artifact
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.driver import fields
@@ -99,7 +100,11 @@ def npu(model: Path, host: Host) -> Iterator[NpuModel]:
 
 
 def digit(host: Host, images: NDArray[np.float32], index: int) -> dict[str, NDArray[np.int64]]:
-    return reference.quantise_inputs(host.workload, {"images": images[index : index + 1]})
+    return digits(host, images[index : index + 1])
+
+
+def digits(host: Host, images: NDArray[np.float32]) -> dict[str, NDArray[np.int64]]:
+    return reference.quantise_inputs(host.workload, {"images": images})
 
 
 def agree(host: Host, npu: Npu, inputs: dict[str, NDArray[np.int64]]) -> int:
@@ -171,10 +176,25 @@ def test_a_whole_c_program(
         [program, str(LATENCY)], input=given, capture_output=True, timeout=60, check=True
     )
     *rows, last = done.stdout.decode().splitlines()
-    logits = [[int(word) for word in row.split(" in ")[0].split()] for row in rows]
+    logits = [[int(word) for word in row.split()] for row in rows[::2]]
     np.testing.assert_array_equal(logits, reference.run(host.workload, inputs)["fc3"])
-    assert len({row.split(" in ")[1] for row in rows}) == 1
+    assert len(set(rows[1::2])) == 1
+    assert rows[1].startswith("1 in ")
     assert last == FINE
+
+
+def test_images_in_runs_of_three_and_a_rest(
+    lenet: intaglio.Artifact, model: Path, images: NDArray[np.float32], tmp_path: Path
+) -> None:
+    program = schedule(lenet.workload, DESIGN, images=3)
+    made = artifact.write(tmp_path / "out", whole(lenet.workload, program), info={})
+    host = Host(compile_host(made.directory / "host", model, tmp_path / "c.so"), made.workload)
+    with NpuModel(model, memory(host), seed=2) as instance:
+        npu = host.attach(instance, BASE)
+        assert host.load(npu) == FINE
+        runs = [agree(host, npu, digits(host, images[:count])) for count in (3, 4, 1, 0)]
+    assert runs == [runs[0], 2 * runs[0], runs[0], 0]
+    assert runs[0] == simulate(program).cycles
 
 
 @pytest.mark.parametrize("make", [every_operator, every_wide_operator])
@@ -383,14 +403,15 @@ def test_it_packs_and_unpacks_as_the_layout_says(
 ) -> None:
     random = np.random.default_rng(seed)
     ram = random.integers(0, 256, 1 << 14).astype(np.uint8)
-    before, start = ram.copy(), 4096 + layout.address
+    before, start = ram.copy(), 4096 + 640 + layout.address
     npu = Npu(memory=ram.ctypes.data)
-    segment, tensor = Segment(memory_offset=4096), TensorInMemory(**fields(layout))
+    segment = Segment(memory_offset=4096, tensor_bytes=640)
+    tensor = TensorInMemory(**fields(layout))
     values = random.integers(0, 1 << 16, layout.shape).astype(
         (np.int8, np.int16)[layout.halves - 1]
     )
     back = np.zeros_like(values)
-    structures = [ctypes.byref(part) for part in (npu, segment, tensor)]
+    structures = [*(ctypes.byref(part) for part in (npu, segment, tensor)), ctypes.c_size_t(1)]
     host.library.npu_write_tensor(*structures, ctypes.c_void_p(values.ctypes.data))
     host.library.npu_read_tensor(*structures, ctypes.c_void_p(back.ctypes.data))
     before[start : start + layout.bytes] = layout.pack(values.astype(np.int64))

@@ -179,7 +179,7 @@ def test_a_fault_is_looked_for_in_its_segment_alone(
     for name, value in job.inputs.items():
         assert np.array_equal(value, values[name])
         layout = program.tensors[name]
-        memory = job.initial(job.image)[layout.address : layout.address + layout.bytes]
+        memory = job.initial(job.run)[layout.address : layout.address + layout.bytes]
         assert np.array_equal(memory, layout.pack(values[name]))
 
 

@@ -1,4 +1,7 @@
-"""Random networks on the RTL of two designs: every word, and the cycles that were simulated."""
+"""Random networks on the RTL of two designs: every word, and the cycles that were simulated.
+
+A run takes one image, or several one after the other.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
 from intaglio.sim.deployment import simulate
+from intaglio.sim.hazards import check_tokens
 from intaglio.sim.verify import Bench, verify
 from intaglio.sim.verify_report import VerifyReport
 from intaglio.templates.deployment import whole
@@ -55,22 +59,28 @@ DESIGNS = (SMALL, WIDE)
 HEADS = st.one_of(attentions(WIDE.lanes), products())
 
 
-def _bench(workload: Workload, design: NpuDesign) -> Bench:
+def _bench(workload: Workload, design: NpuDesign, images: int = 1) -> Bench:
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(design).items()))
-    return Bench(whole(workload, schedule(workload, design)), hardware)
+    return Bench(whole(workload, schedule(workload, design, images=images)), hardware)
 
 
 def check(report: VerifyReport, bench: Bench) -> None:
     """Every word is equal, and so is every cycle: of layers, and of what each unit counts."""
     assert report.passed, str(report)
     assert [layer.simulated for layer in report.layers] == [layer.rtl for layer in report.layers]
+    runs = report.images // report.images_at_once
+    assert report.simulated_by_image * runs == report.cycles_by_image
     assert [unit.counters for unit in simulate(bench.deployment).units] == list(report.units)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
 @pytest.mark.parametrize("make", [every_operator, every_wide_operator])
-def test_every_operator(make: Callable[[], Workload], design: NpuDesign, model_cache: Path) -> None:
-    bench = _bench(make(), design)
+def test_every_operator(
+    make: Callable[[], Workload], design: NpuDesign, at_once: int, model_cache: Path
+) -> None:
+    bench = _bench(make(), design, at_once)
+    check_tokens(bench.deployment.programs[0])
     check(verify(bench, images=3, cache=model_cache), bench)
 
 
@@ -85,9 +95,11 @@ def test_few_bits(precision: Precision, model_cache: Path) -> None:
     check(verify(bench, images=3, cache=model_cache), bench)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("make", [every_row_operator, every_product])
-def test_every_row_operator(make: Callable[[], Workload], model_cache: Path) -> None:
-    bench = _bench(make(), WIDE)
+def test_every_row_operator(make: Callable[[], Workload], at_once: int, model_cache: Path) -> None:
+    bench = _bench(make(), WIDE, at_once)
+    check_tokens(bench.deployment.programs[0])
     check(verify(bench, images=3, cache=model_cache), bench)
 
 
@@ -103,6 +115,7 @@ def test_every_row_operator(make: Callable[[], Workload], model_cache: Path) -> 
     seed=st.integers(0, 1 << 16),
     latency=st.sampled_from((1, 7, 200)),
     stall_permille=st.sampled_from((0, 0, 300)),
+    images=st.sampled_from((1, 2)),
 )
 def test_random_networks(
     model_cache: Path,
@@ -112,10 +125,11 @@ def test_random_networks(
     seed: int,
     latency: int,
     stall_permille: int,
+    images: int,
 ) -> None:
     workload = choice.draw(kinds)
     try:
-        bench = _bench(workload, replace(design, memory_latency_cycles=latency))
+        bench = _bench(workload, replace(design, memory_latency_cycles=latency), images)
     except DesignError:
         assume(False)
     report = verify(replace(bench, stall_permille=stall_permille), seed=seed, cache=model_cache)

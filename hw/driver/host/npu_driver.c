@@ -125,9 +125,14 @@ static void read_row(const npu_tensor_t *tensor, const volatile uint8_t *row, ui
   }
 }
 
+/* Where a tensor of one image of a run starts. */
+static size_t tensor_start(const npu_segment_t *segment, const npu_tensor_t *tensor, size_t image) {
+  return segment->memory_offset + tensor->offset + image * segment->tensor_bytes;
+}
+
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
-                      const void *elements) {
-  volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
+                      size_t image, const void *elements) {
+  volatile uint8_t *row = byte_at(npu, tensor_start(segment, tensor, image));
   const uint8_t *from = elements;
   for (uint32_t head = 0; head < tensor->heads; ++head, from += head_bytes(tensor)) {
     for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {
@@ -141,8 +146,8 @@ void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_
 }
 
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
-                     void *elements) {
-  const volatile uint8_t *row = byte_at(npu, segment->memory_offset + tensor->offset);
+                     size_t image, void *elements) {
+  const volatile uint8_t *row = byte_at(npu, tensor_start(segment, tensor, image));
   uint8_t *to = elements;
   for (uint32_t head = 0; head < tensor->heads; ++head, to += head_bytes(tensor)) {
     for (uint32_t first = 0; first < tensor->channels; first += tensor->pixel_bytes) {

@@ -47,6 +47,7 @@ typedef struct {
   size_t image_bytes;    /* a multiple of 4 */
   size_t program_offset; /* the first instruction, from the start of its part */
   uint32_t instructions;
+  size_t tensor_bytes; /* from a tensor of one image of a run to that of the next */
 } npu_segment_t;
 
 /* How the elements of a tensor lie in memory: `heads` maps one behind the other, most often one.  A
@@ -73,11 +74,11 @@ npu_status_t npu_reset(const npu_t *npu);
 void npu_load(const npu_t *npu, const npu_segment_t *segment);
 
 /* Elements, of 8 or 16 bits, little endian, in the order that the tensor's shape gives, to memory
-   and back. */
+   and back; of image number `image` of a run, from 0. */
 void npu_write_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
-                      const void *elements);
+                      size_t image, const void *elements);
 void npu_read_tensor(const npu_t *npu, const npu_segment_t *segment, const npu_tensor_t *tensor,
-                     void *elements);
+                     size_t image, void *elements);
 
 /* Reset, then start; `npu_wait` waits for the end by reading STATUS, with `npu_idle` between. */
 npu_status_t npu_start(const npu_t *npu, const npu_segment_t *segment);

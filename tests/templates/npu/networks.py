@@ -195,10 +195,10 @@ def run(program: Program, inputs: dict[str, np.ndarray], order: int | None) -> n
     machine = Machine(program.design, program.memory_bytes)
     image = program.memory_image()
     machine.memory.write(np.zeros(1, np.int64), image[None], True)
-    for name in program.inputs:
-        layout = program.tensors[name]
-        raw = layout.pack(inputs[name])
-        machine.memory.write(np.array([layout.address]), raw[None], True)
+    for number in range(program.images):
+        for layout in (program.layout(name, number) for name in program.inputs):
+            raw = layout.pack(inputs[layout.name][number : number + 1])
+            machine.memory.write(np.array([layout.address]), raw[None], True)
     instructions = decode(program.instructions)
     indices = (
         isa.program_order(program, instructions)
@@ -219,14 +219,17 @@ def check(
 
     Of `orders`, None is the order of the program's text and a number the seed of a random one.
     """
-    inputs = draw_inputs(workload)
-    expected = reference.run(workload, inputs)
+    inputs = draw_inputs(workload, images=program.images)
+    alone = [{n: v[i : i + 1] for n, v in inputs.items()} for i in range(program.images)]
+    expected = [reference.run(workload, image) for image in alone]
     for order in orders:
         memory = run(program, inputs, order)
-        for name, layout in program.tensors.items():
-            found = memory[layout.address : layout.address + layout.bytes]
-            assert np.array_equal(found, layout.pack(expected[name])), (name, order)
-            assert np.array_equal(layout.unpack(found), expected[name]), (name, order)
+        for image, values in enumerate(expected):
+            for layout in (program.layout(name, image) for name in program.tensors):
+                found = memory[layout.address : layout.address + layout.bytes]
+                where = layout.name, image, order
+                assert np.array_equal(found, layout.pack(values[layout.name])), where
+                assert np.array_equal(layout.unpack(found), values[layout.name]), where
 
 
 def cut(workload: Workload, design: NpuDesign, *hosted: str) -> Deployment:

@@ -98,7 +98,7 @@ def test_another_schema(program: Program, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         load_program(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / STRUCTURE_FILE}: schema 7 is not 2, the one this version reads; compile the "
+        f"{tmp_path / STRUCTURE_FILE}: schema 7 is not 3, the one this version reads; compile the "
         "model again"
     )
 
@@ -136,6 +136,9 @@ def test_a_corrupt_structure(program: Program, tmp_path: Path, described: object
         (("regions", "program", "bytes"), 64, "region 'program' is not where instructions are"),
         (("regions", "program", "address"), -64, "region 'program' is not in bytes"),
         (("layers",), [], "an instruction is of layer 1, there are 0 layers"),
+        (("images",), 0, "0 images, 0 bytes apart"),
+        (("images",), 2, "2 images of 200 bytes each, 0 apart, do not fit in memory"),
+        (("image_bytes",), "far", "1 images, 'far' bytes apart"),
         (("layers", 1, "index"), 5, "layer 1 has index 5 and 60 macs"),
         (("layers", 0, "name"), 5, "layer 0 has a name of no text"),
         (("tensors", 1, "lanes"), 32, "tensor 'conv.out' has 32 lanes, the design 4"),

@@ -38,32 +38,42 @@ def test_every_row_operator(row_lanes: int) -> None:
     check_tokens(program)
 
 
-@settings(REPEATABLE, max_examples=60)
-@given(networks(), designs())
-def test_random_networks_on_random_designs(workload: Workload, design: NpuDesign) -> None:
-    try:
-        program = schedule(workload, design)
-    except DesignError:
-        assume(False)
-    check(workload, program)
+IMAGES = st.sampled_from((1, 1, 2, 3))
+"""How many images a run takes."""
 
 
 @settings(REPEATABLE, max_examples=60)
-@given(row_networks(), designs((1, 2, 4)))
-def test_random_rows_on_random_designs(workload: Workload, design: NpuDesign) -> None:
+@given(networks(), designs(), IMAGES)
+def test_random_networks_on_random_designs(
+    workload: Workload, design: NpuDesign, images: int
+) -> None:
     try:
-        program = schedule(workload, design)
+        program = schedule(workload, design, images=images)
     except DesignError:
         assume(False)
     check(workload, program)
+    check_tokens(program)
+
+
+@settings(REPEATABLE, max_examples=60)
+@given(row_networks(), designs((1, 2, 4)), IMAGES)
+def test_random_rows_on_random_designs(workload: Workload, design: NpuDesign, images: int) -> None:
+    try:
+        program = schedule(workload, design, images=images)
+    except DesignError:
+        assume(False)
+    check(workload, program)
+    check_tokens(program)
 
 
 @settings(REPEATABLE, max_examples=40)
-@given(st.data(), designs((1, 2, 4)))
-def test_random_heads_on_random_designs(choice: st.DataObject, design: NpuDesign) -> None:
+@given(st.data(), designs((1, 2, 4)), IMAGES)
+def test_random_heads_on_random_designs(
+    choice: st.DataObject, design: NpuDesign, images: int
+) -> None:
     workload = choice.draw(st.one_of(attentions(design.lanes), products()))
     try:
-        program = schedule(workload, design)
+        program = schedule(workload, design, images=images)
     except DesignError:
         assume(False)
     check(workload, program, orders=(None, 0))
