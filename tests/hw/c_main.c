@@ -25,10 +25,11 @@ int main(int argc, char **argv) {
   while (status == NPU_OK && (count = fread(images, INPUT, NETWORK_IMAGES, stdin)) > 0) {
     uint64_t cycles;
     status = network_run(&npu, count, images, results, &cycles);
-    for (size_t i = 0; i < count * OUTPUT; ++i) {
-      printf("%d%s", results[i], (i + 1) % OUTPUT == 0 ? "\n" : " ");
+    for (size_t image = 0; image < count; ++image) {
+      if (image > 0) printf("\n");
+      for (size_t i = 0; i < OUTPUT; ++i) printf("%d ", results[image * OUTPUT + i]);
     }
-    printf("%zu in %llu cycles\n", count, (unsigned long long)cycles);
+    printf("in %llu cycles\n", (unsigned long long)cycles);
   }
   puts(npu_status_text(status));
   npu_destroy(model);

@@ -14,7 +14,7 @@ from intaglio.errors import VerificationError
 from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
-from intaglio.sim import deployment
+from intaglio.sim import deployment, npu
 from intaglio.sim import verify as proof
 from intaglio.sim.localise import Replay
 from intaglio.sim.location import Location
@@ -64,10 +64,16 @@ def _wrong_constant(program: Program, byte: int = 0) -> Program:
 
 
 @pytest.mark.parametrize(
-    "hosted", [["add", "max"], ["stem"], ["head", "tail"], ["stem", "grouped", "concat", "average"]]
+    ("hosted", "at_once"),
+    [
+        (["add", "max"], 1),
+        (["stem"], 2),
+        (["head", "tail"], 1),
+        (["stem", "grouped", "concat", "average"], 2),
+    ],
 )
-def test_every_segment_is_equal(hosted: list[str], model_cache: Path) -> None:
-    made = cut(every_operator(), SMALL, *hosted)
+def test_every_segment_is_equal(hosted: list[str], at_once: int, model_cache: Path) -> None:
+    made = cut(every_operator(), SMALL, *hosted, images=at_once)
     report = verify(Bench(made, HARDWARE), images=2, seed=3, cache=model_cache)
     assert report.passed, str(report)
     assert set(hosted) <= set(report.hosted)
@@ -85,6 +91,10 @@ def test_every_segment_is_equal(hosted: list[str], model_cache: Path) -> None:
     simulated = deployment.simulate(made)
     assert report.cycles_simulated == simulated.cycles
     assert [layer.name for layer in report.layers] == [layer.name for layer in simulated.layers]
+    if at_once > 1:
+        assert report.cycles_by_image == simulated.cycles_by_image
+        last = npu.simulate(made.programs[-1])
+        assert simulated.first_cycles == simulated.cycles - sum(last.cycles_by_image[1:])
     counts = [unit.instructions for unit in report.units]
     assert counts == [unit.instructions for unit in simulated.units]
 

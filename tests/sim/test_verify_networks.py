@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
-from intaglio.errors import DesignError
+from intaglio.errors import DesignError, UsageError
 from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
@@ -27,6 +28,7 @@ from intaglio.sim.verify_report import VerifyReport
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.emit import parameters
+from intaglio.templates.npu.isa import Opcode, decode
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import (
     every_operator,
@@ -101,6 +103,28 @@ def test_every_row_operator(make: Callable[[], Workload], at_once: int, model_ca
     bench = _bench(make(), WIDE, at_once)
     check_tokens(bench.deployment.programs[0])
     check(verify(bench, images=3, cache=model_cache), bench)
+
+
+def test_a_wrong_word_is_of_its_image(model_cache: Path) -> None:
+    bench = _bench(every_operator(), SMALL, images=2)
+    (program,) = bench.deployment.programs
+    changed, opcodes = program.instructions.copy(), program.instructions[:, 0] & 0xFF
+    last = int(np.flatnonzero(opcodes == Opcode.DRAIN)[-1])
+    changed[last, 14] = 0
+    wrong = whole(bench.deployment.workload, replace(program, instructions=changed))
+    report = verify(replace(bench, deployment=wrong), images=4, cache=model_cache)
+    assert report.first is not None
+    assert report.first.image == 1
+    assert report.first.layer == program.owner(decode(changed)[last].layer)[1].name
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_whole_runs_are_verified(images: int, model_cache: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        verify(_bench(every_operator(), SMALL, images=2), images=images, cache=model_cache)
+    assert str(caught.value) == (
+        f"images is {images}, one run takes 2 of them; ask for a multiple of 2"
+    )
 
 
 @pytest.mark.slow

@@ -232,10 +232,10 @@ def check(
                 assert np.array_equal(layout.unpack(found), values[layout.name]), where
 
 
-def cut(workload: Workload, design: NpuDesign, *hosted: str) -> Deployment:
-    """`workload` on `design` with the operators named `hosted` on the host."""
+def cut(workload: Workload, design: NpuDesign, *hosted: str, images: int = 1) -> Deployment:
+    """`workload` on `design`, `images` a run, with the operators named `hosted` on the host."""
     made = partition(workload, hosted)
-    programs = tuple(schedule(part.workload, design) for part in made.accelerated)
+    programs = tuple(schedule(part.workload, design, images=images) for part in made.accelerated)
     return Deployment(made, programs)
 
 
