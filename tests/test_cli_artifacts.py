@@ -50,6 +50,26 @@ def test_report_without_a_verification_says_so(shell: Shell, artifact: Path) -> 
     assert [row["cycles_rtl"] for row in answer["layers"]] == [None] * 3
 
 
+def test_several_images_a_run(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, answer = shell.json("compile", TINY, "--images", "2", "-o", out)
+    assert (code, answer["images"]) == (0, 2)
+    seen = shell.json("simulate", out)[1]
+    first, second = seen["cycles_by_image"]
+    assert (seen["images"], seen["first_image_cycles"]) == (2, first)
+    assert seen["cycles"] == first + second == 2 * seen["cycles_per_image"]
+    assert seen["images_per_second"] == pytest.approx(200e6 / seen["cycles_per_image"])
+    each = f"{seen['cycles_per_image']:.1f} cycles an image"
+    assert f"\n2 images a run, {each}, the first after {first}; " in shell("simulate", out)[1]
+    assert f"\n2 images a run: {each} simulated\n" in shell("report", out)[1]
+    assert shell.json("report", out)[1]["images"] == 2
+    assert shell.json("estimate", TINY, "--images", "2")[1]["cycles"] == seen["cycles"]
+    assert shell.refusal("verify", out, "--images", "3") == (
+        2,
+        "images is 3, one run takes 2 of them; ask for a multiple of 2",
+    )
+
+
 def test_a_corrupt_verification_is_refused(shell: Shell, artifact: Path) -> None:
     (artifact / "verify.json").write_text('{"images": 1}')
     assert shell.refusal("report", artifact) == (

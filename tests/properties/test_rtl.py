@@ -1,7 +1,7 @@
 """The hardware agrees with the reference on drawn networks, cut anywhere, and with the simulator.
 
 One model is built a design; every network runs on it twice, without stalls, where the cycles are
-compared as well, and with random stalls on every channel of the bus.
+compared as well, and with random stalls on every channel of the bus.  A run takes one image or two.
 """
 
 from __future__ import annotations
@@ -63,12 +63,19 @@ DESIGNS = (
     latency=st.sampled_from((1, 20, 150)),
     seed=st.integers(0, 1 << 16),
     stalls=st.integers(1, 600),
+    images=st.sampled_from((1, 2)),
 )
 def test_drawn_networks(
-    built: NpuDesign, workload: Workload, latency: int, seed: int, stalls: int, model_cache: Path
+    built: NpuDesign,
+    workload: Workload,
+    latency: int,
+    seed: int,
+    stalls: int,
+    images: int,
+    model_cache: Path,
 ) -> None:
     try:
-        program = schedule(workload, replace(built, memory_latency_cycles=latency))
+        program = schedule(workload, replace(built, memory_latency_cycles=latency), images=images)
     except DesignError:
         assume(False)
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
@@ -82,14 +89,19 @@ def test_drawn_networks(
 
 
 @settings(REPEATABLE, max_examples=15)
-@given(workload=networks(most_operators=8), seed=st.integers(0, 1 << 16), data=st.data())
+@given(
+    workload=networks(most_operators=8),
+    seed=st.integers(0, 1 << 16),
+    images=st.sampled_from((1, 2)),
+    data=st.data(),
+)
 def test_networks_cut_anywhere(
-    workload: Workload, seed: int, data: st.DataObject, model_cache: Path
+    workload: Workload, seed: int, images: int, data: st.DataObject, model_cache: Path
 ) -> None:
     built = DESIGNS[2]
     hosted = frozenset(op.name for op in workload.ops if data.draw(st.booleans()))
     try:
-        made = deploy(workload, Picky(refused=hosted), built, allow_host=True)
+        made = deploy(workload, Picky(refused=hosted), built, allow_host=True, images=images)
     except UnsupportedError:
         assume(False)
     hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, tuple(parameters(built).items()))
