@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.name for path in (ROOT / "src" / "intaglio").iterdir() if path.is_symlink())
-DATA = (".sv", ".md", ".c", ".cpp", ".h", ".vlt", ".toml")
+DATA = (".sv", ".md", ".c", ".cpp", ".h", ".vlt", ".toml", ".safetensors")
 LEFT_BEHIND = (".git", ".venv", "build", "dist", "*.egg-info", "*_cache", "__pycache__", "out")
 WALK = """
 import importlib, intaglio, pkgutil

@@ -101,7 +101,7 @@ def _scaled_layer(module: GraphModule, layer: Node, gain: Tensor, offset: Tensor
     scaled = weight.double() * rows
     constants = _constants(module, layer, scaled.to(weight.dtype), shift.to(weight.dtype))
     grid: Grid | None = given.meta.get(GRID)
-    constants[0].meta[GRID] = None if grid is None else grid.times(rows)
+    constants[0].meta[GRID] = None if grid is None else grid.times(rows, scaled)
     args = (layer.args[0], *constants, *layer.args[3:])
     return insert_call(layer, layer.target, args, layer, shape(layer))
 

@@ -94,21 +94,35 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What a quantiser says of a constant: integers `lo` to `hi`, worth `scales` (of its shape)."""
+    """What a quantiser says of a constant: integers `lo` to `hi`, worth `scales` (of its shape).
+
+    `is_turned` says that factors below 0 have changed the sign of some.
+    """
 
     scales: Tensor
     lo: int
     hi: int
+    is_turned: bool = False
 
     def moved(self, form: Callable[[Tensor], Tensor]) -> Grid:
         """The grid of the constant in another form, which moves its elements."""
         return replace(self, scales=form(self.scales))
 
-    def times(self, gain: Tensor) -> Grid:
-        """The grid of the constant times `gain`, of as many axes; its integers may change sign."""
+    def times(self, gain: Tensor, product: Tensor) -> Grid:
+        """The grid of the constant times `gain`, of as many axes, which is `product`.
+
+        Its integers may change sign: the range is turned too, and where that exceeds what is
+        mapped, it is that of the integers there are.
+        """
         scales = self.scales * torch.where(gain == 0, 1.0, gain.abs())
-        most = max(self.hi, -self.lo) if bool((gain < 0).any()) else self.hi
-        return Grid(scales, min(self.lo, -most) if most > self.hi else self.lo, most)
+        if not bool((gain < 0).any()):
+            return replace(self, scales=scales)
+        most = max(self.hi, -self.lo)
+        turned = Grid(scales, min(self.lo, -most), most, is_turned=True)
+        if turned.element.bits <= MOST_BITS or product.is_meta:
+            return turned
+        steps = (product.double() / scales).round()
+        return replace(turned, lo=int(steps.min()), hi=int(steps.max()))
 
     @property
     def element(self) -> ElementType:
@@ -181,7 +195,7 @@ def _of_product(node: Node, known: Mapping[Node, Tensor]) -> Grid | None:
     number = known[other] if isinstance(other, Node) else torch.tensor(cast(float, other))
     factor = 1 / number.double() if node.target is aten.div.Tensor else number.double()
     grid: Grid = gridded[0].meta[GRID]
-    return grid.moved(lambda scales: scales.expand(shape(node))).times(factor)
+    return grid.moved(lambda scales: scales.expand(shape(node))).times(factor, known[node])
 
 
 def given_by(node: Node) -> Given:

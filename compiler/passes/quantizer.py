@@ -166,6 +166,12 @@ class GroupQuantizer(Quantizer):  # type: ignore[misc]
         element = BIPOLAR if are_signs else grid.element
         _check_bits("weights", own.weights if own else None, group.name, element.bits)
         scales = grid.channels
+        if grid.is_turned and grid.element.bits > MOST_BITS:
+            raise UnsupportedError(
+                f"{group.label}: a weight of {-grid.hi} becomes {grid.hi} by the negative gain of "
+                f"a batch norm, or factor, behind it, and {MOST_BITS} signed bits hold -128 to "
+                "127; quantise its weights to a narrow range, -127 to 127"
+            )
         if grid.element.bits > MOST_BITS:
             raise UnsupportedError(
                 f"{group.label}: its weights are given as integers {grid.lo} to {grid.hi}, "

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from intaglio.compiler.graph import origins
 from intaglio.compiler.passes.fold_batch_norm import FoldBatchNorm
+from intaglio.compiler.pipeline import to_workload
+from intaglio.errors import UnsupportedError
 from tests.compiler.models import Calls, Residual, calls, graph_of, images, seeded, settled
 
 
@@ -78,3 +83,38 @@ def test_the_layer_stands_for_what_it_took() -> None:
     made = FoldBatchNorm()(graph_of(seeded(Residual), images(1, 3, 8, 8)))
     first = made.graph.find_nodes(op="call_function", target=torch.ops.aten.conv2d.default)[0]
     assert origins(first) == ("conv2d", "_native_batch_norm_legit_no_training", "getitem")
+
+
+class Given(nn.Module):
+    """A layer whose weights are given as integers -128 to 127, and a norm of gains 1 and -1."""
+
+    def __init__(self, lowest: int) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2, eps=0.0)
+        with torch.no_grad():
+            self.fc.weight.copy_(torch.tensor([[-128, 5, 127], [lowest, -7, 127]]) / 64)
+            self.norm.weight.copy_(torch.tensor([1.0, -1.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scales, zeros = torch.full((2,), 1 / 64), torch.zeros(2, dtype=torch.int32)
+        weight = torch.fake_quantize_per_channel_affine(self.fc.weight, scales, zeros, 0, -128, 127)
+        scores: torch.Tensor = self.norm(functional.linear(x, weight))
+        return scores
+
+
+def test_a_negative_gain_turns_given_integers_that_have_a_negative() -> None:
+    workload = to_workload(Given(-127).eval(), (images(1, 3),))
+    (name,) = (name for name in workload.constants if name.endswith(".weight"))
+    assert workload.constants[name].tolist() == [[-128, 5, 127], [127, 7, -127]]
+
+
+def test_a_negative_gain_and_the_lowest_of_eight_bits_are_refused() -> None:
+    lines, first = inspect.getsourcelines(Given.forward)
+    offset = next(index for index, line in enumerate(lines) if "functional.linear" in line)
+    with pytest.raises(UnsupportedError) as caught:
+        to_workload(Given(-128).eval(), (images(1, 3),))
+    assert str(caught.value) == (
+        f"linear (test_fold_batch_norm.py:{first + offset}: {lines[offset].strip()}): a weight of "
+        "-128 becomes 128 by the negative gain of a batch norm, or factor, behind it, and 8 signed "
+        "bits hold -128 to 127; quantise its weights to a narrow range, -127 to 127"
+    )
