@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from intaglio.compiler.workload import BatchMatMul, MatMul, Norm
 from intaglio.templates.npu import timing
@@ -23,7 +23,7 @@ from intaglio.templates.npu.drafts import Space
 from intaglio.templates.npu.isa import MAX_NORM_ROWS, RECORD_WORDS
 from intaglio.templates.npu.mapping import ArrayMapping, RowMapping
 from intaglio.templates.npu.row_steps import row_regions
-from intaglio.templates.npu.steps import RegionNeed
+from intaglio.templates.npu.steps import Place, RegionNeed, Role
 from intaglio.templates.npu.work import ArrayShape, ArrayWork, RowShape, RowWork, Work, blocks_of
 
 Part = ArrayWork | RowWork
@@ -33,8 +33,18 @@ ROWS_AT_ONCE = (16, 8, 4)
 BATCH_CYCLES = 3072
 """Cycles of the products whose sums are in a half of the accumulators together, at least: so long
 the vector unit may be at some rows before they are drained."""
+SMALL_INPUTS = 8
+"""Inputs of a tile are small when so many of them are in the activation buffer."""
 CHUNK_BLOCKS = 24
 """Blocks of a reduction whose weights come together, at most."""
+
+
+class Slots(NamedTuple):
+    """How many pieces of rows, of small and of large inputs of products the buffer holds."""
+
+    rows: int
+    small: int
+    large: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ def map_group(parts: tuple[Part, ...], design: NpuDesign) -> GroupMapping | None
     return None
 
 
-def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int]]:
+def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, Slots]]:
     """Rows of a tile, rows at once of a row operator, and slots of inputs: the best first.
 
     A tile has as many rows as the array takes cycles for a weight tile at least.
@@ -108,22 +118,24 @@ def _choices(work: GroupWork, design: NpuDesign) -> Iterator[tuple[int, int, int
     total = max(s.rows if isinstance(s, RowShape) else s.x.outputs for s in shapes)
     tiles = [total] if work.attention else [blocks_of(total, count) for count in (2, 4, 8)]
     for rows in tiles:
-        for slots in (2, 1):
+        for slots in (Slots(2, 2, 2), Slots(1, 2, 1), Slots(1, 1, 1)):
             for at_once in ROWS_AT_ONCE:
                 if rows >= design.rows:
                     yield rows, at_once, slots
 
 
-def _mapped(part: Part, rows: int, at_once: int, slots: int, design: NpuDesign) -> PartMapping:
+def _mapped(part: Part, rows: int, at_once: int, slots: Slots, design: NpuDesign) -> PartMapping:
     """The cut of one operator: tiles of `rows` rows, of all blocks."""
     if isinstance(part, RowWork):
-        return RowMapping(min(at_once, part.shape.rows, MAX_NORM_ROWS), slots, slots)
+        return RowMapping(min(at_once, part.shape.rows, MAX_NORM_ROWS), slots.rows, slots.rows)
     shape = part.shape
     blocks = max(touch.end - touch.first for touched in shape.touched for touch in touched)
     single = min(rows, shape.x.outputs)
     whole = single == shape.x.outputs and shape.heads == 1
-    inputs = 1 if whole else slots
+    large = single * blocks * SMALL_INPUTS > design.activation_words
     chunk = blocks_of(blocks, blocks_of(blocks, CHUNK_BLOCKS))
+    loaded = chunk if large and not whole else blocks
+    inputs = 1 if whole else blocks_of(blocks, loaded) * (slots.large if large else slots.small)
     period = timing.tile_period(design, single, shape.weight_bits)
     batch = blocks_of(BATCH_CYCLES, blocks * period)
     batch = max(min(batch, len(shape.touched), design.accumulator_words // single), 1)
@@ -131,7 +143,7 @@ def _mapped(part: Part, rows: int, at_once: int, slots: int, design: NpuDesign) 
     return ArrayMapping(
         1,
         single,
-        blocks,
+        loaded,
         chunk,
         1,
         1,
@@ -179,30 +191,54 @@ def _costed(work: GroupWork, parts: tuple[PartMapping, ...], design: NpuDesign) 
 def group_regions(
     works: tuple[Part, ...], parts: tuple[PartMapping, ...], design: NpuDesign
 ) -> tuple[RegionNeed, ...]:
-    """What the parts take of the buffers; the roles of part k begin with its number."""
-    needs: list[RegionNeed] = []
-    for index, (work, mapping) in enumerate(zip(works, parts, strict=True)):
-        own: tuple[RegionNeed, ...]
-        if isinstance(work, ArrayWork):
-            assert isinstance(mapping, ArrayMapping)
-            own = array_regions(work.shape, mapping, design)
-            words = RECORD_WORDS * design.groups
-            own = (*own, RegionNeed("records", Space.WEIGHT, 2 * mapping.batch + 1, words))
-        else:
-            assert isinstance(mapping, RowMapping)
-            own = row_regions(work.shape, mapping, design)
-        shared = sharer(works, parts, index) is not None
-        needs += [
-            replace(need, role=f"{prefix(index)}{need.role}")
-            for need in own
-            if not (shared and need.role == "input")
-        ]
-    return tuple(needs)
+    """What the parts take of the buffers; a role begins with the number of the part it is of."""
+    needs: dict[Role, RegionNeed] = {}
+    for index in range(len(works)):
+        for role, need in _needs(works, parts, index, design).items():
+            name = _name(works, parts, index, role)
+            needs.setdefault(name, replace(need, role=name))
+    return tuple(needs.values())
 
 
-def prefix(index: int) -> str:
-    """What the roles of part `index` begin with."""
-    return f"{index} "
+def part_place(
+    place: Place, works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int
+) -> Place:
+    """`place` of a group with the regions of part `index`, by the roles they have there."""
+    roles = _needs(works, parts, index, place.design)
+    regions = {role: place.regions[_name(works, parts, index, role)] for role in roles}
+    return replace(place, regions=regions)
+
+
+def _needs(
+    works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int, design: NpuDesign
+) -> dict[Role, RegionNeed]:
+    """The regions that one part works with, by role."""
+    work, mapping = works[index], parts[index]
+    if isinstance(work, ArrayWork):
+        assert isinstance(mapping, ArrayMapping)
+        words = RECORD_WORDS * design.groups
+        records = RegionNeed("records", Space.WEIGHT, 2 * mapping.batch + 1, words)
+        needs = (*array_regions(work.shape, mapping, design), records)
+    else:
+        assert isinstance(mapping, RowMapping)
+        needs = row_regions(work.shape, mapping, design)
+    return {need.role: need for need in needs}
+
+
+def _name(works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int, role: Role) -> Role:
+    """The role in the group of a part's region.
+
+    Rows come and go with each piece, so row operators of the same shape share the room for them.
+    """
+    owner = index
+    shared = sharer(works, parts, index)
+    if role == "input" and shared is not None:
+        return _name(works, parts, shared, role)
+    if role in ("input", "output") and isinstance(works[index], RowWork):
+        kind = works[index].shape, parts[index], twins(works, index)
+        kinds = ((works[k].shape, parts[k], twins(works, k)) for k in range(index + 1))
+        owner = next(k for k, other in enumerate(kinds) if other == kind)
+    return f"{owner} {role}"
 
 
 def sharer(works: tuple[Part, ...], parts: tuple[PartMapping, ...], index: int) -> int | None:

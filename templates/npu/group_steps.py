@@ -22,12 +22,11 @@ from intaglio.templates.npu.array_steps import ArraySteps, Halves
 from intaglio.templates.npu.cost import row_cycles
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.drafts import Box, Draft, Space
-from intaglio.templates.npu.fused_steps import own_place
 from intaglio.templates.npu.group import (
     GroupMapping,
     GroupWork,
     group_regions,
-    prefix,
+    part_place,
     sharer,
     twins,
 )
@@ -116,7 +115,7 @@ class _Parts:
             if isinstance(work, ArrayWork):
                 assert isinstance(mapping, ArrayMapping)
                 shared = sharer(self.work.parts, self.mapping.parts, index)
-                made[index] = self._array(index, work, mapping, made.get(shared or 0))
+                made[index] = self._array(index, work, mapping)
                 if shared is not None:
                     made[index].inputs = made[shared].inputs
                 queues.append(deque(_array_pieces(made[index])))
@@ -141,20 +140,14 @@ class _Parts:
         work, mapping = self.work.parts[index], self.mapping.parts[index]
         assert isinstance(work, RowWork)
         assert isinstance(mapping, RowMapping)
-        place = own_place(self.places[index], prefix(index))
-        return RowSteps(work, mapping, self.workload, place, first)
+        return RowSteps(work, mapping, self.workload, self._place(index), first)
 
-    def _array(
-        self, index: int, work: ArrayWork, mapping: ArrayMapping, other: ArraySteps | None
-    ) -> ArraySteps:
-        """The steps of a product; without an input region of its own it uses that of `other`."""
-        place = own_place(self.places[index], prefix(index))
-        if "input" not in place.regions:
-            assert other is not None
-            borrowed = {"input": other.place.regions["input"]}
-            place = replace(place, regions={**place.regions, **borrowed})
+    def _array(self, index: int, work: ArrayWork, mapping: ArrayMapping) -> ArraySteps:
         tiles = tiles_of(work.shape.y, work.shape.x, mapping.tile_y, mapping.tile_x)
-        return ArraySteps(work, mapping, place, tiles, Halves(0))
+        return ArraySteps(work, mapping, self._place(index), tiles, Halves(0))
+
+    def _place(self, index: int) -> Place:
+        return part_place(self.places[index], self.work.parts, self.mapping.parts, index)
 
 
 def _array_pieces(steps: ArraySteps) -> Iterator[_Piece]:
