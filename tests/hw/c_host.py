@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from intaglio.compiler.tensor import Tensor
 from intaglio.compiler.workload import Workload
 from intaglio.hw.npu_model import NpuModel
 from intaglio.templates.c_text import element_type
+from intaglio.templates.npu.layout import TensorLayout, packed_channels
 
 FLAGS = (
     "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow",
@@ -170,4 +172,29 @@ class TensorInMemory(ctypes.Structure):
         *((name, ctypes.c_uint32) for name in ("channel_step", "pixel_step")),
         ("element_bytes", ctypes.c_uint32),
         ("filler", ctypes.c_uint16),
+    )
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> TensorLayout:
+    """Where a tensor may lie in memory, and how."""
+    lanes = draw(st.sampled_from((4, 8, 16)))
+    packed = draw(st.booleans())
+    channels = draw(st.integers(1, lanes // 2 if packed else 3 * lanes))
+    height, width, left = (draw(st.integers(low, 9)) for low in (1, 1, 0))
+    pixels = (left + width) * packed_channels(channels)
+    extents, last = (channels, height, width), draw(st.booleans())
+    return TensorLayout(
+        name="x",
+        shape=(1, height * width, channels) if last else (1, *extents),
+        map=extents,
+        kind="packed" if packed else "blocked",
+        address=64 * draw(st.integers(0, 3)),
+        lanes=lanes,
+        signed=draw(st.booleans()),
+        left=left if packed else 0,
+        row_words=-(-pixels // lanes) + draw(st.integers(0, 2)) if packed else 0,
+        filler=draw(st.integers(-128, 127)),
+        last=last,
+        halves=1 if packed else draw(st.integers(1, 2)),
     )

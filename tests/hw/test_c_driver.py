@@ -30,7 +30,7 @@ from intaglio.templates import artifact
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.driver import fields
 from intaglio.templates.npu.emit import parameters
-from intaglio.templates.npu.layout import TensorLayout, packed_channels
+from intaglio.templates.npu.layout import TensorLayout
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import (
     draw_inputs,
@@ -48,6 +48,7 @@ from tests.hw.c_host import (
     TensorInMemory,
     compile_host,
     gcc,
+    layouts,
     must,
 )
 from tests.nets import Model as NetModel
@@ -373,30 +374,6 @@ def test_it_compiles_for_a_risc_v(
     flags = (*FLAGS, f"-march={march}", f"-mabi={mabi}", "-O2", "-nostdlib", "-Wl,-e,network_run")
     sources = ("network.c", "npu_driver.c", "images.S")
     must(gcc(folder, *flags, *sources, "-o", output, compiler="riscv64-unknown-elf-gcc"))
-
-
-@st.composite
-def layouts(draw: st.DrawFn) -> TensorLayout:
-    lanes = draw(st.sampled_from((4, 8, 16)))
-    packed = draw(st.booleans())
-    channels = draw(st.integers(1, lanes // 2 if packed else 3 * lanes))
-    height, width, left = (draw(st.integers(low, 9)) for low in (1, 1, 0))
-    pixels = (left + width) * packed_channels(channels)
-    extents, last = (channels, height, width), draw(st.booleans())
-    return TensorLayout(
-        name="x",
-        shape=(1, height * width, channels) if last else (1, *extents),
-        map=extents,
-        kind="packed" if packed else "blocked",
-        address=64 * draw(st.integers(0, 3)),
-        lanes=lanes,
-        signed=draw(st.booleans()),
-        left=left if packed else 0,
-        row_words=-(-pixels // lanes) + draw(st.integers(0, 2)) if packed else 0,
-        filler=draw(st.integers(-128, 127)),
-        last=last,
-        halves=1 if packed else draw(st.integers(1, 2)),
-    )
 
 
 @settings(deadline=None)
