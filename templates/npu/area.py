@@ -62,8 +62,8 @@ def _row_engines(design: NpuDesign) -> Area:
     if not pipes:
         return Area(0, 0, 0)
     return Area(
-        logic_transistors=141_000 * pipes + 1_650 * lanes + 68_200,
-        register_bits=1_623 * pipes + 178 * lanes + 1_550,
+        logic_transistors=141_000 * pipes + 1_650 * lanes + 77_200,
+        register_bits=1_623 * pipes + 178 * lanes + 2_030,
         memory_bits=ROW_CONSTANT_BITS * MAX_NORM_ROWS,
     )
 

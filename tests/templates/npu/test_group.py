@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -11,6 +12,7 @@ from intaglio.sim.hazards import check_tokens
 from intaglio.sim.npu import simulate
 from intaglio.templates.npu.design import NpuDesign
 from intaglio.templates.npu.group import GroupMapping
+from intaglio.templates.npu.isa import Opcode, decode
 from intaglio.templates.npu.mapping import ArrayMapping
 from intaglio.templates.npu.schedule import mappings, schedule
 from tests.compiler.builders import Builder, attention
@@ -69,6 +71,27 @@ def test_a_group_computes_the_same_in_every_order(weight_buffer_kib: int) -> Non
     found = [m for m in mappings(workload, design).values() if isinstance(m, GroupMapping)]
     slots = [p.weight_slots for m in found for p in m.parts if isinstance(p, ArrayMapping)]
     assert (max(slots) > 2) == (weight_buffer_kib == 8)
+
+
+def test_norms_of_the_same_rows_share_input_and_sums() -> None:
+    program = schedule(encoder(), DESIGN)
+    norms = [i for i in decode(program.instructions) if i.opcode is Opcode.NORM]
+    pairs = [pair for pair in pairwise(norms) if pair[1]["again"]]
+    assert len(pairs) == len(norms) // 3
+    names = "source_address", "rows", "blocks", "count", "epsilon_low", "fraction"
+    assert all(a[name] == b[name] for a, b in pairs for name in names)
+    assert not any(a["again"] for a, _ in pairs)
+    assert {(a["output_wide"], b["output_wide"]) for a, b in pairs} == {(0, 1)}
+
+
+def test_a_half_of_the_accumulators_holds_the_sums_of_a_few_blocks() -> None:
+    found = [m for m in mappings(encoder(), DESIGN).values() if isinstance(m, GroupMapping)]
+    batches = {p.batch for m in found for p in m.parts if isinstance(p, ArrayMapping)}
+    program = schedule(encoder(), DESIGN)
+    half = DESIGN.accumulator_words
+    products = [i for i in decode(program.instructions) if i.opcode is Opcode.COMPUTE]
+    assert max(batches) > 1
+    assert any(i["acc_address"] % half > 0 for i in products)
 
 
 def test_a_group_is_faster_than_its_operators_one_after_the_other() -> None:
