@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from intaglio.compiler import reference
 from intaglio.compiler.kernels import compile_network
 from intaglio.compiler.pipeline import to_workload
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
 from intaglio.errors import IntaglioError, ToolError, UsageError
 from intaglio.examples.networks import Model, lenet5, resnet8
 from tests.compiler.builders import U8, Builder, draw_inputs, every_operator
 from tests.compiler.kernels.agreement import check
+from tests.compiler.models import Signs, images, seeded
 from tests.properties.workloads import REPEATABLE, networks
 from tests.test_imports import LAYERS, PACKAGE, ROOT, imported, sources
 
@@ -46,6 +48,11 @@ def test_whole_networks_equal_the_reference(
     network: Callable[[], Model], kernel_cache: Path
 ) -> None:
     check(to_workload(*network()), kernel_cache, 3)
+
+
+def test_a_network_of_one_bit_equals_the_reference(kernel_cache: Path) -> None:
+    batch = images(1, 2, 12, 12)
+    check(to_workload(seeded(Signs), (batch,), precision=Precision(1, 1)), kernel_cache, 3)
 
 
 def test_only_outputs_are_kept_unless_asked(kernel_cache: Path) -> None:
