@@ -32,7 +32,9 @@ artifact = intaglio.compile(trainable)  # the trained weights, by the same steps
 
 Batch normalisation is folded first; scales follow from the calibration data once (least squared
 error of rounding and clamping) and stay, so what is trained is what is compiled: no scale is chosen
-anew.  Weights of 2 bits are -1, 0 and 1: symmetric weights leave out the lowest value.  Float32
+anew.  Weights of 2 bits are -1, 0 and 1: symmetric weights leave out the lowest value; weights of 1
+bit are -1 and 1, and so are signed activations, through which gradients pass within two steps of 0
+(a straight-through estimator with clipping).  Float32
 misses a rounding now and then; in float64 (`trainable.double()`) the module's outputs are the
 integer network's.
 

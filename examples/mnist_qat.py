@@ -1,4 +1,4 @@
-"""LeNet-5 and ResNet-8 with weights of 4 bits and of -1, 0, 1: train, round, train on, verify.
+"""LeNet-5 and ResNet-8 with weights of 4, 2 and 1 bits: train, round, train on, verify.
 
 `python -m intaglio.examples.mnist_qat` trains both networks in float, as `examples.mnist` does,
 rounds them to integers, trains on with `intaglio.qat`, and verifies the RTL on real digits.
@@ -47,6 +47,7 @@ class Tuning:
 TUNINGS = (
     Tuning("weights and activations of 4 bits", Precision(4, 4), 3, 2e-3, 0.01),
     Tuning("weights -1, 0, 1, activations of 8 bits", Precision(2, 8), 3, 4e-3, 0.02),
+    Tuning("weights -1 and 1, activations of 8 bits", Precision(1, 8), 6, 4e-3, 0.02),
 )
 
 
