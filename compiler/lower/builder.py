@@ -30,7 +30,7 @@ from intaglio.compiler.workload import (
 )
 
 aten = torch.ops.aten
-SIGNS = np.where(np.arange(numerics.TABLE_ENTRIES) == 1, 1, -1)
+SIGN_TABLE = np.where(np.arange(numerics.TABLE_ENTRIES) == 1, 1, -1)
 """The table that makes signs of 0 and 1."""
 
 
@@ -125,7 +125,7 @@ class Builder:
             None
             if factor is None
             else self.constant(f"{name}.residual_multiplier", factor, numerics.RESIDUAL_MULTIPLIER),
-            self.constant(f"{name}.signs", SIGNS, BIPOLAR) if codes.are_signs else None,
+            self.constant(f"{name}.signs", SIGN_TABLE, BIPOLAR) if codes.are_signs else None,
         )
 
 

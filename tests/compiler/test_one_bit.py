@@ -259,3 +259,13 @@ def test_signs_that_a_model_writes_out_keep_their_scale() -> None:
     wanted = model(x)[1].numpy() / 3
     near = np.abs(x.numpy()) < workload.tensor("x").scale
     np.testing.assert_array_equal(values[workload.outputs[1]][~near], wanted[~near])
+
+
+def test_without_values_the_types_are_the_same() -> None:
+    model, x = seeded(Signs), images(1, 2, 12, 12)
+    known = to_workload(model, (x,), precision=BINARY)
+    shapes = to_workload(model.to("meta"), (x.to("meta"),), precision=BINARY)
+    kinds = ({name: t.element for name, t in made.tensors.items()} for made in (known, shapes))
+    wanted, found = kinds
+    assert found == {name: wanted[name] for name in found}
+    assert shapes.tensor("conv2.weight").element == BIPOLAR
