@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: demo test lint bench area place mutation clean
+.PHONY: demo test lint bench area place mutation sweep sweep-large clean
 
 demo: $(STAMP)
 	$(BIN)/intaglio demo
@@ -42,6 +42,12 @@ place: $(STAMP)
 
 mutation: $(STAMP)
 	$(BIN)/python -m benchmarks.mutation
+
+sweep: $(STAMP)
+	$(BIN)/python -m benchmarks.sweep
+
+sweep-large: $(STAMP)
+	$(BIN)/python -m benchmarks.sweep --large
 
 clean:
 	rm -rf $(VENV) build dist src/intaglio.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Random networks on the RTL of two designs: every word, and the cycles that were simulated.
+"""Every operator on the RTL of two designs: every word, and the cycles that were simulated.
 
 A run takes one image, or several one after the other.
 """
@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from intaglio.compiler.pipeline import to_workload
 from intaglio.compiler.precision import Precision
 from intaglio.compiler.workload import Workload
-from intaglio.errors import DesignError, UsageError
+from intaglio.errors import UsageError
 from intaglio.hw.npu_model import DRIVER
 from intaglio.hw.sources import rtl_sources
 from intaglio.hw.verilator import Model
@@ -37,9 +35,7 @@ from tests.compiler.builders import (
     every_wide_operator,
 )
 from tests.compiler.models import Signs, images, seeded
-from tests.templates.npu.head_networks import attentions, products
-from tests.templates.npu.networks import SMALL, networks
-from tests.templates.npu.row_networks import row_networks
+from tests.templates.npu.networks import SMALL
 
 pytestmark = pytest.mark.rtl
 
@@ -58,7 +54,6 @@ WIDE = NpuDesign(
     name="wide",
 )
 DESIGNS = (SMALL, WIDE)
-HEADS = st.one_of(attentions(WIDE.lanes), products())
 
 
 def _bench(workload: Workload, design: NpuDesign, images: int = 1) -> Bench:
@@ -125,38 +120,3 @@ def test_whole_runs_are_verified(images: int, model_cache: Path) -> None:
     assert str(caught.value) == (
         f"images is {images}, one run takes 2 of them; ask for a multiple of 2"
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("design", "kinds"),
-    [(SMALL, networks()), (WIDE, st.one_of(networks(), row_networks(), HEADS))],
-    ids=("small", "wide"),
-)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    choice=st.data(),
-    seed=st.integers(0, 1 << 16),
-    latency=st.sampled_from((1, 7, 200)),
-    stall_permille=st.sampled_from((0, 0, 300)),
-    images=st.sampled_from((1, 2)),
-)
-def test_random_networks(
-    model_cache: Path,
-    design: NpuDesign,
-    kinds: st.SearchStrategy[Workload],
-    choice: st.DataObject,
-    seed: int,
-    latency: int,
-    stall_permille: int,
-    images: int,
-) -> None:
-    workload = choice.draw(kinds)
-    try:
-        bench = _bench(workload, replace(design, memory_latency_cycles=latency), images)
-    except DesignError:
-        assume(False)
-    report = verify(replace(bench, stall_permille=stall_permille), seed=seed, cache=model_cache)
-    assert report.passed, str(report)
-    if not stall_permille:
-        check(report, bench)
