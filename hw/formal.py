@@ -95,6 +95,14 @@ PROOFS = (
         induction=7,
     ),
     Proof(
+        "deadlock_proof",
+        "npu_issue, npu_tokens",
+        "of a program in a legal order the oldest instruction finds every token that it takes and "
+        "room for those that it gives; it retires in 5 free cycles",
+        {"QueueDepth": 2},
+        induction=8,
+    ),
+    Proof(
         "reader_proof",
         "npu_reader",
         "fetch and load each get the data of their own bursts, which hold no beat too many; at "

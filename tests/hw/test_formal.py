@@ -62,6 +62,14 @@ FAULTS = (
         "issue_proof", "npu_issue", "(!retire_mark || mark_ready_i)\n", "1'b1\n", "own_mark",
     ),
     Fault(
+        "deadlock_proof", "npu_issue", "missing_o == '0 && header_room",
+        "head_pop == '0 && header_room", "oldest_retires",
+    ),
+    Fault(
+        "deadlock_proof", "npu_issue", "header_ready ? retire_push : '0;",
+        "(header_ready && !retire_sync) ? retire_push : '0;", "oldest_finds_its_token",
+    ),
+    Fault(
         "reader_proof", "npu_reader", "room && !fetch_valid && ahead_q", "room && ahead_q",
         "lemma_newest",
     ),
