@@ -6,16 +6,17 @@ makes an and-inverter graph of it, with memories as registers and all registers 
 initialises free.  ABC finds an invariant that holds at the start, from cycle to cycle, and wherever
 no assertion fails (pdr: property-directed reachability, Bradley 2011, Een et al. 2011), and checks
 it once more; or, where a proof names a depth, it shows that no assertion fails in the first cycles
-(bmc3) nor in the one after so many that keep all of them (ind: k-induction, Sheeran et al. 2000).
+(bmc3) nor in the one after so many that keep all of them (scorr: k-induction, Sheeran et al. 2000,
+of one assertion after the other).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,12 @@ _COMPLAINT = re.compile(r"\w+\.sv:\d+: ERROR: .*|ERROR: .*")
 _SIZE = re.compile(r"lat *= *(\d+) +and *= *(\d+)")
 _FRAMES = re.compile(r"Invariant F\[(\d+)\]|timeout .* in frame (\d+)")
 _STARTS = re.compile(r"No output asserted in (\d+) frames")
-_INDUCTIVE = "Networks are equivalent"
+_INDUCTIVE, _OPEN = "UNSATISFIABLE", "Currently can only solve the miter for combinational circuits"
+"""ABC's words when induction leaves no assertion, and when it leaves any."""
+_CONFLICTS = 1_000_000
+"""That the step of induction may take for one assertion."""
+_DEEPEST = 16
+"""Cycles in which a failure is looked for of what induction leaves."""
 _GRACE = 60
 """Seconds that the tools get beyond those of the proof itself."""
 _PASSES = (
@@ -84,7 +90,7 @@ PROOFS = (
         "tokens_proof",
         "npu_tokens",
         "tokens there are those given less those taken, from 0 to 255, for every pair of units",
-        induction=7,
+        induction=1,
     ),
     Proof(
         "issue_proof",
@@ -100,7 +106,7 @@ PROOFS = (
         "of a program in a legal order the oldest instruction finds every token that it takes and "
         "room for those that it gives; it retires in 5 free cycles",
         {"QueueDepth": 2},
-        induction=8,
+        induction=1,
     ),
     Proof(
         "reader_proof",
@@ -108,7 +114,7 @@ PROOFS = (
         "fetch and load each get the data of their own bursts, which hold no beat too many; at "
         "most one burst of load goes before a waiting one of fetch; at most 16 are outstanding",
         {"ReadAhead": 4},
-        induction=3,
+        induction=1,
     ),
     Proof(
         "act_buffer_proof",
@@ -136,7 +142,7 @@ class Outcome:
     `proven`: no assertion can ever fail. `failed`: the one called `assertion` fails in cycle
     `cycle`, counted from 0. `undecided`: the time, or the depth of induction, was not enough.
     `frames` is how many cycles deep the search for an invariant went, or the depth of induction;
-    `registers` and `gates` are those of the graph; `seconds` is measured.
+    `registers` and `gates` are those of the graph; `seconds` are measured, of the processor.
     """
 
     verdict: Literal["proven", "failed", "undecided"]
@@ -170,7 +176,7 @@ def prove(
     if not yosys.installed():
         raise ToolError(yosys.MISSING)
     chosen = " ".join(f"-G {name}={value}" for name, value in (parameters or {}).items())
-    started = time.monotonic()
+    started = _spent()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = "".join(f'"{path.resolve()}"\n' for path in sources or formal_sources())
@@ -180,14 +186,25 @@ def prove(
         names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
         log = _run(folder, yosys.abc(*_READ, *_engine(induction, seconds)), top, seconds)
     found = tuple(path[-1].lstrip("\\") for path in names["asserts"])
-    return _outcome(top, log, found, induction, time.monotonic() - started)
+    return _outcome(top, log, found, induction, _spent() - started)
+
+
+def _spent() -> float:
+    """Seconds of the processor that all tools until now have taken."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _engine(induction: int | None, seconds: int) -> tuple[str, ...]:
     if induction is None:
         return (f"pdr -T {seconds}",)
-    start, step = f"bmc3 -F {induction + 1} -T {seconds}", f"ind -F {induction} -T {seconds}"
-    return start, "orpos", step
+    return (
+        f"bmc3 -F {induction + 1} -T {seconds}",
+        f"scorr -o -C {_CONFLICTS} -F {induction}",
+        f"bmc3 -F {_DEEPEST} -T {seconds}",
+        "orpos",
+        "sat",
+    )
 
 
 def _run(folder: Path, command: list[str], top: str, seconds: int) -> str:
@@ -224,7 +241,7 @@ def _outcome(
         return Outcome("failed", *found, assertion=names[output], cycle=cycle)
     if "Property proved." in log or (_holds_at_first(log, induction) and _INDUCTIVE in log):
         return Outcome("proven", *found)
-    if "UNDECIDED" in log or _INDUCTIVE in log:
+    if "UNDECIDED" in log or _INDUCTIVE in log or _OPEN in log:
         return Outcome("undecided", *found)
     raise ToolError(f"'{top}' cannot be proven: ABC said '{log.strip().splitlines()[-1]}'")
 

@@ -63,7 +63,7 @@ FAULTS = (
     ),
     Fault(
         "deadlock_proof", "npu_issue", "missing_o == '0 && header_room",
-        "head_pop == '0 && header_room", "oldest_retires",
+        "head_pop == '0 && header_room", "lemma_progress",
     ),
     Fault(
         "deadlock_proof", "npu_issue", "header_ready ? retire_push : '0;",
