@@ -52,6 +52,17 @@ def _weight_bits(program: Program, workload: Workload) -> set[int]:
     return {program.design.packed_bits(element.lo, element.hi) for element in kept}
 
 
+def _together(program: Program, workload: Workload) -> set[str]:
+    """How layers of several operators work: `pair`, `tail` for a pair with one, or `group`."""
+    ops = {op.name: op for op in workload.ops}
+    several = [[ops[name] for name in layer.ops] for layer in program.layers if len(layer.ops) > 1]
+    return {
+        "group" if isinstance(one[0], _GROUPED) else {2: "pair", 3: "tail"}[len(one)]
+        for one in several
+    }
+
+
+_GROUPED = BatchMatMul, MatMul, Norm, Softmax
 OF_HEADS: dict[str, Callable[[Op, Workload], bool]] = {
     "product by columns of activations": lambda op, w: (
         isinstance(op, BatchMatMul) and op.transposed
@@ -91,8 +102,9 @@ OF_PROGRAMS: dict[str, Callable[[Program, Workload], bool]] = {
     "weights of 2 bits": lambda p, w: 2 in _weight_bits(p, w),
     "weights of 4 bits": lambda p, w: 4 in _weight_bits(p, w),
     "packed pixels": lambda p, w: any(t.kind == "packed" for t in p.tensors.values()),
-    "pair of operators fused": lambda p, w: any(len(layer.ops) == 2 for layer in p.layers),
-    "pair with a tail": lambda p, w: any(len(layer.ops) == 3 for layer in p.layers),
+    "pair of operators fused": lambda p, w: "pair" in _together(p, w),
+    "pair with a tail": lambda p, w: "tail" in _together(p, w),
+    "group of products and rows": lambda p, w: "group" in _together(p, w),
     "tensor above the activation buffer": lambda p, w: any(
         tensor.words > p.design.activation_words for tensor in p.tensors.values()
     ),
@@ -129,7 +141,9 @@ RANGES: dict[str, Callable[[NpuDesign], bool]] = {
     "4": lambda d: d.row_lanes == 4,
 }
 """Parts of the range of designs."""
-_OF_ROW_LANES = ("norm", "softmax", "softmax under a mask", *OF_HEADS)
+_OF_ROW_LANES = (
+    "norm", "softmax", "softmax under a mask", "group of products and rows", *OF_HEADS,
+)  # fmt: skip
 NOT_DRAWN = {(feature, "no row lanes") for feature in _OF_ROW_LANES}
 NOT_DRAWN |= {("weights of 2 bits", "of 4"), ("weights of 2 bits", "of 8")}
 NOT_DRAWN |= {("weights of 4 bits", "of 8")}

@@ -22,6 +22,9 @@ from tests.compiler.builders import (
     every_row_operator,
     every_wide_operator,
 )
+from tests.templates.npu.test_fusion import bottleneck
+
+DESIGN = designs(large=False)[1]
 
 
 def test_designs_are_of_every_shape_and_spread_over_every_range() -> None:
@@ -80,7 +83,7 @@ def test_a_bug_before_the_hardware_is_a_failure(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_feature_is_found_in_networks_of_every_operator() -> None:
     design = replace(
-        designs(large=False)[5],
+        DESIGN,
         row_lanes=1,
         weight_bits=2,
         activation_buffer_kib=1,
@@ -91,6 +94,8 @@ def test_every_feature_is_found_in_networks_of_every_operator() -> None:
     for make in (every_operator, every_wide_operator, every_row_operator, every_product):
         workload = make()
         found |= features(workload, schedule(workload, design))
+    for rows in (11, 24):
+        found |= features(bottleneck(rows=rows), schedule(bottleneck(rows=rows), DESIGN))
     assert found == set(FEATURES)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from intaglio.errors import ToolError
 from intaglio.hw import yosys
-from intaglio.hw.formal import FORMAL, PROOFS, Proof, formal_sources, prove
-from intaglio.hw.sources import rtl_sources
+from intaglio.hw.formal import FORMAL, PROOFS, Proof, prove
+from tests.rtl.faults import faulty_sources
 
 pytestmark = pytest.mark.rtl
 COUNTERS = [proof for proof in PROOFS if "Counter" in proof.parameters]
@@ -110,11 +110,8 @@ def test_what_is_claimed_is_proven(proof: Proof) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.top}-{fault.assertion}")
 def test_a_wrong_block_fails_its_proof(fault: Fault, tmp_path: Path) -> None:
-    text = next(path for path in rtl_sources("npu") if path.stem == fault.block).read_text()
-    assert text.count(fault.text) == 1
-    wrong = tmp_path / f"{fault.block}.sv"
-    wrong.write_text(text.replace(fault.text, fault.instead))
-    sources = [wrong if path.stem == fault.block else path for path in formal_sources()]
+    faulty = faulty_sources(tmp_path, f"{fault.block}.sv", fault.text, fault.instead)
+    sources = (*faulty, *sorted(FORMAL.glob("*.sv")))
     proof = next(proof for proof in PROOFS if proof.top == fault.top)
     outcome = prove(fault.top, sources=sources, induction=proof.induction)
     assert (outcome.verdict, outcome.assertion) == ("failed", fault.assertion)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from intaglio.hw.sources import rtl_sources
 from tests.rtl.cocotb_runner import run_block
+from tests.rtl.faults import faulty_sources
 from tests.rtl.test_blocks import BLOCKS, CONNECTIONS
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
@@ -84,19 +83,6 @@ BREAKS = {
 }
 
 
-def _broken(name: str, folder: Path) -> Sequence[Path]:
-    """The RTL with the fault in module `name`."""
-    sources = []
-    for path in rtl_sources("npu"):
-        if path.stem == name:
-            fault, text = BREAKS[name], path.read_text()
-            assert text.count(fault.text) == 1
-            path = folder / path.name
-            path.write_text(text.replace(fault.text, fault.instead))
-        sources.append(path)
-    return sources
-
-
 def test_every_module_has_a_break() -> None:
     assert set(BREAKS) == {block.name for block in BLOCKS} | CONNECTIONS
 
@@ -105,4 +91,6 @@ def test_every_module_has_a_break() -> None:
 def test_a_broken_module_turns_red(name: str, tmp_path: Path) -> None:
     tested = "npu_top" if name in CONNECTIONS else name
     block = next(block for block in BLOCKS if block.name == tested)
-    assert run_block(block, tmp_path, _broken(name, tmp_path), failures=1).failed
+    fault = BREAKS[name]
+    sources = faulty_sources(tmp_path, f"{name}.sv", fault.text, fault.instead)
+    assert run_block(block, tmp_path, sources, failures=1).failed

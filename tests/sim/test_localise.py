@@ -27,6 +27,7 @@ from intaglio.sim.verify_report import VerifyReport
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.isa import Instruction, decode, encode
 from intaglio.templates.npu.program import Program
+from tests.rtl.faults import with_fault
 from tests.sim import handmade
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
@@ -166,10 +167,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     folder = tmp_path_factory.mktemp("faults")
     files = {path.name: path.read_text() for path in rtl_sources("npu")}
     for number, fault in enumerate(FAULTS.values()):
-        assert files[fault.file].count(fault.old) == 1
         at_work = f"(npu_top.u_control.watchdog_q == 32'd{SOUND + 1 + number})"
         new = fault.new.replace("FAULT", at_work)
-        files[fault.file] = files[fault.file].replace(fault.old, new)
+        files[fault.file] = with_fault(fault.file, files[fault.file], fault.old, new)
     for name, text in files.items():
         (folder / name).write_text(text)
     return tuple(folder / name for name in files)

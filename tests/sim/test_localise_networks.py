@@ -20,6 +20,7 @@ from intaglio.templates.npu.isa import Opcode, decode
 from intaglio.templates.npu.program import Program
 from intaglio.templates.npu.schedule import schedule
 from tests.compiler.builders import every_operator
+from tests.rtl.faults import with_fault
 from tests.sim.test_verify_networks import WIDE
 from tests.templates.npu.networks import cut
 
@@ -41,10 +42,9 @@ def hardware(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Mode
     folder = tmp_path_factory.mktemp("emitted")
     emit.emit(program, folder)
     path = folder / "rtl" / "npu_vector.sv"
-    text, old = path.read_text(), "if (group_q == GroupBits'(g))"
-    assert text.count(old) == 1
     fault = f"(intaglio_npu.u_npu.u_control.watchdog_q == 32'd{FAULT})"
-    path.write_text(text.replace(old, f"if ((group_q ^ GroupBits'({fault})) == GroupBits'(g))"))
+    old, new = "(group_q == GroupBits'(g))", f"((group_q ^ GroupBits'({fault})) == GroupBits'(g))"
+    path.write_text(with_fault(path.name, path.read_text(), old, new))
     names = (folder / "rtl" / "files.f").read_text().split()
     return Model(tuple(folder / "rtl" / name for name in names), emit.TOP, DRIVER)
 

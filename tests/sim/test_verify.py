@@ -22,6 +22,7 @@ from intaglio.sim.verify import Bench, verify
 from intaglio.templates.deployment import whole
 from intaglio.templates.npu.isa import Instruction, decode, encode
 from intaglio.templates.npu.program import Program
+from tests.rtl.faults import faulty_sources
 from tests.sim import handmade
 
 pytestmark = pytest.mark.rtl
@@ -59,19 +60,6 @@ def _with_constant(byte: int, value: int) -> Program:
     image = program.image.copy()
     image[byte] = value
     return replace(program, image=image)
-
-
-def _mutated(folder: Path, name: str, old: str, new: str) -> tuple[Path, ...]:
-    """The hardware with `old` in file `name` replaced by `new`."""
-    sources = []
-    for path in rtl_sources("npu"):
-        text = path.read_text()
-        if path.name == name:
-            assert old in text
-            path = folder / name
-            path.write_text(text.replace(old, new))
-        sources.append(path)
-    return tuple(sources)
 
 
 def test_equal_words_and_cycles(model_cache: Path) -> None:
@@ -128,7 +116,7 @@ MUTATIONS = {
 
 @pytest.mark.parametrize("part", MUTATIONS)
 def test_mutated_hardware_is_found(part: str, model_cache: Path, tmp_path: Path) -> None:
-    report = verify(_bench(sources=_mutated(tmp_path, *MUTATIONS[part])), cache=model_cache)
+    report = verify(_bench(sources=faulty_sources(tmp_path, *MUTATIONS[part])), cache=model_cache)
     assert not report.passed
     assert report.first is not None
     assert report.first.layer == "conv"
@@ -186,7 +174,7 @@ def test_write_outside_the_tensors_is_found(model_cache: Path) -> None:
 
 
 def test_hang_names_who_waits_for_whom(model_cache: Path, tmp_path: Path) -> None:
-    sources = _mutated(
+    sources = faulty_sources(
         tmp_path, "npu_tokens.sv", " = push_i[Units*f + t];", " = push_i[Units*f + t] && 1'b0;"
     )
     with pytest.raises(VerificationError) as caught:
