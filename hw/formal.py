@@ -77,6 +77,7 @@ class Proof:
 _ORDER = "no beat lost, doubled, changed or overtaken; no more inside than fits; none stays inside"
 PROOFS = (
     Proof("fifo_proof", "fifo", _ORDER, {"Width": 4, "Depth": 4}),
+    Proof("slice_proof", "register_slice", _ORDER, {"Width": 4}),
     Proof("narrow_proof", "stream_narrow", _ORDER, {"OutBits": 3, "Ratio": 4}),
     Proof("widen_proof", "stream_widen", _ORDER, {"InBits": 3, "Ratio": 4}),
     Proof("delay_proof", "delay_line", "what enters leaves that many cycles later", {"Cycles": 5}),

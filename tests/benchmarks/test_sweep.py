@@ -83,7 +83,7 @@ def test_a_bug_before_the_hardware_is_a_failure(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_feature_is_found_in_networks_of_every_operator() -> None:
     design = replace(
-        DESIGN,
+        designs(large=False)[5],
         row_lanes=1,
         weight_bits=2,
         activation_buffer_kib=1,

@@ -17,6 +17,7 @@ COUNTERS = [proof for proof in PROOFS if "Counter" in proof.parameters]
 SLOW = COUNTERS[1:-1]
 LARGE = (
     Proof("fifo_proof", "fifo", "", {"Width": 8, "Depth": 8}),
+    Proof("slice_proof", "register_slice", "", {"Width": 64}),
     Proof("narrow_proof", "stream_narrow", "", {"OutBits": 8, "Ratio": 16}),
     Proof("widen_proof", "stream_widen", "", {"InBits": 8, "Ratio": 16}),
     Proof("burst_proof", "axi_burst_split", "", {"AddrBits": 40, "RunBits": 28, "BeatBytes": 64}),
@@ -38,6 +39,10 @@ FAULTS = (
     Fault("fifo_proof", "fifo", "PtrBits'(Depth - 1);", "PtrBits'(Depth);", "u_order.bounded"),
     Fault(
         "fifo_proof", "fifo", "fetch || (valid_q && !ready_i)", "fetch", "u_order.offered"
+    ),
+    Fault(
+        "slice_proof", "register_slice", "&& (valid_i || spare_valid_q)", "&& spare_valid_q",
+        "u_order.in_order",
     ),
     Fault(
         "narrow_proof", "stream_narrow", "else if (ready_i) data_q", "else data_q",
