@@ -105,6 +105,7 @@ OF_PROGRAMS: dict[str, Callable[[Program, Workload], bool]] = {
     "pair of operators fused": lambda p, w: "pair" in _together(p, w),
     "pair with a tail": lambda p, w: "tail" in _together(p, w),
     "group of products and rows": lambda p, w: "group" in _together(p, w),
+    "two images a run": lambda p, w: p.images == 2,
     "tensor above the activation buffer": lambda p, w: any(
         tensor.words > p.design.activation_words for tensor in p.tensors.values()
     ),

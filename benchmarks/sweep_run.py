@@ -53,16 +53,17 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A network on a design, the seed of its inputs, and how often its memory stalls."""
+    """A network on a design, the seed of its inputs, how often memory stalls, images of a run."""
 
     workload: Workload
     design: NpuDesign
     seed: int
     stall_permille: int
+    images: int = 1
 
     def bench(self) -> Bench:
         """Raises DesignError or UnsupportedError when the design cannot run the network."""
-        program = schedule(self.workload, self.design)
+        program = schedule(self.workload, self.design, images=self.images)
         sizes = tuple(parameters(self.design).items())
         hardware = Model(rtl_sources("npu"), "npu_top", DRIVER, sizes, quick=True)
         return Bench(whole(self.workload, program), hardware)
@@ -97,6 +98,12 @@ class Case:
                     f"layer '{layer.name}': simulated are {layer.simulated} cycles, the RTL takes "
                     f"{layer.rtl}"
                 )
+        runs = report.images // report.images_at_once
+        if report.simulated_by_image * runs != report.cycles_by_image:
+            raise VerificationError(
+                f"images are simulated to end after {report.simulated_by_image} cycles, in the RTL "
+                f"after {report.cycles_by_image}"
+            )
         units = tuple(unit.counters for unit in simulate(bench.deployment).units)
         if units != report.units:
             raise VerificationError(f"simulated are {units}, the RTL counts {report.units}")
@@ -153,9 +160,9 @@ def sweep(design: NpuDesign, number: int, count: int, cache: Path | None) -> Swe
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    @given(drawn(design), st.integers(0, 1 << 16), st.integers(1, 600))
-    def run(workload: Workload, words: int, stalls: int) -> None:
-        case = Case(workload, design, words, stalls)
+    @given(drawn(design), st.integers(0, 1 << 16), st.integers(1, 600), st.sampled_from((1, 1, 2)))
+    def run(workload: Workload, words: int, stalls: int, images: int) -> None:
+        case = Case(workload, design, words, stalls, images)
         try:
             compared.append(case.compare(cache))
         except (DesignError, UnsupportedError) as error:

@@ -95,7 +95,8 @@ def test_every_feature_is_found_in_networks_of_every_operator() -> None:
         workload = make()
         found |= features(workload, schedule(workload, design))
     for rows in (11, 24):
-        found |= features(bottleneck(rows=rows), schedule(bottleneck(rows=rows), DESIGN))
+        workload = bottleneck(rows=rows)
+        found |= features(workload, schedule(workload, DESIGN, images=2))
     assert found == set(FEATURES)
 
 

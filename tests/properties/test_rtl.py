@@ -1,6 +1,6 @@
 """The hardware agrees with the reference on drawn networks, cut anywhere, and with the simulator.
 
-A handful of the sweep's designs (`benchmarks/sweep.py`), which CI runs as a whole after the tests.
+A handful of the sweep's designs (`benchmarks/sweep.py`), which `make sweep` runs as a whole.
 """
 
 from __future__ import annotations
