@@ -179,6 +179,36 @@ class WindowUnit:
 
 
 @dataclass(slots=True)
+class Pair:
+    """What two streams were like in `cycle`: see `pairs.py`.
+
+    state               registers that are no counts or addresses
+    first, length       the bursts that are read and written, with `beats` and beats `left` of them
+    the others          of load and store: row and column of the walk over words, addresses of the
+                        words before the port, and the counters
+    """
+
+    cycle: int = -1
+    state: int = 0
+    first: int = 0
+    length: int = 0
+    beats: int = 0
+    left: int = 0
+    load_row: int = 0
+    store_row: int = 0
+    load_column: int = 0
+    store_column: int = 0
+    load_address: int = 0
+    store_address: int = 0
+    load_spare: int = 0
+    store_spare: int = 0
+    load_blocked: int = 0
+    store_blocked: int = 0
+    load_starved: int = 0
+    store_starved: int = 0
+
+
+@dataclass(slots=True)
 class Word:
     """A word of the window unit: the first cycle of its write, and its bank as a bit."""
 

@@ -18,6 +18,7 @@ from intaglio.sim.registers import (
     Burst,
     LoadUnit,
     Memory,
+    Pair,
     Runs,
     StoreUnit,
     Transfers,
@@ -290,3 +291,4 @@ class Run:
     window: WindowUnit = part(WindowUnit)
     window_words: Table[Word] = several(Word, WINDOW_ROOM)
     held: list[int] = several(int, HELD)
+    pair: Pair = part(Pair)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from intaglio.sim import box_words, engine, load, port, requests, store, window
+from intaglio.sim import box_words, engine, load, pairs, port, requests, store, window
 from intaglio.sim.compiled import compiled
 from intaglio.sim.registers import OUTSTANDING
 from intaglio.sim.state import ACTIVATION, HELD, ROOM, Run
@@ -41,6 +41,10 @@ def leap(run: Run, ports: Sequence[int], now: int) -> int:
             words = run.store.address, walk.address
             cycles = _free(run, ports, now, ACTIVATION, words, (row, most))
             _move_out(run, cycles)
+    elif run.load_words.active and run.store_words.active:
+        most = _until(run, now)
+        if most >= WORTH:
+            cycles = pairs.leap(run, now, most)
     return cycles
 
 

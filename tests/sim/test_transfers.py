@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from intaglio.errors import VerificationError
-from intaglio.sim import load, memory, requests, streams
+from intaglio.sim import load, memory, pairs, requests, streams
 from intaglio.sim.npu import simulate
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import OUTSTANDING
@@ -152,6 +152,23 @@ def test_a_load_takes_what_its_closed_form_says(bottom: int) -> None:
 def test_leaps_change_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     program = drawn.program(seed)
     leapt = outcome(program)
+    monkeypatch.setattr(streams, "WORTH", 1 << 60)
+    assert outcome(program) == leapt
+
+
+def test_two_streams_leap_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load and a store of 200 words each share memory, which serves them in turn."""
+    leaps, leap = [], pairs.leap
+
+    def noted(run: Run, now: int, most: int) -> int:
+        leaps.append(leap(run, now, most))
+        return leaps[-1]
+
+    monkeypatch.setattr(pairs, "leap", noted)
+    fields = {**LINE, "words": 200, "memory_address": 8192}
+    program = make([weights(200), Instruction(Opcode.STORE, fields)])
+    leapt = outcome(program)
+    assert sum(leaps) > 200
     monkeypatch.setattr(streams, "WORTH", 1 << 60)
     assert outcome(program) == leapt
 
