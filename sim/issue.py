@@ -11,6 +11,8 @@ from intaglio.templates.npu.timing import QUEUE
 
 QUEUE_DEPTH = 17
 """Instructions in a unit's queue: 16 in its RAM and one at its output."""
+PAUSE = 2
+"""Cycles from an issue to the next one of the unit, and to the room that it leaves in the queue."""
 INSIDE = 9
 """Instructions of a unit between issue and retirement, at most."""
 
@@ -30,15 +32,16 @@ def deal(run: Run, tables: Tables) -> None:
         return
     task = tables.tasks[fetch.dealt]
     queue = run.queues[task.unit]
-    if queue.dealt - queue.issued + (queue.newest == now) >= QUEUE_DEPTH:
-        if queue.newest == now:
-            engine.at(run, now + 1, engine.DEAL, 0)
+    if queue.dealt - queue.issued + (now < queue.newest + PAUSE) >= QUEUE_DEPTH:
+        if now < queue.newest + PAUSE:
+            engine.at(run, queue.newest + PAUSE, engine.DEAL, 0)
         return
     if now < fetch.next_deal:
         engine.at(run, fetch.next_deal, engine.DEAL, 0)
         return
     fetch.dealt += 1
-    fetch.next_deal = now + run.constants.fetch_beats
+    beats = run.constants.fetch_beats
+    fetch.next_deal = now + beats + (beats > 1)
     task.queued = now
     queue.dealt += 1
     if queue.dealt - queue.issued == 1:
@@ -64,7 +67,7 @@ def wake(run: Run, tables: Tables, unit: int) -> None:
     if queue.issued == queue.dealt:
         return
     task = tables.tasks[tables.order[queue.issued]]
-    when = max(task.queued + QUEUE, queue.newest + 1, 0 if task.sync else queue.ready)
+    when = max(task.queued + QUEUE, queue.newest + PAUSE, 0 if task.sync else queue.ready)
     if when > now:
         _look_at(run, unit, when)
     elif queue.issued - queue.retired + (queue.gone == now) >= INSIDE:
@@ -102,9 +105,9 @@ def _issue(run: Run, tables: Tables, unit: int) -> None:
         units.start(run, tables, unit, place)
         transfers.touch(run)
     if queue.issued < queue.dealt:
-        _look_at(run, unit, now + 1)
+        _look_at(run, unit, now + PAUSE)
     if run.fetch.dealt < run.fetch.arrived:
-        engine.at(run, now + 1, engine.DEAL, 0)
+        engine.at(run, now + PAUSE, engine.DEAL, 0)
 
 
 @compiled

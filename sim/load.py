@@ -150,7 +150,7 @@ def _begin(run: Run) -> bool:
         place = run.loads[load.begun % ROOM]
         box_words.begin(walk, run.load_boxes[place % ROOM], place)
         load.begun += 1
-    out = load.boxes > 0 and (begins or not load.box)
+    out = load.boxes > 0 and not load.box
     load.box = out or (load.box and not begins)
     load.boxes -= out
     return begins or out

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from intaglio.errors import VerificationError
 from intaglio.sim.compiled import column, first, one
+from intaglio.sim.issue import PAUSE
 from intaglio.sim.limits import Limits, busy_cycles, limits
 from intaglio.sim.plan import Plan
 from intaglio.sim.registers import INF
@@ -135,9 +136,9 @@ def _bytes(asked: Tables, plan: Plan, layers: int) -> tuple[np.ndarray, np.ndarr
     return read, written
 
 
-def _after(cycles: np.ndarray) -> np.ndarray:
-    """For each instruction, the cycle after that of the one before it."""
-    return np.concatenate(([0], cycles[:-1] + 1))
+def _after(cycles: np.ndarray, step: int = 1) -> np.ndarray:
+    """For each instruction, the cycle `step` after that of the one before it."""
+    return np.concatenate(([0], cycles[:-1] + step))
 
 
 def _units(run: Run, asked: Tables, plan: Plan, timeline: Timeline) -> tuple[UnitTrace, ...]:
@@ -157,7 +158,7 @@ def _units(run: Run, asked: Tables, plan: Plan, timeline: Timeline) -> tuple[Uni
         works = ~plan.sync[chosen]
         busy = int(busy_cycles(issued[works], retired[works], np.array([0, cycles]))[0])
         inside = np.maximum.accumulate(np.where(works, retired, -1))
-        at_head = np.maximum(queued[chosen] + QUEUE, _after(issued))
+        at_head = np.maximum(queued[chosen] + QUEUE, _after(issued, PAUSE))
         token = int(np.maximum(issued - np.maximum(at_head, _after(inside)), 0).sum())
         result.append(
             UnitTrace(

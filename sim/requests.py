@@ -36,8 +36,13 @@ def is_free(runs: Runs) -> bool:
 
 @compiled
 def step(run: Run, now: int) -> bool:
-    """Give at most one address of a read and one of a write; return whether anything moved."""
+    """Give at most one address of a read and one of a write; return whether anything moved.
+
+    The next run is taken in the cycle after the last burst of the one before it left.
+    """
     memory, fetch, writer = run.memory, run.fetch, run.writer
+    asks = _has_room_for_instructions(run)
+    reads, writes = _is_walking(run.load_runs), _is_walking(run.store_runs)
     room = memory.outstanding < OUTSTANDING
     fetches = room and fetch.waiting > 0
     loads = room and not fetch.waiting and memory.ahead < run.constants.read_ahead
@@ -48,13 +53,16 @@ def step(run: Run, now: int) -> bool:
         beats = _cut(run, run.load_runs)
         _read(run, now, beats, True)
         memory.ahead += beats
-    asks = _ask_for_instructions(run)
+    if asks:
+        _ask_for_instructions(run)
     stores = run.store_runs.left > 0 and writer.end - writer.first < OUTSTANDING
     if stores:
         _write(run)
-    walks = _walk(run.load_runs, run.load_boxes)
-    walks |= _walk(run.store_runs, run.store_boxes)
-    return fetches or loads or asks or stores or walks
+    if reads:
+        _walk(run.load_runs, run.load_boxes)
+    if writes:
+        _walk(run.store_runs, run.store_boxes)
+    return fetches or loads or asks or stores or reads or writes
 
 
 @compiled
@@ -123,19 +131,17 @@ def _burst_beats(run: Run, address: int, left: int) -> int:
 
 
 @compiled
-def _ask_for_instructions(run: Run) -> bool:
-    """Ask for the next chunk of the program when there is room for a whole one."""
+def _ask_for_instructions(run: Run) -> None:
+    """Ask for the next chunk of the program."""
     fetch = run.fetch
-    if not _has_room_for_instructions(run):
-        return False
     chunk = min(FETCH_CHUNK, run.constants.count - fetch.asked)
     fetch.waiting = chunk * run.constants.fetch_beats
     fetch.asked += chunk
-    return True
 
 
 @compiled
 def _has_room_for_instructions(run: Run) -> bool:
+    """Whether the program goes on, and there is room for a whole chunk of it."""
     fetch = run.fetch
     ahead = fetch.asked - fetch.dealt
     room = not fetch.waiting and ahead <= FETCH_AHEAD - FETCH_CHUNK
@@ -143,13 +149,11 @@ def _has_room_for_instructions(run: Run) -> bool:
 
 
 @compiled
-def _walk(runs: Runs, boxes: Table[Box]) -> bool:
-    """Hand on the next run of the box when the one before is cut wholly."""
+def _walk(runs: Runs, boxes: Table[Box]) -> None:
+    """Hand on the next run of the box."""
     if runs.setup:
         runs.setup, runs.walking = False, True
-        return True
-    if not _is_walking(runs):
-        return False
+        return
     box = boxes[runs.place % ROOM]
     runs.left, runs.next = box.beats, runs.address
     runs.address += box.run_stride
@@ -161,4 +165,3 @@ def _walk(runs: Runs, boxes: Table[Box]) -> bool:
         runs.address = runs.plane
     runs.walking = runs.planes > 0
     runs.ends = -1 if runs.walking else runs.place
-    return True

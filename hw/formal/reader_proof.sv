@@ -191,6 +191,7 @@ module reader_proof #(
       lemma_order: assert (6'(fill) + 6'(u_dut.u_order.valid_q) == 6'(u_dut.bursts_q));
       lemma_bursts: assert (6'(u_dut.bursts_q) == bursts_q + 6'(arvalid));
       lemma_most: assert (u_dut.bursts_q <= 5'd16);
+      lemma_full: assert (u_dut.full_q == (u_dut.bursts_q == 5'd16));
       if (followed_q) lemma_ahead: assert (ahead_q < bursts_q);
       if (followed_q) lemma_slot: assert (followed_slot == of_load_q);
       if (followed_q) lemma_beats: assert (beats_q != '0 && beats_q < 4'd8);

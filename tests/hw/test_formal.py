@@ -75,7 +75,7 @@ FAULTS = (
         "(header_ready && !retire_sync) ? retire_push : '0;", "oldest_finds_its_token",
     ),
     Fault(
-        "reader_proof", "npu_reader", "room && !fetch_valid && ahead_q", "room && ahead_q",
+        "reader_proof", "npu_reader", "room && !fetch_valid && near_q", "room && near_q",
         "lemma_newest",
     ),
     Fault(

@@ -18,12 +18,14 @@ BLOCKS = (
     Block("delay_line", (("Width", 3), ("Cycles", 7))),
     Block("fifo", (("Width", 12), ("Depth", 4))),
     Block("fifo", (("Width", 3), ("Depth", 2))),
+    Block("fifo", (("Width", 3), ("Depth", 4), ("Pause", 1))),
     Block("ram_1r1w", (("Width", 9), ("Depth", 16))),
     Block("ram_2p", (("Width", 9), ("Depth", 16))),
     Block("register_slice", (("Width", 5),)),
     Block("stream_narrow", (("InBits", 32), ("OutBits", 8))),
     Block("stream_narrow", (("InBits", 8), ("OutBits", 8))),
     Block("stream_widen", (("InBits", 8), ("OutBits", 32))),
+    Block("stream_widen", (("InBits", 8), ("OutBits", 32), ("Pause", 1))),
     Block("stream_widen", (("InBits", 8), ("OutBits", 8))),
     Block("npu_tokens"),
     Block("npu_marks"),
@@ -119,7 +121,7 @@ BLOCKS = (
     Block("npu_store", (("Lanes", 4), ("MemBytes", 4), ("ActWords", 64))),
     Block("npu_store", (("Lanes", 8), ("MemBytes", 4), ("ActWords", 64))),
 )
-CONNECTIONS = {"npu_core", "npu_dma", "npu_program"}
+CONNECTIONS = {"npu_core", "npu_dma", "npu_program", "npu_reads"}
 """Modules that only connect others; the tests of npu_top are theirs."""
 
 

@@ -3,9 +3,9 @@
 //
 // A run starts at byte address `run_addr_i` (a multiple of `BeatBytes`) and has `run_beats_i`
 // beats, at least one.  Its bursts have at most 256 beats and never cross a 4 KiB boundary.  The
-// first one is valid one cycle after the run was taken; bursts of one run, and the next run's,
-// follow without a gap. `burst_last_o` marks the last burst of a run that was taken with
-// `run_last_i`.
+// first one is valid one cycle after the run was taken; bursts of one run follow without a gap, and
+// the next run is taken in the cycle after the last one left, so that `run_ready_o` is a register.
+// `burst_last_o` marks the last burst of a run that was taken with `run_last_i`.
 
 module axi_burst_split #(
   parameter int AddrBits  = 40,
@@ -48,7 +48,7 @@ module axi_burst_split #(
   assign burst_addr_o  = addr_q;
   assign burst_beats_o = beats_q;
   assign burst_last_o  = final_q && last_q;
-  assign run_ready_o   = !valid_q || (final_q && burst_ready_i);
+  assign run_ready_o   = !valid_q;
   assign take          = run_valid_i && run_ready_o;
   assign leave         = valid_q && burst_ready_i;
 
@@ -90,7 +90,7 @@ module axi_burst_split #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (take) begin
+    if (run_ready_o) begin
       addr_q      <= run_addr_i;
       last_q      <= run_last_i;
       page_left_q <= first_page_left;

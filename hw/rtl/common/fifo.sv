@@ -4,10 +4,13 @@
 // Holds `Depth` entries (a power of two) in the RAM and one more in the output register.  An entry
 // is readable two cycles after it was written at the earliest; both sides move one entry a cycle.
 // `ready_o` and whether an entry can be fetched are registers of their own, worked out a cycle ahead.
+// With `Pause` an entry is fetched in the cycle after the one before it left: it is readable two
+// cycles after that, and the wide output register does not wait for `ready_i`.
 
 module fifo #(
   parameter int Width = 8,
   parameter int Depth = 16,
+  parameter int Pause = 0,
   localparam int PtrBits = $clog2(Depth) + 1
 ) (
   input  logic             clk_i,
@@ -32,7 +35,7 @@ module fifo #(
 
   assign ready_o = room_q;
   assign push    = valid_i && room_q;
-  assign fetch   = some_q && (!valid_q || ready_i);
+  assign fetch   = some_q && (!valid_q || (Pause == 0 && ready_i));
   assign valid_o = valid_q;
 
   assign last_place = PtrBits'(write_q - read_q) == PtrBits'(Depth - 1);

@@ -2,11 +2,13 @@
 // Joins `OutBits / InBits` narrow beats into one wide one; the first beat becomes the lowest bits.
 //
 // The wide beat is valid one cycle after its last narrow one; narrow beats are taken without a gap
-// as long as wide ones leave.  With equal widths the stream passes straight through.
+// as long as wide ones leave; with `Pause` none is taken in the cycle in which a wide one leaves, so
+// that `ready_o` does not wait for `ready_i`.  With equal widths the stream passes straight through.
 
 module stream_widen #(
   parameter int InBits  = 32,
   parameter int OutBits = 128,
+  parameter int Pause   = 0,
   localparam int Ratio  = OutBits / InBits
 ) (
   input  logic               clk_i,
@@ -38,7 +40,7 @@ module stream_widen #(
     logic take;
 
     assign valid_o = count_q == CountBits'(Ratio);
-    assign ready_o = !valid_o || ready_i;
+    assign ready_o = !valid_o || (Pause == 0 && ready_i);
     assign take    = valid_i && ready_o;
     assign data_o  = data_q;
 

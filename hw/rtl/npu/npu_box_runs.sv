@@ -47,7 +47,8 @@ module npu_box_runs #(
   assign unused_instr = ^instr_i;
 
   // Whether the run at hand ends a plane or the box is worked out a run ahead.
-  logic setup_q, walk_q, empty, taken, row_end_q, plane_end_q, one_row, one_row_q;
+  logic free_q, setup_q, walk_q, begins, goes_on, empty, taken;
+  logic row_end_q, plane_end_q, one_row, one_row_q;
   logic [AddrBits-1:0] addr_q, plane_addr_q;
   logic [31:0] row_stride_q, plane_stride_q;
   logic [23:0] run_words_q;
@@ -55,21 +56,25 @@ module npu_box_runs #(
   logic contiguous_q;
 
   assign empty       = planes == '0 || rows == '0 || words == '0;
-  assign box_ready_o = !setup_q && !walk_q;
+  assign box_ready_o = free_q;
   assign run_valid_o = walk_q;
   assign run_addr_o  = addr_q;
   assign run_beats_o = RunBits'(run_words_q) << BeatShift;
   assign one_row     = contiguous || rows == 16'd1;
   assign run_last_o  = row_end_q && plane_end_q;
   assign taken       = run_valid_o && run_ready_i;
+  assign begins      = box_valid_i && free_q && !empty;
+  assign goes_on     = setup_q || (walk_q && !(taken && run_last_o));
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      free_q  <= 1'b1;
       setup_q <= 1'b0;
       walk_q  <= 1'b0;
     end else begin
-      setup_q <= box_valid_i && box_ready_o && !empty;
-      walk_q  <= setup_q || (walk_q && !(taken && run_last_o));
+      free_q  <= !begins && !goes_on;
+      setup_q <= begins;
+      walk_q  <= goes_on;
     end
   end
 

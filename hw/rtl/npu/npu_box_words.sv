@@ -39,7 +39,7 @@ module npu_box_words #(
   logic [AddrBits-1:0] addr_q, row_addr_q, plane_addr_q, row_stride_q, plane_stride_q;
   logic active_q, empty_q, last_col_q, last_row_q, last_plane_q, col_inside_q, row_inside_q;
   logic one_col_q, one_row_q, first_col_inside_q, first_row_inside_q;
-  logic take, advance, one_col, one_row, first_col_inside, first_row_inside;
+  logic advance, one_col, one_row, first_col_inside, first_row_inside;
   logic [AddrBits-1:0] row_addr_next, plane_addr_next;
 
   assign step_valid_o   = active_q;
@@ -50,7 +50,6 @@ module npu_box_words #(
 
   assign advance     = active_q && step_ready_i;
   assign box_ready_o = !active_q || (advance && step_last_o);
-  assign take        = box_valid_i && box_ready_o;
 
   assign row_addr_next   = row_addr_q + row_stride_q;
   assign plane_addr_next = plane_addr_q + plane_stride_q;
@@ -75,9 +74,9 @@ module npu_box_words #(
     else if (box_ready_o) active_q <= box_valid_i;
   end
 
-  // The box; ends are the last index.
+  // The box, taken in every cycle in which one could come; ends are the last index.
   always_ff @(posedge clk_i) begin
-    if (take) begin
+    if (box_ready_o) begin
       empty_q            <= planes_i == '0 || {pad_top_i, rows_i, pad_bottom_i} == '0
                          || {pad_left_i, words_i, pad_right_i} == '0;
       row_stride_q       <= row_stride_i;
@@ -96,7 +95,7 @@ module npu_box_words #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (take) begin
+    if (box_ready_o) begin
       col_after_q  <= 17'd1;
       last_col_q   <= one_col;
       col_inside_q <= first_col_inside;
@@ -113,7 +112,7 @@ module npu_box_words #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (take) begin
+    if (box_ready_o) begin
       row_after_q  <= 17'd1;
       last_row_q   <= one_row;
       row_inside_q <= first_row_inside;
@@ -130,7 +129,7 @@ module npu_box_words #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (take) begin
+    if (box_ready_o) begin
       plane_left_q <= planes_i;
       last_plane_q <= planes_i == 16'd1;
       addr_q       <= address_i;

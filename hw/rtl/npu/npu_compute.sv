@@ -172,8 +172,9 @@ module npu_compute #(
     end
   end
 
+  // What an instruction says is taken in every cycle in which one could come.
   always_ff @(posedge clk_i) begin
-    if (accept) begin
+    if (!fill_busy_q) begin
       fill_row_q <= '0;
       f_row_o <= instr_i[npu_isa_pkg::COMPUTE_WEIGHT_ADDRESS_LSB + GroupBits +: RowBits];
       tile_base_q <= instr_i[npu_isa_pkg::COMPUTE_ACT_ADDRESS_LSB +: ElementBits];
@@ -335,10 +336,11 @@ module npu_compute #(
   logic [2:0] inside_q;
   logic [2:0] finished_q;
   logic       retire;
+  logic       retire_valid_q;
 
-  assign retire = retire_valid_o && retire_ready_i;
+  assign retire = retire_valid_q && retire_ready_i;
   assign instr_ready_o = !fill_busy_q && inside_q != 3'(InsideLimit);
-  assign retire_valid_o = finished_q != '0;
+  assign retire_valid_o = retire_valid_q;
   assign busy_o = inside_q != '0;
   assign stall_o = fill_busy_q && !stream_busy_q;
   assign progress_o = f_en_o || a_en_o;
@@ -347,9 +349,12 @@ module npu_compute #(
     if (!rst_ni) begin
       inside_q <= '0;
       finished_q <= '0;
+      retire_valid_q <= 1'b0;
     end else begin
       inside_q <= inside_q + 3'(accept) - 3'(retire);
       finished_q <= finished_q + 3'(last_q[WriteCycles-1]) - 3'(retire);
+      retire_valid_q <= last_q[WriteCycles-1] ||
+                        (retire_valid_q && !(retire && finished_q == 3'd1));
     end
   end
 

@@ -276,7 +276,7 @@ module npu_control #(
   logic [31:0] waiting_low, waiting_high;
   logic [63:0] waiting_words;
   logic [9:0] read_word_q;
-  logic [4:0] counter;
+  logic [2047:0] slots;
   logic read_known, is_counter, rvalid_q, read_q;
 
   assign status = {16'd0, error_q, 5'd0, error_q != '0, done_q, state_q != StateIdle};
@@ -288,11 +288,15 @@ module npu_control #(
   assign waiting_words[63:8*Units] = '0;
   assign {waiting_high, waiting_low} = waiting_words;
 
+  // Counters by address: behind the first three there is room for a fourth.
+  assign slots[191:0] = values[191:0];
+  assign slots[255:192] = '0;
+  assign slots[64*Counters+63:256] = values[64*Counters-1:192];
+  assign slots[2047:64*Counters+64] = '0;
+
   assign is_counter = read_word_q >= 10'h040 && read_word_q < 10'(16'h048 + 8 * Units)
                    && read_word_q != 10'h046 && read_word_q != 10'h047;
-  assign counter    = (read_word_q < 10'h048) ? 5'(read_word_q[2:1])
-                    : 5'((read_word_q - 10'h042) >> 1);
-  assign counter_word = is_counter ? values[{counter, read_word_q[0], 5'd0} +: 32] : '0;
+  assign counter_word = slots[{read_word_q[5:0], 5'd0} +: 32];
 
   always_comb begin
     read_known = 1'b1;

@@ -86,7 +86,7 @@ module npu_fetch #(
     .data_o  (beat)
   );
 
-  stream_widen #(.InBits(8 * MemBytes), .OutBits(InstrBits)) u_widen (
+  stream_widen #(.InBits(8 * MemBytes), .OutBits(InstrBits), .Pause(1)) u_widen (
     .clk_i   (clk_i),
     .rst_ni  (rst_ni),
     .valid_i (beat_valid),
@@ -142,17 +142,17 @@ module npu_fetch #(
 
     always_ff @(posedge clk_i) begin
       if (beat_valid && beat_ready) begin
-        unit  <= own;
+        unit  <= illegal ? '0 : own;
         wrong <= illegal;
       end
     end
   end else begin : gen_whole
     assign header = instr_o[HeaderBits-1:0];
-    assign unit   = own;
+    assign unit   = illegal ? '0 : own;
     assign wrong  = illegal;
   end
 
   assign illegal_o     = wide_valid && wrong;
-  assign instr_valid_o = wide_valid && !wrong ? unit : '0;
+  assign instr_valid_o = wide_valid ? unit : '0;
   assign dispatch      = |(instr_valid_o & instr_ready_i);
 endmodule

@@ -5,8 +5,8 @@
 // handshake. SYNC instructions are executed here, in order with the unit's own.  An instruction
 // retires, pushing its tokens in the same cycle, once no counter it pushes is full and, if it is
 // marked, `mark_ready_i` is high. An instruction can be issued two cycles after it entered the
-// queue at the earliest.  While `halt_i` is high nothing is issued.  Up to 9 instructions may be
-// between issue and retirement.
+// queue at the earliest, and two cycles after the one before it.  While `halt_i` is high nothing is
+// issued.  Up to 9 instructions may be between issue and retirement.
 
 module npu_issue #(
   parameter int QueueDepth = 16,
@@ -49,7 +49,7 @@ module npu_issue #(
   logic head_sync, head_free;
   logic [Units-1:0] head_pop;
 
-  fifo #(.Width(InstrBits), .Depth(QueueDepth)) u_queue (
+  fifo #(.Width(InstrBits), .Depth(QueueDepth), .Pause(1)) u_queue (
     .clk_i   (clk_i),
     .rst_ni  (rst_ni),
     .valid_i (enqueue_valid_i),

@@ -98,7 +98,7 @@ module npu_load #(
     instr_i[npu_isa_pkg::DMA_PLANES_LSB +: 16]
   };
 
-  fifo #(.Width(BoxBits), .Depth(BoxDepth)) u_boxes (
+  fifo #(.Width(BoxBits), .Depth(BoxDepth), .Pause(1)) u_boxes (
     .clk_i   (clk_i),
     .rst_ni  (rst_ni),
     .valid_i (take),
@@ -206,21 +206,24 @@ module npu_load #(
 
   // `inside_q` counts instructions taken and not retired, `finished_q` those of them all written.
   logic [3:0] inside_q, finished_q;
-  logic retire;
+  logic finish, retire, retire_valid_q;
 
-  assign retire         = retire_valid_o && retire_ready_i;
-  assign retire_valid_o = finished_q != '0;
+  assign finish         = write_done && write_last;
+  assign retire         = retire_valid_q && retire_ready_i;
+  assign retire_valid_o = retire_valid_q;
   assign busy_o         = inside_q != '0;
   assign stall_o        = write_valid ? !write_done : step_valid && wants_word && !word_valid;
   assign progress_o     = write_done || (run_valid_o && run_ready_i);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      inside_q   <= '0;
-      finished_q <= '0;
+      inside_q       <= '0;
+      finished_q     <= '0;
+      retire_valid_q <= 1'b0;
     end else begin
-      inside_q   <= inside_q + 4'(take) - 4'(retire);
-      finished_q <= finished_q + 4'(write_done && write_last) - 4'(retire);
+      inside_q       <= inside_q + 4'(take) - 4'(retire);
+      finished_q     <= finished_q + 4'(finish) - 4'(retire);
+      retire_valid_q <= finish || (retire_valid_q && !(retire && finished_q == 4'd1));
     end
   end
 endmodule

@@ -19,8 +19,11 @@ module npu_marks #(
 );
   logic [15:0] layer;
 
-  // All bits up to the lowest valid one.
-  assign ready_o = valid_i ^ (valid_i - 1'b1);
+  assign ready_o[0] = 1'b1;
+
+  for (genvar u = 1; u < Units; u++) begin : gen_ready
+    assign ready_o[u] = valid_i[u-1:0] == '0;
+  end
 
   always_comb begin
     layer = '0;

@@ -5,7 +5,7 @@
 // before one of load.  Data return in the order of the bursts (one ID).  At most 16 bursts are
 // outstanding, and a burst of load is sent only while fewer than `ReadAhead` beats of load are,
 // which bounds how long a fetch waits. A burst is on the AR channel two cycles after its run was
-// taken at the earliest, then one a cycle.
+// taken at the earliest, then one a cycle up to the run's last.
 //
 // `rst_ni` belongs to AXI; `unit_rst_ni` (soft reset) forgets the runs that are not yet on the AXI
 // channel. While `flush_i` is high no new burst is sent and arriving data are dropped; `idle_o` is
@@ -98,14 +98,25 @@ module npu_reader #(
 
   logic [4:0] bursts_q;
   logic [AheadBits-1:0] ahead_q;
-  logic arvalid_q, room, take_fetch, take_load, beat, burst_end;
+  logic arvalid_q, full_q, near_q, room, take_fetch, take_load, beat, burst_end;
   logic order_valid, order_load, order_ready_unused;
 
-  assign room = (!arvalid_q || arready_i) && bursts_q != 5'(Outstanding) && !flush_i;
+  // Whether all bursts are outstanding, and whether few enough beats of load are, is worked out a
+  // cycle ahead.
+  assign room = (!arvalid_q || arready_i) && !full_q && !flush_i;
   assign fetch_ready = room;
-  assign load_ready  = room && !fetch_valid && ahead_q < AheadBits'(ReadAhead);
+  assign load_ready  = room && !fetch_valid && near_q;
   assign take_fetch  = fetch_valid && fetch_ready;
   assign take_load   = load_valid && load_ready;
+
+  // Of the beats ahead, with a burst taken and without: fewer than `ReadAhead`, and with one come.
+  logic [1:0] ahead_near, taken_near;
+
+  assign ahead_near = {ahead_q <= AheadBits'(ReadAhead), ahead_q < AheadBits'(ReadAhead)};
+  assign taken_near = {
+    ahead_q + AheadBits'(load_beats) <= AheadBits'(ReadAhead),
+    ahead_q + AheadBits'(load_beats) < AheadBits'(ReadAhead)
+  };
 
   fifo #(.Width(1), .Depth(Outstanding)) u_order (
     .clk_i   (clk_i),
@@ -133,10 +144,16 @@ module npu_reader #(
     if (!rst_ni) begin
       arvalid_q <= 1'b0;
       bursts_q  <= '0;
+      full_q    <= 1'b0;
       ahead_q   <= '0;
+      near_q    <= 1'b1;
     end else begin
       arvalid_q <= take_fetch || take_load || (arvalid_q && !arready_i);
       bursts_q  <= bursts_q + 5'(take_fetch || take_load) - 5'(burst_end);
+      full_q    <= !burst_end && (full_q || ((take_fetch || take_load)
+                                             && bursts_q == 5'(Outstanding - 1)));
+      near_q    <= take_load ? (beat && order_load ? taken_near[1] : taken_near[0])
+                             : (beat && order_load ? ahead_near[1] : ahead_near[0]);
       ahead_q   <= ahead_q + (take_load ? AheadBits'(load_beats) : '0)
                  - AheadBits'(beat && order_load);
     end

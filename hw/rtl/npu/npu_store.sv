@@ -54,7 +54,7 @@ module npu_store #(
   localparam int HeldBits  = $clog2(DataDepth + 1);
 
   logic [3:0] inside_q, finished_q;
-  logic empty_q, empty, take, retire, empty_done;
+  logic some_q, empty_q, empty_done_q, empty, take, retire;
   logic runs_ready, words_ready;
 
   assign empty = instr_i[npu_isa_pkg::DMA_PLANES_LSB +: 16] == '0
@@ -151,9 +151,8 @@ module npu_store #(
   );
 
   // `inside_q` counts instructions taken and not retired, `finished_q` those of them all
-  // acknowledged.
-  assign empty_done     = empty_q && inside_q == 4'd1;
-  assign retire_valid_o = finished_q != '0 || empty_done;
+  // acknowledged; `some_q`: there are such.  An empty one is done when it is the only one.
+  assign retire_valid_o = some_q || empty_done_q;
   assign retire         = retire_valid_o && retire_ready_i;
   assign busy_o         = inside_q != '0;
   assign stall_o        = (act_valid_o && !act_ready_i)
@@ -163,17 +162,22 @@ module npu_store #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      inside_q   <= '0;
-      finished_q <= '0;
-      empty_q    <= 1'b0;
-      held_q     <= '0;
-      full_q     <= 1'b0;
+      inside_q     <= '0;
+      finished_q   <= '0;
+      some_q       <= 1'b0;
+      empty_q      <= 1'b0;
+      empty_done_q <= 1'b0;
+      held_q       <= '0;
+      full_q       <= 1'b0;
     end else begin
-      inside_q   <= inside_q + 4'(take) - 4'(retire);
-      finished_q <= finished_q + 4'(done_i) - 4'(retire && !empty_done);
-      empty_q    <= (take && empty) || (empty_q && !(empty_done && retire));
-      held_q     <= held_q + HeldBits'(asked) - HeldBits'(left);
-      full_q     <= !left && (full_q || (asked && held_q == HeldBits'(DataDepth - 1)));
+      inside_q     <= inside_q + 4'(take) - 4'(retire);
+      finished_q   <= finished_q + 4'(done_i) - 4'(retire && !empty_done_q);
+      some_q       <= done_i || (some_q && !(retire && finished_q == 4'd1));
+      empty_q      <= (take && empty) || (empty_q && !(empty_done_q && retire));
+      empty_done_q <= take ? empty && inside_q == 4'(retire)
+                    : empty_q && !(empty_done_q && retire) && inside_q == 4'd1 + 4'(retire);
+      held_q       <= held_q + HeldBits'(asked) - HeldBits'(left);
+      full_q       <= !left && (full_q || (asked && held_q == HeldBits'(DataDepth - 1)));
     end
   end
 endmodule

@@ -73,16 +73,18 @@ module npu_vector #(
   localparam int ReadCycles = 2;
   localparam int WriteCycles = 12;
 
-  localparam logic [2:0] StIdle = 3'd0;
-  localparam logic [2:0] StTaps = 3'd1;
-  localparam logic [2:0] StTable = 3'd2;
-  localparam logic [2:0] StRecords = 3'd3;
-  localparam logic [2:0] StIssue = 3'd4;
-  localparam logic [2:0] StFinish = 3'd5;
-  localparam logic [2:0] StRetire = 3'd6;
+  localparam int StIdle = 0;
+  localparam int StTaps = 1;
+  localparam int StTable = 2;
+  localparam int StRecords = 3;
+  localparam int StIssue = 4;
+  localparam int StFinish = 5;
+  localparam int StRetire = 6;
 
-  logic [2:0] state_q;
-  logic [2:0] state_d;
+  // One bit a state; `setup_q`: it is one in which constants are read.
+  logic [6:0] state_q;
+  logic [6:0] state_d;
+  logic       setup_q;
 
   // The instruction's mode, held while it is inside.
   logic                 mac_q;
@@ -103,15 +105,19 @@ module npu_vector #(
   logic       accept;
   logic [7:0] opcode;
   logic       is_mac;
+  logic       one_tap;
   logic       has_table;
 
   assign accept = instr_valid_i && instr_ready_o;
   assign opcode = instr_i[npu_isa_pkg::OPCODE_LSB +: 8];
   assign is_mac = !Drain && opcode == npu_isa_pkg::OP_WINDOW_MAC;
+  assign one_tap = instr_i[npu_isa_pkg::VECTOR_WINDOW_Y_LSB +: 8] == 8'd1 &&
+                   instr_i[npu_isa_pkg::VECTOR_WINDOW_X_LSB +: 8] == 8'd1;
   assign has_table = instr_i[npu_isa_pkg::VECTOR_TABLE_LSB];
 
+  // What an instruction says is taken in every cycle in which one could come.
   always_ff @(posedge clk_i) begin
-    if (accept) begin
+    if (instr_ready_o) begin
       mac_q <= is_mac;
       max_q <= !Drain && opcode == npu_isa_pkg::OP_WINDOW_MAX;
       signed_q <= instr_i[npu_isa_pkg::VECTOR_INPUT_SIGNED_LSB];
@@ -131,13 +137,13 @@ module npu_vector #(
   end
 
   // Phases of an instruction.  setup_index_q counts the words of the constants that are being read,
-  // setup_number_q is one more.
+  // setup_number_q is one more; setup_end_q is high at the last one of a kind.
   logic [5:0] setup_index_q;
   logic [6:0] setup_number_q;
   logic [6:0] setup_words;
+  logic       setup_end_q;
   logic       at_taps;
   logic       at_table;
-  logic       setup;
   logic       setup_step;
   logic       setup_last;
   logic       step;
@@ -145,51 +151,54 @@ module npu_vector #(
   logic       emit;
   logic       hold;
   logic       last;
+  logic       read_valid;
   logic       act_valid;
   logic       write_last;
 
-  assign at_taps = state_q == StTaps;
-  assign at_table = state_q == StTable;
-  assign setup = at_taps || at_table || state_q == StRecords;
+  assign at_taps = state_q[StTaps];
+  assign at_table = state_q[StTable];
   assign setup_words = at_taps ? taps_q :
                        at_table ? 7'(TableWords) : 7'(npu_isa_pkg::RECORD_WORDS);
-  assign setup_step = setup && wr_ready_i;
-  assign setup_last = setup_step && setup_number_q == setup_words;
+  assign setup_step = setup_q && wr_ready_i;
+  assign setup_last = setup_step && setup_end_q;
   assign hold = emit && !room_i;
-  assign step = state_q == StIssue && !hold && (!act_valid || vr_ready_i);
+  assign step = state_q[StIssue] && read_valid && !hold && (!act_valid || vr_ready_i);
   assign emit_o = step && emit;
   assign issue_last = step && emit && last;
 
-  always_comb begin
-    state_d = state_q;
-    case (state_q)
-      StIdle: begin
-        if (accept) state_d = is_mac ? StTaps : has_table ? StTable : StRecords;
-      end
-      StTaps: if (setup_last) state_d = table_q ? StTable : StRecords;
-      StTable: if (setup_last) state_d = StRecords;
-      StRecords: if (setup_last) state_d = StIssue;
-      StIssue: if (issue_last) state_d = StFinish;
-      StFinish: if (write_last) state_d = StRetire;
-      StRetire: if (retire_ready_i) state_d = StIdle;
-      default: state_d = StIdle;
-    endcase
+  assign state_d[StIdle] = (state_q[StIdle] && !accept) || (state_q[StRetire] && retire_ready_i);
+  assign state_d[StTaps] = (accept && is_mac) || (at_taps && !setup_last);
+  assign state_d[StTable] = (accept && !is_mac && has_table) ||
+                            (setup_last && at_taps && table_q) || (at_table && !setup_last);
+  assign state_d[StRecords] = (accept && !is_mac && !has_table) ||
+                              (setup_last && at_taps && !table_q) || (setup_last && at_table) ||
+                              (state_q[StRecords] && !setup_last);
+  assign state_d[StIssue] = (state_q[StRecords] && setup_last) || (state_q[StIssue] && !issue_last);
+  assign state_d[StFinish] = (state_q[StIssue] && issue_last) || (state_q[StFinish] && !write_last);
+  assign state_d[StRetire] = (state_q[StFinish] && write_last) ||
+                             (state_q[StRetire] && !retire_ready_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q <= 7'd1 << StIdle;
+      setup_q <= 1'b0;
+    end else begin
+      state_q <= state_d;
+      setup_q <= accept || (setup_q && !(state_q[StRecords] && setup_last));
+    end
   end
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) state_q <= StIdle;
-    else state_q <= state_d;
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (accept || setup_last) begin
+    if (instr_ready_o || setup_last) begin
       setup_index_q <= '0;
       setup_number_q <= 7'd1;
+      setup_end_q <= instr_ready_o && is_mac && one_tap;
     end else if (setup_step) begin
       setup_index_q <= setup_number_q[5:0];
       setup_number_q <= setup_number_q + 7'd1;
+      setup_end_q <= setup_number_q + 7'd1 == setup_words;
     end
-    if (accept) begin
+    if (instr_ready_o) begin
       wr_addr_o <= is_mac ? instr_i[npu_isa_pkg::VECTOR_TAP_ADDRESS_LSB +: WgtAddr] :
                   has_table ? instr_i[npu_isa_pkg::VECTOR_TABLE_ADDRESS_LSB +: WgtAddr] :
                               instr_i[npu_isa_pkg::VECTOR_RECORD_ADDRESS_LSB +: WgtAddr];
@@ -200,27 +209,28 @@ module npu_vector #(
     end
   end
 
-  assign wr_valid_o = setup;
-  assign instr_ready_o = state_q == StIdle;
-  assign retire_valid_o = state_q == StRetire;
-  assign busy_o = state_q != StIdle;
-  assign stall_o = (setup && !setup_step) || (state_q == StIssue && !step);
+  assign wr_valid_o = setup_q;
+  assign instr_ready_o = state_q[StIdle];
+  assign retire_valid_o = state_q[StRetire];
+  assign busy_o = !state_q[StIdle];
+  assign stall_o = (setup_q && !setup_step) || (state_q[StIssue] && !step);
   assign progress_o = setup_step || step || vw_valid_o;
 
   // Constants arrive: taps into their RAMs, table words and record bytes into the lanes.
-  logic       to_taps;
-  logic       to_table;
-  logic [5:0] setup_index;
-  logic       record_valid;
-  logic       table_valid;
+  logic                 to_taps;
+  logic                 to_table;
+  logic                 first_word;
+  logic [TableBits-1:0] setup_index;
+  logic                 record_valid;
+  logic                 table_valid;
 
   delay_line #(
-    .Width (8),
+    .Width (TableBits + 3),
     .Cycles(ReadCycles)
   ) u_setup (
     .clk_i (clk_i),
-    .data_i({at_taps, at_table, setup_index_q}),
-    .data_o({to_taps, to_table, setup_index})
+    .data_i({at_taps, at_table, setup_index_q == '0, setup_index_q[TableBits-1:0]}),
+    .data_o({to_taps, to_table, first_word, setup_index})
   );
 
   assign table_valid = wr_data_valid_i && to_table;
@@ -234,14 +244,17 @@ module npu_vector #(
   logic [Places-1:0]  place;
   logic [ActAddr-1:0] out_addr;
 
-  npu_window #(
+  npu_reads #(
     .Columns (WindowColumns),
     .ActWords(ActWords),
     .AccWords(AccWords)
-  ) u_window (
+  ) u_reads (
     .clk_i      (clk_i),
+    .rst_ni     (rst_ni),
+    .idle_i     (instr_ready_o),
     .start_i    (accept),
     .instr_i    (instr_i),
+    .valid_o    (read_valid),
     .step_i     (step),
     .act_valid_o(act_valid),
     .act_addr_o (vr_addr_o),
@@ -255,7 +268,7 @@ module npu_vector #(
     .last_o     (last)
   );
 
-  assign vr_valid_o = state_q == StIssue && act_valid && !hold;
+  assign vr_valid_o = state_q[StIssue] && read_valid && act_valid && !hold;
   assign acc_en_o = step && Drain && emit;
 
   // What travels beside a read: bit k of a shift register is one, k + 1 cycles after its issue.
@@ -293,7 +306,7 @@ module npu_vector #(
       .clk_i        (clk_i),
       .place_i      (place),
       .write_valid_i(wr_data_valid_i && to_taps),
-      .write_first_i(setup_index == '0),
+      .write_first_i(first_word),
       .write_data_i (wr_data_i),
       .read_en_i    (gather_q[0] && mac_q),
       .read_row_i   (tap_index_q),
@@ -301,7 +314,7 @@ module npu_vector #(
     );
   end else begin : gen_no_taps
     logic unused_taps;
-    assign unused_taps = ^{to_taps, tap_index_q, setup_index};
+    assign unused_taps = ^{to_taps, first_word, tap_index_q};
     assign tap_words = '0;
   end
 
@@ -331,7 +344,7 @@ module npu_vector #(
       .record_valid_i   (record_valid),
       .record_i         (wr_data_i[8*l +: 8]),
       .table_valid_i    (table_valid),
-      .table_row_i      (setup_index[TableBits-1:0]),
+      .table_row_i      (setup_index),
       .table_i          (wr_data_i),
       .mac_i            (mac_q),
       .max_i            (max_q),

@@ -72,11 +72,11 @@ module npu_writer #(
   );
 
   logic [4:0] bursts_q;
-  logic awvalid_q, unused_length_ready, unused_last_ready;
+  logic awvalid_q, full_q, unused_length_ready, unused_last_ready;
   logic length_valid, length_ready, acknowledged_valid, acknowledged_last, acknowledge;
   logic [7:0] length;
 
-  assign burst_ready = (!awvalid_q || awready_i) && bursts_q != 5'(Outstanding) && !flush_i;
+  assign burst_ready = (!awvalid_q || awready_i) && !full_q && !flush_i;
   assign take_burst  = burst_valid && burst_ready;
 
   // Both queues have room for every burst that may be outstanding.
@@ -113,9 +113,11 @@ module npu_writer #(
     if (!rst_ni) begin
       awvalid_q <= 1'b0;
       bursts_q  <= '0;
+      full_q    <= 1'b0;
     end else begin
       awvalid_q <= take_burst || (awvalid_q && !awready_i);
       bursts_q  <= bursts_q + 5'(take_burst) - 5'(acknowledge);
+      full_q    <= !acknowledge && (full_q || (take_burst && bursts_q == 5'(Outstanding - 1)));
     end
   end
 
