@@ -20,11 +20,12 @@ SOURCES = (
     RTL / "common" / "fifo.sv",
     RTL / "common" / "ram_1r1w.sv",
     RTL / "common" / "ram_2p.sv",
+    RTL / "common" / "register_slice.sv",
     *(
         RTL / "npu" / f"npu_{name}.sv"
         for name in (
             "act_buffer", "weight_buffer", "accumulators", "dot", "array", "compute", "lane",
-            "taps", "window", "vector", "gather",
+            "taps", "window", "reads", "vector", "gather",
         )
     ),
     HERE / "datapath_bench.sv",
